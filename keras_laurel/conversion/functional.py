@@ -1,0 +1,215 @@
+"""Rebuild functional models with a LAuReL layer at chosen additions."""
+
+import inspect
+
+import keras
+
+from keras_laurel.conversion import keras_graph
+from keras_laurel.conversion.replacements import Replacement
+from keras_laurel.conversion.replacements import by_node
+from keras_laurel.conversion.residual_sites import functional_models
+
+
+def rebuild(model, replacements):
+    """A model like `model` with LAuReL layers in the place of additions.
+
+    Layers are shared with `model`, calls are new: every node is called again
+    on fresh inputs. A model nested in it, or held as an attribute, is rebuilt
+    where it holds one of the additions.
+    """
+    return _Rebuilding(replacements).layer(model)
+
+
+class _Rebuilding:
+    """One pass over a model and all that it holds."""
+
+    def __init__(self, replacements):
+        self._replacements = by_node(replacements)
+        self._rebuilt = {}
+
+    def layer(self, layer):
+        """`layer` itself, or its rebuilt copy where it holds an addition."""
+        if not self._held(layer):
+            return layer
+        if id(layer) not in self._rebuilt:
+            rebuild_one = (
+                self._sequential
+                if keras_graph.is_sequential(layer)
+                else self._functional
+            )
+            self._rebuilt[id(layer)] = rebuild_one(layer)
+        return self._rebuilt[id(layer)]
+
+    def _held(self, layer):
+        return [
+            self._replacements[node]
+            for model in functional_models(layer)
+            for node in keras_graph.nodes(model)
+            if node in self._replacements
+        ]
+
+    def _sequential(self, model):
+        inputs = [keras_graph.fresh_input(t) for t in model.inputs]
+        layers = [self.layer(layer) for layer in model.layers]
+        return keras.Sequential(inputs + layers, name=model.name)
+
+    def _functional(self, model):
+        tensors = {id(t): keras_graph.fresh_input(t) for t in model.inputs}
+        exposed, names = _exposed_tensors(model)
+        for node in keras_graph.nodes(model):
+            if node.is_input:
+                continue
+            outputs = keras.tree.flatten(self._call(node, tensors))
+            for old, new in zip(node.outputs, outputs):
+                if id(old) in exposed and node not in self._replacements:
+                    new = keras.layers.Identity(name=exposed[id(old)])(new)
+                tensors[id(old)] = new
+        return self._assemble(model, tensors, names)
+
+    def _call(self, node, tensors):
+        if node not in self._replacements:
+            operation = self.layer(node.operation)
+            return keras_graph.call_again(node, operation, tensors)
+        replacement = self._replacements[node]
+        inputs = [tensors[id(t)] for t in replacement.inputs()]
+        return replacement.layer(inputs)
+
+    def _assemble(self, model, tensors, names):
+        inputs = _mapped(model.input, tensors)
+        outputs = _mapped(model.output, tensors)
+        if keras_graph.is_plain_functional(model):
+            return keras.Model(inputs, outputs, name=model.name)
+        left = self._not_in_config(model)
+        cls = laurel_class(type(model)) if left else type(model)
+        result = cls.__new__(cls)
+        keras_graph.functional_init(result, inputs, outputs, model.name)
+        self._carry_attributes(model, result, tensors)
+        if names:
+            result.pyramid_level_inputs = self._renamed(names)
+        if left:
+            result._laurel_plan = [r.serialize(model) for r in left]
+        return result
+
+    def _not_in_config(self, model):
+        """Replacements that rebuilding `model` from its config would lose.
+
+        A constructor argument that is a model brings its own along.
+        """
+        arguments = inspect.signature(type(model).__init__).parameters
+        values = [getattr(model, name, None) for name in arguments]
+        kept = {
+            replacement.node
+            for value in values
+            if isinstance(value, keras.Model)
+            for replacement in self._held(value)
+        }
+        return [r for r in self._held(model) if r.node not in kept]
+
+    def _carry_attributes(self, model, result, tensors):
+        for name, value in keras_graph.own_attributes(model).items():
+            setattr(result, name, self._carried(value, tensors))
+        keras_graph.copy_layer_settings(model, result)
+        if hasattr(model, "_functional_layer_ids"):
+            # KerasCV and KerasHub leave these out when they save weights.
+            result._functional_layer_ids = {
+                id(layer) for layer in keras_graph.flatten_layers(result)
+            } | {id(result)}
+
+    def _carried(self, value, tensors):
+        if isinstance(value, keras.KerasTensor):
+            return tensors.get(id(value), value)
+        if isinstance(value, keras.Model):
+            return self.layer(value)
+        if isinstance(value, dict):
+            return {k: self._carried(v, tensors) for k, v in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(self._carried(v, tensors) for v in value)
+        return value
+
+    def _renamed(self, names):
+        """Level to layer name, where an addition took its layer's name."""
+        renamed = {
+            node.operation.name: replacement.layer.name
+            for node, replacement in self._replacements.items()
+        }
+        return {k: renamed.get(name, name) for k, name in names.items()}
+
+
+def _mapped(structure, tensors):
+    return keras.tree.map_structure(lambda t: tensors[id(t)], structure)
+
+
+def _exposed_tensors(model):
+    """What KerasCV's detectors look up by layer name in a backbone.
+
+    They read `get_layer(name).output`, which of a layer shared by two graphs
+    is its tensor in the first, the graph before conversion. An `Identity`
+    layer behind each gives them one of the new graph.
+
+    Returns:
+        Names of the new layers by tensor, and `pyramid_level_inputs` with
+        these names.
+    """
+    levels = getattr(model, "pyramid_level_inputs", None)
+    if not isinstance(levels, dict):
+        return {}, {}
+    taken = {operation.name for operation in model.operations}
+    exposed, names = {}, {}
+    for level, layer_name in levels.items():
+        tensor = model.get_layer(layer_name).output
+        name = _free_name(f"{level}_output".lower(), taken)
+        exposed[id(tensor)] = name
+        addition = type(model.get_layer(layer_name)) is keras.layers.Add
+        names[level] = layer_name if addition else name
+    return exposed, names
+
+
+def _free_name(name, taken):
+    candidate, number = name, 1
+    while candidate in taken:
+        candidate, number = f"{name}_{number}", number + 1
+    return candidate
+
+
+class LaurelFunctional:
+    """What a converted model adds to the class of a KerasCV, KerasHub or
+    own functional model, whose constructor knows nothing of LAuReL: its
+    config is the config before conversion and the list of what was put in.
+    """
+
+    def get_config(self):
+        base = type(self)._laurel_base
+        source = {
+            "module": base.__module__,
+            "class_name": base.__name__,
+            "config": base.get_config(self),
+            "registered_name": keras.saving.get_registered_name(base),
+        }
+        return {"source": source, "sites": self._laurel_plan}
+
+    @classmethod
+    def from_config(cls, config):
+        source = keras.saving.deserialize_keras_object(config["source"])
+        plan = [Replacement.deserialize(c, source) for c in config["sites"]]
+        return rebuild(source, plan)
+
+
+_CLASSES = {}
+_register = keras.saving.register_keras_serializable(
+    package="keras_laurel", name="LaurelFunctional"
+)
+_register(LaurelFunctional)
+
+
+def laurel_class(base):
+    """The subclass of `base` that saves what conversion put in.
+
+    All go by one registered name, under which `LaurelFunctional` stays, so
+    that a fresh process can load them before it has seen `base`.
+    """
+    if base not in _CLASSES:
+        name = f"Laurel{base.__name__}"
+        cls = type(name, (LaurelFunctional, base), {"_laurel_base": base})
+        _CLASSES[base] = _register(cls)
+        _register(LaurelFunctional)
+    return _CLASSES[base]

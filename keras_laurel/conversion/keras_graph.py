@@ -1,0 +1,100 @@
+"""The one place that reads what Keras keeps private of a functional graph.
+
+Keras has public ways to build a graph and to list its operations, but none to
+walk its calls. Four private things are used, all stable since Keras 3.0 and
+pinned by `tests/conversion/test_keras_graph.py`:
+
+- the class `Functional`, of every model built as `keras.Model(inputs, outputs)`;
+- `Functional._nodes_by_depth`, its calls in the order Keras runs them;
+- `KerasTensor._keras_history`, the operation that made a tensor;
+- `Layer._flatten_layers()`, all layers inside a layer.
+
+Besides, the names of the attributes in which a model keeps its training state
+(`TRAINING_STATE`) and its settings as a layer (`LAYER_SETTINGS`).
+"""
+
+import keras
+from keras.src.models.functional import Functional
+
+
+def is_functional(model):
+    """Whether `model` has a graph of its own (a `Sequential` has not)."""
+    return isinstance(model, Functional)
+
+
+def is_plain_functional(model):
+    """Whether `model` is what `keras.Model(inputs, outputs)` returns."""
+    return type(model) is Functional
+
+
+def nodes(model):
+    """The calls of a functional model, each after the calls it depends on.
+
+    The order follows from the graph alone: it is the same after saving and
+    loading.
+    """
+    by_depth = model._nodes_by_depth
+    return [n for depth in sorted(by_depth)[::-1] for n in by_depth[depth]]
+
+
+def node_inputs(node):
+    """The tensors a call reads, in the order of its arguments."""
+    return node.arguments.keras_tensors
+
+
+def call_again(node, operation, tensors):
+    """Call `operation` as `node` did, on `tensors[id(old)]` for each input."""
+    args, kwargs = node.arguments.fill_in(tensors)
+    return operation(*args, **kwargs)
+
+
+def fresh_input(tensor):
+    """A new `keras.Input` with every option of the one that made `tensor`."""
+    layer = tensor._keras_history.operation
+    return type(layer).from_config(layer.get_config()).output
+
+
+def functional_init(model, inputs, outputs, name):
+    """Give `model`, of any subclass of `Functional`, this graph."""
+    Functional.__init__(model, inputs, outputs, name=name)
+
+
+TRAINING_STATE = frozenset(
+    {
+        "history",
+        "optimizer",
+        "stop_training",
+        "_compile_config",
+        "_compiled_trainable_state",
+        "_eval_epoch_iterator",
+        "_jax_state",
+    }
+)
+LAYER_SETTINGS = ("_dtype_policy", "_trainable", "_auto_config")
+
+
+def own_attributes(model):
+    """What the class of `model` keeps on it, beyond any functional model."""
+    x = keras.Input((1,))
+    plain = keras.Model(x, x).__dict__.keys()
+    return {
+        name: value
+        for name, value in model.__dict__.items()
+        if name not in plain and name not in TRAINING_STATE
+    }
+
+
+def copy_layer_settings(model, result):
+    for name in LAYER_SETTINGS:
+        result.__dict__[name] = getattr(model, name)
+
+
+def flatten_layers(layer):
+    """All layers inside `layer`, itself left out, each once."""
+    return list(
+        {id(x): x for x in layer._flatten_layers(include_self=False)}.values()
+    )
+
+
+def is_sequential(model):
+    return isinstance(model, keras.Sequential)

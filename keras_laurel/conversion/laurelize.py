@@ -1,0 +1,152 @@
+"""The one verb: turn residual additions into LAuReL layers."""
+
+import keras
+
+from keras_laurel.conversion import functional
+from keras_laurel.conversion import keras_graph
+from keras_laurel.conversion.replacements import plan_replacements
+from keras_laurel.conversion.residual_sites import ResidualSite
+from keras_laurel.conversion.residual_sites import check_has_graph
+from keras_laurel.conversion.residual_sites import functional_models
+from keras_laurel.conversion.residual_sites import search
+from keras_laurel.layers import Laurel
+
+
+def laurelize(model, layer, sites=None):
+    """Put a LAuReL layer at the residual additions of a model.
+
+    The result computes what `model` computes until it is trained: bit for bit
+    where it runs op by op, to rounding where it is compiled. It shares the
+    layers and variables of `model`, nothing is copied; use the result from
+    then on. It is not compiled, so call its `compile`.
+
+    Layers with previous activations (`num_activations` > 1) get the skips of
+    earlier sites of the same shape as graph edges, newest first.
+
+    Each LAuReL layer carries the name of its `ResidualSite`, and the dtype
+    policy of the `Add` whose place it takes. A model of KerasCV, KerasHub or
+    of a class of your own stays an instance of that class. Since layers are
+    shared, `layer.output` of one still is its tensor in `model`.
+
+    Args:
+        model: A functional or sequential `keras.Model`.
+        layer: A LAuReL layer, the prototype: each site gets a copy by its
+            config, `axis` adapted where the model is channels_first.
+        sites: List of `ResidualSite` from `residual_sites(model)`, or `None`
+            for all of them.
+
+    Returns:
+        A model.
+
+    Raises:
+        ValueError: if `model` has no graph, no residual addition, or LAuReL
+            layers already; if `layer` is no LAuReL layer or does not fit a
+            site; if `sites` is empty or not of this model. Nothing has
+            changed then.
+
+    Example:
+
+    >>> model = keras.applications.ResNet50(weights=None)
+    >>> model = keras_laurel.laurelize(model, keras_laurel.LaurelLR(rank=16))
+    >>> len(keras_laurel.laurel_layers(model))
+    16
+    """
+    if not isinstance(layer, Laurel):
+        raise ValueError(
+            f"`layer` got {layer!r}; it needs a LAuReL layer, such as "
+            "`keras_laurel.LaurelLR(rank=16)`."
+        )
+    check_has_graph(model)
+    _check_not_converted(model)
+    sites = _all_sites(model) if sites is None else _checked(sites, model)
+    return functional.rebuild(model, plan_replacements(model, sites, layer))
+
+
+def laurel_layers(model):
+    """The LAuReL layers of a model, nested ones included.
+
+    Args:
+        model: Any `keras.Model`, converted or built with LAuReL layers.
+
+    Returns:
+        List of layers, in the order the model holds them. Its length is
+        their number, `sum(x.count_params() for x in ...)` the parameters
+        they add.
+
+    Raises:
+        ValueError: if `model` is not a `keras.Model`.
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"`model` got {type(model).__name__}; it needs a `keras.Model`."
+        )
+    layers = keras_graph.flatten_layers(model)
+    return [layer for layer in layers if isinstance(layer, Laurel)]
+
+
+def _check_not_converted(model):
+    present = laurel_layers(model)
+    if present:
+        raise ValueError(
+            f"`model` got {model.name!r}, which has {len(present)} LAuReL "
+            f"layers already, the first {present[0].name!r}. Convert the "
+            "model they were not yet in; `residual_sites` chooses where."
+        )
+
+
+def _all_sites(model):
+    sites, rejected = search(model)
+    if not sites:
+        raise ValueError(_nothing_found(model, rejected))
+    return sites
+
+
+def _checked(sites, model):
+    sites = list(sites)
+    if not sites:
+        raise ValueError(
+            "`sites` is empty, so nothing would change. Pass sites from "
+            "`residual_sites(model)`, or None for all of them."
+        )
+    nodes = {
+        node
+        for functional_model in functional_models(model)
+        for node in keras_graph.nodes(functional_model)
+    }
+    for site in sites:
+        if not isinstance(site, ResidualSite) or site.node not in nodes:
+            raise ValueError(
+                f"`sites` got {site!r}, which is no residual site of "
+                f"{model.name!r}. Take it from `residual_sites(model)` of "
+                "this very model."
+            )
+    return sites
+
+
+def _nothing_found(model, rejected):
+    lines = [
+        f"`model` got {model.name!r}, in which no residual addition was found."
+    ]
+    lines += [f"Not residual: {name}: {why}." for name, why in rejected[:5]]
+    if len(rejected) > 5:
+        lines.append(f"And {len(rejected) - 5} more additions.")
+    opaque = sorted({type(x).__name__ for x in _opaque_layers(model)})
+    if opaque:
+        lines.append(
+            "Layers whose inside is not searched: " + ", ".join(opaque) + "."
+        )
+    lines.append(
+        "Put a LAuReL layer where the model adds, "
+        "`keras_laurel.LaurelLR()([x, fx])`."
+    )
+    return "\n".join(lines)
+
+
+def _opaque_layers(model):
+    """Layers that are not Keras' own: their `call` may add and merge."""
+    return [
+        layer
+        for layer in keras_graph.flatten_layers(model)
+        if not type(layer).__module__.startswith("keras.")
+        and not functional_models(layer)
+    ]

@@ -1,0 +1,436 @@
+"""The general layer: every weight of the equation, each a choice."""
+
+import warnings
+
+import keras
+from keras import ops
+
+from keras_laurel import equation
+
+RESIDUAL_WEIGHTS = ("softmax", "sigmoid", "complement")
+
+
+@keras.saving.register_keras_serializable(package="keras_laurel")
+class Laurel(keras.layers.Layer):
+    """Learned augmented residual connection, in the place of `Add`.
+
+        out = alpha * f(x) + beta * (x + sum_j gamma_j * B_j A_j x_{i-j})
+
+    The arguments choose what is learned; `LaurelRW`, `LaurelLR` and
+    `LaurelPA` are the common choices, and `keras_laurel.get("rw+lr")` gives
+    any of them by the paper's names. At the start the layer equals
+    `scale * (x + f(x))`, so that it can stand in a trained model.
+
+    Call it on `[x, fx, *previous]`: the skip, the block's output, and the
+    skips of earlier blocks, newest first.
+
+    Args:
+        residual_weights: How `alpha` and `beta` are learned and bounded.
+            `None`: both are `scale`. `"softmax"`: `2 * scale * softmax(w)`.
+            `"sigmoid"`: `2 * scale * sigmoid(w)`. `"complement"`: one
+            parameter p, `2 * scale * sigmoid(p)` and
+            `2 * scale * (1 - sigmoid(p))`.
+        per_channel: Boolean. Learn `alpha` and `beta` for each of the `D`
+            features.
+        scale: Float, the weight of both terms at the start. 0.5 gives the
+            softmax and sigmoid as the paper writes them.
+        rank: Integer r. Learn a low-rank map of the skip, `A` of shape
+            `(D, r)` and `B` of shape `(r, D)` with B = 0 at the start.
+        num_activations: Integer k. Weigh the last k activations with learned
+            `gamma`; the skip itself is the first of them, so up to k - 1
+            previous ones may be passed. 0 for none.
+        share_low_rank: Boolean. One pair `(A, B)` for all activations, as in
+            equation (4), in place of one for each, as in equation (6).
+        normalize: `"rms"` puts an RMSNorm with a learned scale on the
+            augmentation. The scale starts at 0 and B as A.
+        a_initializer: Initializer of each `A`, drawn in float32. An integer
+            seed is advanced by one for every further draw.
+        axis: Integer, the axis of the `D` features.
+        **kwargs: `name`, `dtype`, `trainable`, as for any layer.
+
+    Input shape:
+        List of 2 to k + 1 tensors of one shape, `(batch, ..., D)`, rank 2
+        or more.
+
+    Output shape:
+        That same shape.
+
+    Raises:
+        ValueError: for options that contradict each other or would learn
+            nothing; for a wrong number of inputs, unequal shapes, an
+            undefined feature axis, `rank` larger than `D`, or inputs that
+            are not floating point.
+
+    Example:
+
+    >>> x = keras.Input((8, 64))
+    >>> fx = keras.layers.Dense(64, activation="relu")(x)
+    >>> y = keras_laurel.Laurel("softmax", rank=16)([x, fx])
+    >>> y.shape
+    (None, 8, 64)
+
+    Reference: arXiv 2411.07501, equations (2) to (6). `normalize="rms"`
+    with `rank=64` and `scale=2**-0.5` is the LAuReL addition of Gemma 3n.
+    """
+
+    def __init__(
+        self,
+        residual_weights=None,
+        per_channel=False,
+        scale=1.0,
+        rank=None,
+        num_activations=0,
+        share_low_rank=False,
+        normalize=None,
+        a_initializer="glorot_uniform",
+        axis=-1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.residual_weights = residual_weights
+        self.per_channel = per_channel
+        self.scale = scale
+        self.rank = rank
+        self.num_activations = num_activations
+        self.share_low_rank = share_low_rank
+        self.normalize = normalize
+        self.a_initializer = keras.initializers.get(a_initializer)
+        self.axis = axis
+        self.supports_masking = True
+        self._num_inputs = None
+        self._check_options()
+
+    def __call__(self, inputs, *args, **kwargs):
+        self._check_inputs(inputs)
+        return super().__call__(inputs, *args, **kwargs)
+
+    def build(self, input_shape):
+        width = self._check_shapes(input_shape)
+        self._num_inputs = len(input_shape)
+        self.input_spec = [
+            keras.layers.InputSpec(axes={self.axis: width}) for _ in input_shape
+        ]
+        self._broadcast_shape = [1] * len(input_shape[0])
+        self._broadcast_shape[self.axis] = width
+        if self.residual_weights:
+            self._build_residual_weights(width)
+        if self.rank:
+            self._build_low_rank(width)
+        if self.num_activations:
+            identity = not (self.rank or self.normalize)
+            self.laurel_gamma = self._add_scalars(
+                "laurel_gamma",
+                (len(input_shape) - 1,),
+                "zeros" if identity else "ones",
+            )
+        if self.normalize:
+            self.laurel_norm_scale = self._add_scalars(
+                "laurel_norm_scale", (width,), "zeros"
+            )
+
+    def call(self, inputs):
+        x, fx, *previous = inputs
+        alpha, beta = self._alpha_beta()
+        return equation.combine(
+            x, fx, self._augmentation([x, *previous]), alpha, beta
+        )
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape[0])
+
+    def compute_mask(self, inputs, previous_mask=None):
+        """The masks of `x` and `fx` joined by "or", as `Add` does."""
+        masks = (previous_mask or [None])[:2]
+        if any(mask is None for mask in masks):
+            return None
+        return ops.logical_or(*masks)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "residual_weights": self.residual_weights,
+            "per_channel": self.per_channel,
+            "scale": self.scale,
+            "rank": self.rank,
+            "num_activations": self.num_activations,
+            "share_low_rank": self.share_low_rank,
+            "normalize": self.normalize,
+            "a_initializer": keras.initializers.serialize(self.a_initializer),
+            "axis": self.axis,
+        }
+
+    @property
+    def alpha(self):
+        """The weight of `f(x)`: a scalar, or `(D,)` if `per_channel`."""
+        return self._bounded_weights()[0]
+
+    @property
+    def beta(self):
+        """The weight of the skip: a scalar, or `(D,)` if `per_channel`."""
+        return self._bounded_weights()[1]
+
+    def _bounded_weights(self):
+        if not self.residual_weights:
+            return self.scale, self.scale
+        return equation.residual_weights(
+            ops.convert_to_tensor(self.laurel_residual_weights),
+            self.residual_weights,
+            self.scale,
+        )
+
+    def _alpha_beta(self):
+        weights = self._bounded_weights()
+        if not self.per_channel:
+            return weights
+        return [ops.reshape(w, self._broadcast_shape) for w in weights]
+
+    def _augmentation(self, activations):
+        if not (self.rank or self.num_activations):
+            return None
+        last = self._features_last(activations)
+        gamma = None
+        if self.num_activations:
+            gamma = ops.convert_to_tensor(self.laurel_gamma)
+        if self.rank:
+            a = ops.convert_to_tensor(self.laurel_a)
+            b = ops.convert_to_tensor(self.laurel_b)
+            sum_ = equation.low_rank(last, a, b, gamma)
+        else:
+            sum_ = equation.weighted_history(last, gamma)
+        if self.normalize:
+            norm_scale = ops.convert_to_tensor(self.laurel_norm_scale)
+            sum_ = equation.rms_norm(sum_, norm_scale)
+        return self._features_back(sum_)
+
+    def _features_last(self, activations):
+        if self._feature_axis_is_last():
+            return activations
+        return [ops.moveaxis(x, self.axis, -1) for x in activations]
+
+    def _features_back(self, x):
+        if self._feature_axis_is_last():
+            return x
+        return ops.moveaxis(x, -1, self.axis)
+
+    def _feature_axis_is_last(self):
+        return self.axis in (-1, len(self._broadcast_shape) - 1)
+
+    def _build_residual_weights(self, width):
+        count = 1 if self.residual_weights == "complement" else 2
+        shape = (count, width) if self.per_channel else (count,)
+        self.laurel_residual_weights = self._add_scalars(
+            "laurel_residual_weights", shape, "zeros"
+        )
+
+    def _build_low_rank(self, width):
+        separate = self.num_activations and not self.share_low_rank
+        pairs = self._num_inputs - 1 if separate else 1
+        self.laurel_a = self.add_weight(
+            name="laurel_a",
+            shape=(pairs, width, self.rank),
+            initializer=self._draw_a,
+        )
+        self.laurel_b = self.add_weight(
+            name="laurel_b",
+            shape=(pairs * self.rank, width),
+            initializer=self._draw_b if self.normalize else "zeros",
+        )
+
+    def _draw_a(self, shape, dtype=None):
+        pairs, width, rank = shape
+        draws = [self._draw((width, rank), i) for i in range(pairs)]
+        return ops.cast(ops.stack(draws), dtype)
+
+    def _draw_b(self, shape, dtype=None):
+        rows, width = shape
+        pairs = rows // self.rank
+        draws = [
+            ops.transpose(self._draw((width, self.rank), pairs + i))
+            for i in range(pairs)
+        ]
+        return ops.cast(ops.concatenate(draws), dtype)
+
+    def _draw(self, shape, index):
+        """Draw `index`: an initializer repeats itself, seeded or not."""
+        initializer = self.a_initializer
+        if isinstance(getattr(initializer, "seed", None), int):
+            config = initializer.get_config()
+            if isinstance(config.get("seed"), int):
+                config["seed"] += index
+            initializer = type(initializer).from_config(config)
+        return initializer(shape, dtype="float32")
+
+    def _add_scalars(self, name, shape, initializer):
+        """Weights that stay in float32 or wider, whatever the policy.
+
+        1.002 rounds to 1 in bfloat16: neither stored nor cast to it.
+        """
+        wide = self.variable_dtype in ("float32", "float64")
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=initializer,
+            dtype=self.variable_dtype if wide else "float32",
+            autocast=False,
+        )
+
+    def _check_options(self):
+        if self.residual_weights not in (None, *RESIDUAL_WEIGHTS):
+            raise ValueError(
+                f"`residual_weights` got {self.residual_weights!r}; it needs "
+                f"None or one of {RESIDUAL_WEIGHTS}."
+            )
+        if self.normalize not in (None, "rms"):
+            raise ValueError(
+                f"`normalize` got {self.normalize!r}; it needs None or 'rms'."
+            )
+        _check_integer("rank", self.rank, 1, optional=True)
+        _check_integer("num_activations", self.num_activations, 0)
+        _check_integer("axis", self.axis, None)
+        is_number = isinstance(self.scale, (int, float))
+        if not is_number or not 0 < self.scale < float("inf"):
+            raise ValueError(
+                f"`scale` got {self.scale!r}; it needs a finite number above "
+                "0."
+            )
+        if not callable(self.a_initializer):
+            raise ValueError(
+                f"`a_initializer` got {self.a_initializer!r}; it needs an "
+                "initializer or its name, such as 'glorot_uniform'."
+            )
+        self._check_every_option_has_an_effect()
+
+    def _check_every_option_has_an_effect(self):
+        name = type(self).__name__
+        if not (self.residual_weights or self.rank or self.num_activations):
+            raise ValueError(
+                f"`{name}` got no `residual_weights`, no `rank` and no "
+                "`num_activations`; it would learn nothing. Choose at least "
+                "one, or use `keras.layers.Add`."
+            )
+        if self.per_channel and not self.residual_weights:
+            raise ValueError(
+                f"`{name}` got `per_channel=True` without `residual_weights`; "
+                f"choose one of {RESIDUAL_WEIGHTS}."
+            )
+        if self.share_low_rank and not (self.rank and self.num_activations):
+            raise ValueError(
+                f"`{name}` got `share_low_rank=True` with rank={self.rank} "
+                f"and num_activations={self.num_activations}; sharing needs "
+                "both. Pass both, or leave `share_low_rank` out."
+            )
+        if self.normalize and not (self.rank or self.num_activations):
+            raise ValueError(
+                f"`{name}` got `normalize={self.normalize!r}` with nothing to "
+                "normalise; pass `rank` or `num_activations`."
+            )
+
+    def _check_inputs(self, inputs):
+        self._check_number(inputs)
+        for i, x in enumerate(inputs):
+            self._check_input(i, x)
+        self._check_equal([tuple(x.shape) for x in inputs])
+
+    def _check_input(self, i, x):
+        name = type(self).__name__
+        if not hasattr(x, "dtype"):
+            raise ValueError(
+                f"`{name}` got an input {i} of type {type(x).__name__}; it "
+                "needs tensors. Convert it with "
+                "`keras.ops.convert_to_tensor`, or leave it out."
+            )
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        if not keras.backend.is_float_dtype(dtype):
+            raise ValueError(
+                f"`{name}` got an input {i} of dtype {dtype}; it needs "
+                "floating point inputs. Cast it with "
+                "`keras.ops.cast(x, 'float32')`."
+            )
+
+    def _check_number(self, inputs):
+        name = type(self).__name__
+        most = max(self.num_activations, 1) + 1
+        count = len(inputs) if isinstance(inputs, (list, tuple)) else 1
+        history = ", *previous" if self.num_activations > 1 else ""
+        if count < 2:
+            raise ValueError(
+                f"`{name}` got {count or 'no'} input; it needs `[x, fx{history}]`. Call it "
+                f"as `layer([x, fx{history}])`, the skip first."
+            )
+        if count > most:
+            raise ValueError(
+                f"`{name}` got {count} inputs; with num_activations="
+                f"{self.num_activations} it takes at most {most}, "
+                f"`[x, fx{history}]`. Raise `num_activations` to "
+                f"{count - 1}, or pass fewer previous activations."
+            )
+        if self._num_inputs not in (None, count):
+            raise ValueError(
+                f"`{name}` got {count} inputs, and was built with "
+                f"{self._num_inputs}. Pass as many, or make a new layer."
+            )
+
+    def _check_shapes(self, shapes):
+        """The width D of the inputs, once they are found to agree."""
+        name = type(self).__name__
+        if not all(isinstance(shape, (tuple, list)) for shape in shapes):
+            shapes = [shapes]
+        self._check_number(shapes)
+        self._check_equal(shapes)
+        ndim = len(shapes[0])
+        if ndim < 2 or not -ndim <= self.axis < ndim or self.axis % ndim == 0:
+            raise ValueError(
+                f"`{name}` got inputs of the shape {tuple(shapes[0])} and "
+                f"axis={self.axis}; it needs rank 2 or more and the axis of "
+                "the features, which is not the batch axis."
+            )
+        widths = [s[self.axis] for s in shapes if s[self.axis] is not None]
+        if not widths:
+            raise ValueError(
+                f"`{name}` got inputs of the shape {tuple(shapes[0])}; the "
+                f"size of axis {self.axis} must be known. Define it in "
+                "`keras.Input`, or set `axis=1` for channels_first."
+            )
+        self._check_rank(widths[0])
+        return widths[0]
+
+    def _check_equal(self, shapes):
+        if len({len(shape) for shape in shapes}) > 1 or any(
+            len({d for d in dims if d is not None}) > 1
+            for dims in zip(*shapes)
+        ):
+            raise ValueError(
+                f"`{type(self).__name__}` got inputs of the shapes "
+                f"{[tuple(s) for s in shapes]}; it needs equal shapes. "
+                "Project the skip first, as a residual block does where the "
+                "width changes."
+            )
+
+    def _check_rank(self, width):
+        if not self.rank:
+            return
+        name = type(self).__name__
+        if self.rank > width:
+            raise ValueError(
+                f"`{name}` got rank={self.rank} for inputs of width {width} "
+                f"(axis {self.axis}); it needs a rank of at most the width. "
+                "Use a rank well below half of it."
+            )
+        if 2 * self.rank >= width:
+            warnings.warn(
+                f"`{name}` has rank {self.rank} at width {width}: the "
+                "low-rank map has as many parameters as a full one, so the "
+                "rank buys nothing. Use a rank below half the width.",
+                stacklevel=2,
+            )
+
+
+def _check_integer(name, value, least, optional=False):
+    if optional and value is None:
+        return
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    if not is_integer or (least is not None and value < least):
+        bound = "" if least is None else f" of at least {least}"
+        raise ValueError(
+            f"`{name}` got {value!r}; it needs an integer{bound}."
+        )

@@ -1,0 +1,36 @@
+import keras
+
+from keras_laurel.layers.laurel import Laurel
+
+
+@keras.saving.register_keras_serializable(package="keras_laurel")
+class LaurelLR(Laurel):
+    """Residual connection with a learned low-rank map (LAuReL-LR).
+
+        out = f(x) + B A x + x
+
+    `2 * r * D` parameters for each connection, applied as two thin products.
+
+    Args:
+        rank: Integer r. 16 to 32 did best on ResNet-50; 32 to 64 work well
+            for language models.
+        **kwargs: Further arguments of `keras_laurel.Laurel`, such as
+            `a_initializer` or `residual_weights="softmax"`.
+
+    Input shape:
+        List of two tensors `[x, fx]` of shape `(batch, ..., D)`.
+
+    Output shape:
+        That same shape.
+
+    Example:
+
+    >>> x = keras.Input((64,))
+    >>> fx = keras.layers.Dense(64, activation="relu")(x)
+    >>> y = keras_laurel.LaurelLR(rank=16)([x, fx])
+
+    Reference: arXiv 2411.07501, equation (3).
+    """
+
+    def __init__(self, rank=16, **kwargs):
+        super().__init__(rank=rank, **kwargs)
