@@ -1,0 +1,107 @@
+##   make demo        train ResNet-50 with and without LAuReL on real images
+##   make test        every test, on JAX, TensorFlow and PyTorch
+##
+##   make test-jax, test-tensorflow, test-torch
+##                    the tests on one backend
+##   make test-no-tensorflow
+##                    the package in an environment without TensorFlow
+##   make test-slow   the tests too long for `make test`, on each backend
+##   make lint        what ruff finds
+##   make format      what ruff can put right itself
+##   make bench       each script in benchmarks/
+##   make clean       remove the environments and everything else generated
+##
+## Each target sets up what it needs in .venv; that takes a few minutes once,
+## and again when constraints.txt or pyproject.toml changes.
+##
+##   PYTHON=python3.12        the interpreter to use (default: python3)
+##   PYTEST_ARGS="-n 2 -x"    more arguments for pytest
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+BACKENDS := jax tensorflow torch
+TESTS := $(BACKENDS:%=test-%) test-no-tensorflow
+
+VENV := .venv
+VENV_NO_TENSORFLOW := .venv-no-tensorflow
+IN_VENV := $(VENV)/bin/python -m
+
+# Without it TensorFlow describes the processor at each start.
+export TF_CPP_MIN_LOG_LEVEL ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test $(TESTS) test-slow lint format bench clean
+
+help:
+	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/stamp
+	$(VENV)/bin/python examples/resnet50_imagenet.py --demo
+
+test:
+	@$(call each,target,$(TESTS),$(MAKE) --no-print-directory $$target)
+
+$(BACKENDS:%=test-%): test-%: $(VENV)/stamp
+	KERAS_BACKEND=$* $(IN_VENV) pytest $(PYTEST_ARGS)
+
+test-no-tensorflow: $(VENV_NO_TENSORFLOW)/stamp
+	KERAS_BACKEND=jax $(VENV_NO_TENSORFLOW)/bin/python -m pytest \
+	    $(PYTEST_ARGS) tests/no_tensorflow/test_no_tensorflow.py
+
+# pytest exits with 5 when no test is marked slow.
+test-slow: $(VENV)/stamp
+	@$(call each,backend,$(BACKENDS),KERAS_BACKEND=$$backend \
+	    $(IN_VENV) pytest -m slow $(PYTEST_ARGS) || test $$? -eq 5)
+
+lint: $(VENV)/stamp
+	$(IN_VENV) ruff check
+	$(IN_VENV) ruff format --check
+
+format: $(VENV)/stamp
+	$(IN_VENV) ruff check --fix
+	$(IN_VENV) ruff format
+
+bench: $(VENV)/stamp
+	@$(call each,script,$(sort $(wildcard benchmarks/*.py)),$(VENV)/bin/python \
+	    $$script)
+
+clean:
+	rm -rf $(VENV) $(VENV_NO_TENSORFLOW) build dist *.egg-info
+	rm -rf .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# $(call each,name,values,command): the command for each value in turn, all of
+# them even when one fails, then an error that names those that did.
+define each
+failed=; \
+for $(1) in $(2); do \
+    echo "== $$$(1)"; \
+    { $(3); } || failed="$$failed $$$(1)"; \
+done; \
+test -z "$$failed" || { echo "Failed:$$failed" >&2; exit 1; }
+endef
+
+# The stamp is written last, so that an environment without one is not whole.
+$(VENV)/stamp: constraints.txt pyproject.toml
+	$(call environment,$(VENV),-e ".[dev]")
+
+$(VENV_NO_TENSORFLOW)/stamp: constraints.txt pyproject.toml
+	$(call environment,$(VENV_NO_TENSORFLOW),-e ".[jax]" pytest pytest-xdist)
+
+# The newest Python is the newest that the pinned TensorFlow is built for.
+define environment
+@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+    2>/dev/null || { echo "Python 3.11, 3.12 or 3.13 is needed, and this is" \
+    "$(PYTHON): $$($(PYTHON) --version 2>&1)." \
+    "Name another: make PYTHON=python3.12" >&2; exit 1; }
+@echo "Setting up $(1); this takes a few minutes."
+@rm -rf $(1)
+@$(PYTHON) -m venv $(1)
+@$(1)/bin/python -m pip install -q -c constraints.txt setuptools wheel
+@$(1)/bin/python -m pip install -q -c constraints.txt \
+    --no-build-isolation $(2)
+@touch $@
+endef

@@ -1,0 +1,137 @@
+"""Training-step time of LAuReL over the plain residual connection.
+
+For ResNet-50 on 64x64 images, and for one bare layer against `Add`; every
+variant, three backends. Each variant runs in turn with the baseline in one
+process; the median ratio and its quartiles are what is reported.
+
+    python benchmarks/step_time.py
+    python benchmarks/step_time.py --backends jax --cases layer --rounds 50
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+from measuring import interleaved
+from measuring import ratio
+from measuring import write
+
+BACKENDS = ("jax", "tensorflow", "torch")
+CASES = ("layer", "resnet50")
+VARIANTS = ("rw", "lr", "pa", "rw+lr", "rw+pa", "lr+pa", "rw+lr+pa")
+
+
+def main():
+    arguments = parse_arguments()
+    if arguments.one:
+        return print(json.dumps(measure_one(arguments)))
+    rows = []
+    for backend in arguments.backends:
+        for case in arguments.cases:
+            for variant in arguments.variants:
+                rows.append(in_fresh_process(backend, case, variant, arguments))
+                print(line(rows[-1]), flush=True)
+    write(
+        "step_time",
+        rows,
+        command="python benchmarks/step_time.py",
+        unit="training step, variant over baseline",
+        setting="ResNet-50: 64x64 images, batch 16, rank 16, k 3; layer: "
+        "inputs (32, 256, 256), rank 16, k 3; float32, SGD",
+    )
+
+
+def line(row):
+    low, high = row["quartiles"]
+    return (
+        f"{row['backend']:10} {row['case']:8} {row['variant']:8} "
+        f"{row['median']:.3f} ({low:.3f} to {high:.3f})"
+    )
+
+
+def in_fresh_process(backend, case, variant, arguments):
+    command = [sys.executable, __file__, "--one", case, variant]
+    command += ["--rounds", str(arguments.rounds)]
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    output = subprocess.run(
+        command, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    measured = json.loads(output.splitlines()[-1])
+    return {"backend": backend, "case": case, "variant": variant, **measured}
+
+
+def measure_one(arguments):
+    case, variant = arguments.one
+    steps = {"layer": layer_steps, "resnet50": resnet50_steps}[case](variant)
+    rounds = arguments.rounds * (10 if case == "layer" else 1)
+    return ratio(interleaved(*steps, rounds=rounds))
+
+
+def layer_steps(variant):
+    import keras
+
+    import keras_laurel
+
+    laurel = keras_laurel.get(variant)
+    history = max(laurel.num_activations - 1, 0)
+    models = [
+        one_layer_model(keras.layers.Add(), 0),
+        one_layer_model(laurel, history),
+    ]
+    return [step(model, (32, 256, 256), 4.0) for model in models]
+
+
+def one_layer_model(layer, history):
+    """The layer, and before it one shift for each input to take gradients."""
+    import keras
+
+    image = keras.Input((256, 256))
+    inputs = [
+        keras.layers.LayerNormalization(scale=False)(image)
+        for _ in range(2 + history)
+    ]
+    y = layer(inputs)
+    return keras.Model(image, keras.layers.GlobalAveragePooling1D()(y))
+
+
+def resnet50_steps(variant):
+    import keras
+
+    import keras_laurel
+
+    def build():
+        keras.utils.set_random_seed(0)
+        return keras.applications.ResNet50(
+            weights=None, classes=10, input_shape=(64, 64, 3)
+        )
+
+    laurel = keras_laurel.laurelize(build(), keras_laurel.get(variant))
+    return [step(model, (16, 64, 64, 3), 1.0) for model in (build(), laurel)]
+
+
+def step(model, shape, target):
+    """A function that trains `model` one step on a fixed batch."""
+    import numpy as np
+
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    y = np.full((shape[0], *model.output_shape[1:]), target, "float32")
+    model.compile("sgd", "mse")
+    return lambda: model.train_on_batch(x, y)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backends", nargs="+", default=BACKENDS)
+    parser.add_argument("--cases", nargs="+", default=CASES)
+    parser.add_argument("--variants", nargs="+", default=VARIANTS)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument(
+        "--one", nargs=2, metavar=("CASE", "VARIANT"), help=argparse.SUPPRESS
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
