@@ -33,20 +33,20 @@ def low_rank(activations, a, b, gamma=None):
     Args:
         activations: List of `n` tensors of shape `(..., D)`.
         a: Tensor of shape `(n, D, r)`, or `(1, D, r)` for a shared pair.
-        b: Tensor of shape `(n * r, D)`, or `(r, D)` for a shared pair.
-        gamma: Tensor of shape `(n,)`, or `None` for weights of 1.
+        b: Tensor of shape `(n * r, D)`, or `(r, D)` for a shared pair; in
+            float32 even where the activations are narrower.
+        gamma: Tensor of shape `(n,)`. `None` for weights of 1, where each
+            activation has its pair.
     """
-    if a.shape[0] == 1:
-        return ops.matmul(
-            ops.matmul(_weighted_sum(activations, gamma), a[0]), b
-        )
-    codes = [ops.matmul(x, a[j]) for j, x in enumerate(activations)]
+    if a.shape[0] < len(activations):
+        total = weighted_history(activations, gamma)
+        activations, gamma = [_in_dtype(total, activations[0])], None
     if gamma is not None:
-        codes = [
-            _in_dtype(_widen(code) * gamma[j], code)
-            for j, code in enumerate(codes)
-        ]
-    return ops.matmul(ops.concatenate(codes, axis=-1), b)
+        # Not times the codes: they are narrow, and 1.002 would be lost.
+        b = _widen(b) * ops.repeat(gamma, a.shape[-1])[:, None]
+    codes = [ops.matmul(x, a[j]) for j, x in enumerate(activations)]
+    codes = ops.concatenate(codes, axis=-1)
+    return ops.matmul(codes, _in_dtype(b, codes))
 
 
 def weighted_history(activations, gamma):
@@ -55,7 +55,7 @@ def weighted_history(activations, gamma):
 
 
 def rms_norm(x, scale, epsilon=1e-6):
-    """Root mean square normalisation over the last axis, in at least float32."""
+    """RMS normalisation over the last axis, in at least float32."""
     x = _widen(x)
     # Not `ops.mean`, which takes float64 through float32 on JAX and torch.
     mean_square = ops.sum(ops.square(x), axis=-1, keepdims=True) / x.shape[-1]
@@ -73,12 +73,6 @@ def combine(x, fx, augmentation=None, alpha=1.0, beta=1.0):
     if augmentation is not None:
         skip = skip + _widen(augmentation)
     return _in_dtype(_widen(fx) * alpha + skip * beta, x)
-
-
-def _weighted_sum(activations, gamma):
-    if gamma is None:
-        return sum(activations[1:], activations[0])
-    return _in_dtype(weighted_history(activations, gamma), activations[0])
 
 
 def _widen(x):

@@ -122,8 +122,10 @@ class _Rebuilding:
             return self.layer(value)
         if isinstance(value, dict):
             return {k: self._carried(v, tensors) for k, v in value.items()}
-        if type(value) in (list, tuple):
-            return type(value)(self._carried(v, tensors) for v in value)
+        if isinstance(value, list):
+            return [self._carried(v, tensors) for v in value]
+        if type(value) is tuple:
+            return tuple(self._carried(v, tensors) for v in value)
         return value
 
     def _renamed(self, names):

@@ -4,7 +4,7 @@ Keras has public ways to build a graph and to list its operations, but none to
 walk its calls. Four private things are used, all stable since Keras 3.0 and
 pinned by `tests/conversion/test_keras_graph.py`:
 
-- the class `Functional`, of every model built as `keras.Model(inputs, outputs)`;
+- the class `Functional`, which `keras.Model(inputs, outputs)` returns;
 - `Functional._nodes_by_depth`, its calls in the order Keras runs them;
 - `KerasTensor._keras_history`, the operation that made a tensor;
 - `Layer._flatten_layers()`, all layers inside a layer.
@@ -63,6 +63,8 @@ TRAINING_STATE = frozenset(
     {
         "history",
         "optimizer",
+        "stop_evaluating",
+        "stop_predicting",
         "stop_training",
         "_compile_config",
         "_compiled_trainable_state",
@@ -76,12 +78,17 @@ LAYER_SETTINGS = ("_dtype_policy", "_trainable", "_auto_config")
 def own_attributes(model):
     """What the class of `model` keeps on it, beyond any functional model."""
     x = keras.Input((1,))
-    plain = keras.Model(x, x).__dict__.keys()
+    plain = _attributes(keras.Model(x, x))
     return {
         name: value
-        for name, value in model.__dict__.items()
+        for name, value in _attributes(model).items()
         if name not in plain and name not in TRAINING_STATE
     }
+
+
+def _attributes(model):
+    """PyTorch keeps the attributes that are modules apart."""
+    return {**model.__dict__, **model.__dict__.get("_modules", {})}
 
 
 def copy_layer_settings(model, result):
@@ -98,3 +105,14 @@ def flatten_layers(layer):
 
 def is_sequential(model):
     return isinstance(model, keras.Sequential)
+
+
+def has_graph(model):
+    """Whether what `model` computes is in its graph or its list of layers."""
+    return is_functional(model) or is_sequential(model)
+
+
+def is_public_layer(layer):
+    """Whether the class of `layer` is one of `keras.layers`."""
+    name = type(layer).__name__
+    return getattr(keras.layers, name, None) is type(layer)

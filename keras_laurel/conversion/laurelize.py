@@ -143,10 +143,10 @@ def _nothing_found(model, rejected):
 
 
 def _opaque_layers(model):
-    """Layers that are not Keras' own: their `call` may add and merge."""
+    """Layers whose `call` may add and merge: none of `keras.layers`."""
     return [
         layer
         for layer in keras_graph.flatten_layers(model)
-        if not type(layer).__module__.startswith("keras.")
-        and not functional_models(layer)
+        if not keras_graph.is_public_layer(layer)
+        and not keras_graph.has_graph(layer)
     ]

@@ -98,7 +98,7 @@ def check_has_graph(model):
         raise ValueError(
             f"`model` got {type(model).__name__}; it needs a `keras.Model`."
         )
-    if not functional_models(model):
+    if not keras_graph.has_graph(model):
         raise ValueError(
             f"`model` got {model.name!r} of class {type(model).__name__}, "
             "which has no graph of layers to search. Build it as "
@@ -179,9 +179,7 @@ def _why_operands_do_not_fit(operands):
         return "a tensor added to itself"
     if len(x.shape) != len(y.shape) or len(x.shape) < 2:
         return f"shapes {x.shape} and {y.shape}"
-    if any(
-        a != b for a, b in zip(x.shape, y.shape) if None not in (a, b)
-    ):
+    if any(a != b for a, b in zip(x.shape, y.shape) if None not in (a, b)):
         return f"shapes {x.shape} and {y.shape}"
     dtypes = {keras.backend.standardize_dtype(t.dtype) for t in operands}
     if not all(keras.backend.is_float_dtype(dtype) for dtype in dtypes):

@@ -139,6 +139,7 @@ class TensorGraph:
             and not any(_upsamples(node) for node in nodes)
             and self._is_closed(nodes, branch)
             and self._starts_at(nodes, start)
+            and len(self._consumers[id(branch)]) == 1
         )
 
     def _is_closed(self, nodes, end):
@@ -230,14 +231,16 @@ def _passes_nan_on(layer, tensor):
         shape = [size if d is None else d for d in tensor.shape]
         shape[0] = tensor.shape[0] or 1
         try:
-            outputs = layer(
-                keras.ops.full(shape, np.nan, dtype=tensor.dtype)
-            )
+            # The scope drops what the layer assigns to its variables.
+            with keras.StatelessScope():
+                nan = keras.ops.full(shape, np.nan, dtype=tensor.dtype)
+                outputs = layer(nan)
         except Exception:  # noqa: S112 (any layer may refuse any size)
             continue
         return any(
-            np.isnan(keras.ops.convert_to_numpy(
-                keras.ops.cast(y, "float32"))).any()
+            np.isnan(
+                keras.ops.convert_to_numpy(keras.ops.cast(y, "float32"))
+            ).any()
             for y in keras.tree.flatten(outputs)
         )
     return True

@@ -234,6 +234,7 @@ class Laurel(keras.layers.Layer):
             name="laurel_b",
             shape=(pairs * self.rank, width),
             initializer=self._draw_b if self.normalize else "zeros",
+            autocast=False,
         )
 
     def _draw_a(self, shape, dtype=None):
@@ -290,8 +291,7 @@ class Laurel(keras.layers.Layer):
         is_number = isinstance(self.scale, (int, float))
         if not is_number or not 0 < self.scale < float("inf"):
             raise ValueError(
-                f"`scale` got {self.scale!r}; it needs a finite number above "
-                "0."
+                f"`scale` got {self.scale!r}; it needs a finite number above 0."
             )
         if not callable(self.a_initializer):
             raise ValueError(
@@ -354,8 +354,9 @@ class Laurel(keras.layers.Layer):
         history = ", *previous" if self.num_activations > 1 else ""
         if count < 2:
             raise ValueError(
-                f"`{name}` got {count or 'no'} input; it needs `[x, fx{history}]`. Call it "
-                f"as `layer([x, fx{history}])`, the skip first."
+                f"`{name}` got {count or 'no'} input; it needs "
+                f"`[x, fx{history}]`. Call it as `layer([x, fx{history}])`, "
+                "the skip first."
             )
         if count > most:
             raise ValueError(
@@ -373,7 +374,7 @@ class Laurel(keras.layers.Layer):
     def _check_shapes(self, shapes):
         """The width D of the inputs, once they are found to agree."""
         name = type(self).__name__
-        if not all(isinstance(shape, (tuple, list)) for shape in shapes):
+        if any(d is None or isinstance(d, int) for d in shapes):
             shapes = [shapes]
         self._check_number(shapes)
         self._check_equal(shapes)
@@ -396,8 +397,7 @@ class Laurel(keras.layers.Layer):
 
     def _check_equal(self, shapes):
         if len({len(shape) for shape in shapes}) > 1 or any(
-            len({d for d in dims if d is not None}) > 1
-            for dims in zip(*shapes)
+            len({d for d in dims if d is not None}) > 1 for dims in zip(*shapes)
         ):
             raise ValueError(
                 f"`{type(self).__name__}` got inputs of the shapes "
@@ -431,6 +431,4 @@ def _check_integer(name, value, least, optional=False):
     is_integer = isinstance(value, int) and not isinstance(value, bool)
     if not is_integer or (least is not None and value < least):
         bound = "" if least is None else f" of at least {least}"
-        raise ValueError(
-            f"`{name}` got {value!r}; it needs an integer{bound}."
-        )
+        raise ValueError(f"`{name}` got {value!r}; it needs an integer{bound}.")

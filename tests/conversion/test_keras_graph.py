@@ -1,0 +1,155 @@
+"""What `keras_graph.py` takes from the inside of Keras.
+
+When one of these fails after an update of Keras, that file is what to adapt.
+"""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_laurel.conversion import keras_graph
+from tests.conversion import graphs
+
+ADAPT = "Keras changed; adapt keras_laurel/conversion/keras_graph.py"
+
+
+def two_layers():
+    x = inputs = keras.Input((4,), name="x")
+    x = keras.layers.Dense(3, name="a")(x)
+    return keras.Model(inputs, keras.layers.Dense(2, name="b")(x))
+
+
+def test_what_has_a_graph():
+    model = two_layers()
+    assert keras_graph.is_functional(model), ADAPT
+    assert keras_graph.is_plain_functional(model), ADAPT
+    assert not keras_graph.is_functional(keras.Sequential([model])), ADAPT
+    assert keras_graph.has_graph(keras.Sequential([model]))
+    assert not keras_graph.has_graph(keras.layers.Dense(3))
+
+
+def test_nodes_are_all_calls_in_the_order_they_run():
+    model = graphs.shared_add()
+    nodes = keras_graph.nodes(model)
+    done = set()
+    for node in nodes:
+        assert {id(t) for t in keras_graph.node_inputs(node)} <= done, ADAPT
+        done |= {id(t) for t in node.outputs}
+    assert {id(t) for t in model.outputs} <= done, ADAPT
+    # The input, and two Dense layers and the shared addition three times.
+    assert len(nodes) == 1 + 3 * 3, ADAPT
+    assert [node.is_input for node in nodes] == [True] + 9 * [False], ADAPT
+
+
+def test_the_order_of_nodes_survives_saving(tmp_path):
+    model = graphs.multi_output_nested()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert names(loaded) == names(model), ADAPT
+
+
+def names(model):
+    return [
+        (node.operation.name, tuple(node.outputs[0].shape))
+        for node in keras_graph.nodes(model)
+    ]
+
+
+def test_inputs_come_in_the_order_of_the_arguments():
+    a, b = keras.Input((4,)), keras.Input((4,))
+    y = keras.layers.Subtract()([b, a])
+    (node,) = y._keras_history.operation._inbound_nodes
+    first, second = keras_graph.node_inputs(node)
+    assert first is b and second is a, ADAPT
+
+
+def test_a_call_is_repeated_with_its_other_arguments():
+    x = keras.Input((4, 8))
+    layer = keras.layers.MultiHeadAttention(2, 4)
+    y = layer(x, value=x, use_causal_mask=True)
+    (node,) = layer._inbound_nodes
+    fresh = keras.Input((4, 8))
+    keras_graph.call_again(node, layer, {id(x): fresh})
+    again = layer._inbound_nodes[-1].arguments
+    assert again.kwargs["use_causal_mask"] is True, ADAPT
+    assert all(t is fresh for t in again.keras_tensors), ADAPT
+    assert y._keras_history.operation is layer, ADAPT
+
+
+def test_an_input_is_made_again_with_its_options():
+    x = keras.Input(batch_shape=(2, 4), dtype="int32", name="tokens")
+    fresh = keras_graph.fresh_input(x)
+    assert fresh is not x
+    assert (fresh.shape, fresh.dtype, fresh.name) == (
+        (2, 4),
+        "int32",
+        "tokens",
+    ), ADAPT
+
+
+def test_a_graph_is_put_on_a_subclass():
+    class Backbone(keras.Model):
+        def __init__(self):
+            x = keras.Input((4,))
+            super().__init__(x, x)
+
+    model = two_layers()
+    cls = type(Backbone())
+    result = cls.__new__(cls)
+    keras_graph.functional_init(result, model.input, model.output, name="copy")
+    x = np.ones((1, 4), "float32")
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(result(x)),
+        keras.ops.convert_to_numpy(model(x)),
+        ADAPT,
+    )
+    assert result.name == "copy", ADAPT
+
+
+def test_training_leaves_known_attributes_only():
+    """Else a converted model would take a stale one along."""
+    model = two_layers()
+    before = set(model.__dict__)
+    model.compile("adam", "mse", metrics=["mae"])
+    x, y = np.ones((4, 4)), np.ones((4, 2))
+    model.fit(x, y, validation_data=(x, y), verbose=0)
+    model.evaluate(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    model.train_on_batch(x, y)
+    # A plain model has the other attributes from its constructor on.
+    new = set(model.__dict__) - before
+    assert new <= keras_graph.TRAINING_STATE, f"{ADAPT}: {sorted(new)}"
+    assert keras_graph.own_attributes(model) == {}, ADAPT
+
+
+def test_own_attributes():
+    model = two_layers()
+    model.levels = {"P2": "a"}
+    assert keras_graph.own_attributes(model) == {"levels": {"P2": "a"}}
+
+
+@pytest.mark.parametrize("setting", keras_graph.LAYER_SETTINGS)
+def test_layer_settings_exist(setting):
+    assert setting in two_layers().__dict__, ADAPT
+
+
+def test_layer_settings_are_copied():
+    model, result = two_layers(), two_layers()
+    model.trainable = False
+    keras_graph.copy_layer_settings(model, result)
+    assert not result.trainable, ADAPT
+
+
+def test_layers_inside_layers_are_listed_once():
+    model = graphs.siamese()
+    outer = keras.Model(model.inputs, model(model.inputs))
+    found = keras_graph.flatten_layers(outer)
+    assert len({id(x) for x in found}) == len(found), ADAPT
+    dense = [x for x in found if type(x) is keras.layers.Dense]
+    assert len(dense) == 2, ADAPT
+    assert outer not in found, ADAPT
+
+
+def test_public_layers():
+    assert keras_graph.is_public_layer(keras.layers.Dense(3)), ADAPT
+    assert not keras_graph.is_public_layer(graphs.FeedForward())

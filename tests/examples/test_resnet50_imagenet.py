@@ -1,0 +1,143 @@
+"""The program as a user runs it: whole, interrupted, on several devices."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import pytest
+
+BACKEND = keras.backend.backend()
+ROOT = Path(__file__).parents[2]
+TINY = Path(__file__).with_name("tiny_resnet50.py")
+OPTIONS = (
+    "--dataset digits --image-size 32 --variants baseline rw+lr --rank 4 "
+    "--trials 1 --epochs 3 --warmup-epochs 1 --batch-size 64 "
+    "--learning-rate 0.05"
+).split()
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+def start(output, data_dir, *options, **environment):
+    paths = os.pathsep.join((str(ROOT), str(ROOT / "examples")))
+    command = [sys.executable, str(TINY), *OPTIONS]
+    command += ["--output", str(output), "--data-dir", str(data_dir)]
+    return subprocess.Popen(
+        [*command, *options],
+        env={**os.environ, "PYTHONPATH": paths, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*arguments, **environment):
+    process = start(*arguments, **environment)
+    output, errors = process.communicate(timeout=300)
+    return process.returncode, output, errors
+
+
+def kill_when(process, path):
+    """SIGKILL as soon as the file is there."""
+    while not path.exists():
+        if process.poll() is not None:
+            pytest.fail(process.communicate()[1])
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def numbers(folder):
+    """All of the history that does not depend on the clock."""
+    with (folder / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{**row, "seconds": None} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, data_dir):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    status, output, errors = run(folder, data_dir)
+    assert status == 0, errors
+    return folder, output
+
+
+def test_a_run_leaves_table_pictures_and_a_model(whole_run):
+    folder, output = whole_run
+    results = json.loads((folder / "results.json").read_text())
+    names = [row["variant"] for row in results["variants"]]
+    assert names == ["baseline", "rw+lr"]
+    assert results["variants"][0]["parameters_added_percent"] == 0
+    assert results["variants"][1]["parameters_added_percent"] > 0
+    best = results["best_model"]
+    assert best["accuracy"] == pytest.approx(best["accuracy_reloaded"])
+    assert best["accuracy"] == max(
+        float(row["val_accuracy"]) for row in numbers(folder)
+    )
+    for name in ("accuracy.png", "table.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert re.search(r"rw\+lr +\d+\.\d+", output)
+    assert "What next" in output
+
+
+def test_an_interrupted_run_ends_with_the_same_numbers(
+    whole_run, data_dir, tmp_path
+):
+    expected, _ = whole_run
+    state = tmp_path / "run" / "trials" / "rw+lr_1" / "state"
+    kill_when(start(tmp_path / "run", data_dir), state / "epoch_0002.json")
+    assert not (tmp_path / "run" / "results.json").exists()
+
+    status, output, errors = run(tmp_path / "run", data_dir)
+    assert status == 0, errors
+    assert "training baseline" not in output
+    assert output.count("Epoch ") == 1 and "Epoch 3/3" in output
+    assert numbers(tmp_path / "run") == numbers(expected)
+    assert not state.exists()
+
+
+def test_another_command_does_not_mix_with_a_run(whole_run, data_dir):
+    folder, _ = whole_run
+    status, _, errors = run(folder, data_dir, "--epochs", "5")
+    assert status != 0
+    assert "`epochs` is 3 there, 5 here" in errors
+    assert "Choose another `--output`" in errors
+
+
+def run_on_eight(tmp_path, data_dir, **environment):
+    options = ("--variants", "rw+lr", "--epochs", "2")
+    return run(tmp_path / "eight", data_dir, *options, **environment)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="is about JAX")
+def test_jax_trains_on_all_of_eight_devices(tmp_path, data_dir):
+    eight = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    status, output, errors = run_on_eight(tmp_path, data_dir, **eight)
+    assert status == 0, errors
+    assert "on 8 x cpu" in output
+
+    status, _, errors = run(
+        tmp_path / "odd", data_dir, "--batch-size", "60", **eight
+    )
+    assert status != 0
+    assert "`--batch-size 60` on 8 x cpu" in errors
+    assert "`--batch-size 64`" in errors
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="is about TensorFlow")
+def test_tensorflow_mirrors_on_all_of_eight_devices(tmp_path, data_dir):
+    status, output, errors = run_on_eight(
+        tmp_path, data_dir, TINY_LOGICAL_CPUS="8"
+    )
+    assert status == 0, errors
+    assert "on 8 x CPU" in output
