@@ -30,8 +30,12 @@ def test_readme_snippets_run_in_order():
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in keras_laurel.__all__ if ">>>" in (
-        getattr(keras_laurel, n).__doc__ or "")]
+    "name",
+    [
+        n
+        for n in keras_laurel.__all__
+        if ">>>" in (getattr(keras_laurel, n).__doc__ or "")
+    ],
 )
 def test_docstring_example_runs(name):
     result = doctest.DocTestRunner(

@@ -1,13 +1,10 @@
 """The general layer: every weight of the equation, each a choice."""
 
-import warnings
-
 import keras
 from keras import ops
 
 from keras_laurel import equation
-
-RESIDUAL_WEIGHTS = ("softmax", "sigmoid", "complement")
+from keras_laurel.layers import checks
 
 
 @keras.saving.register_keras_serializable(package="keras_laurel")
@@ -97,16 +94,16 @@ class Laurel(keras.layers.Layer):
         self.a_initializer = keras.initializers.get(a_initializer)
         self.axis = axis
         self.supports_masking = True
-        self._num_inputs = None
-        self._check_options()
+        self.num_inputs = None
+        checks.check_options(self)
 
     def __call__(self, inputs, *args, **kwargs):
-        self._check_inputs(inputs)
+        checks.check_inputs(self, inputs)
         return super().__call__(inputs, *args, **kwargs)
 
     def build(self, input_shape):
-        width = self._check_shapes(input_shape)
-        self._num_inputs = len(input_shape)
+        width = checks.check_shapes(self, input_shape)
+        self.num_inputs = len(input_shape)
         self.input_spec = [
             keras.layers.InputSpec(axes={self.axis: width}) for _ in input_shape
         ]
@@ -224,7 +221,7 @@ class Laurel(keras.layers.Layer):
 
     def _build_low_rank(self, width):
         separate = self.num_activations and not self.share_low_rank
-        pairs = self._num_inputs - 1 if separate else 1
+        pairs = self.num_inputs - 1 if separate else 1
         self.laurel_a = self.add_weight(
             name="laurel_a",
             shape=(pairs, width, self.rank),
@@ -274,161 +271,3 @@ class Laurel(keras.layers.Layer):
             dtype=self.variable_dtype if wide else "float32",
             autocast=False,
         )
-
-    def _check_options(self):
-        if self.residual_weights not in (None, *RESIDUAL_WEIGHTS):
-            raise ValueError(
-                f"`residual_weights` got {self.residual_weights!r}; it needs "
-                f"None or one of {RESIDUAL_WEIGHTS}."
-            )
-        if self.normalize not in (None, "rms"):
-            raise ValueError(
-                f"`normalize` got {self.normalize!r}; it needs None or 'rms'."
-            )
-        _check_integer("rank", self.rank, 1, optional=True)
-        _check_integer("num_activations", self.num_activations, 0)
-        _check_integer("axis", self.axis, None)
-        is_number = isinstance(self.scale, (int, float))
-        if not is_number or not 0 < self.scale < float("inf"):
-            raise ValueError(
-                f"`scale` got {self.scale!r}; it needs a finite number above 0."
-            )
-        if not callable(self.a_initializer):
-            raise ValueError(
-                f"`a_initializer` got {self.a_initializer!r}; it needs an "
-                "initializer or its name, such as 'glorot_uniform'."
-            )
-        self._check_every_option_has_an_effect()
-
-    def _check_every_option_has_an_effect(self):
-        name = type(self).__name__
-        if not (self.residual_weights or self.rank or self.num_activations):
-            raise ValueError(
-                f"`{name}` got no `residual_weights`, no `rank` and no "
-                "`num_activations`; it would learn nothing. Choose at least "
-                "one, or use `keras.layers.Add`."
-            )
-        if self.per_channel and not self.residual_weights:
-            raise ValueError(
-                f"`{name}` got `per_channel=True` without `residual_weights`; "
-                f"choose one of {RESIDUAL_WEIGHTS}."
-            )
-        if self.share_low_rank and not (self.rank and self.num_activations):
-            raise ValueError(
-                f"`{name}` got `share_low_rank=True` with rank={self.rank} "
-                f"and num_activations={self.num_activations}; sharing needs "
-                "both. Pass both, or leave `share_low_rank` out."
-            )
-        if self.normalize and not (self.rank or self.num_activations):
-            raise ValueError(
-                f"`{name}` got `normalize={self.normalize!r}` with nothing to "
-                "normalise; pass `rank` or `num_activations`."
-            )
-
-    def _check_inputs(self, inputs):
-        self._check_number(inputs)
-        for i, x in enumerate(inputs):
-            self._check_input(i, x)
-        self._check_equal([tuple(x.shape) for x in inputs])
-
-    def _check_input(self, i, x):
-        name = type(self).__name__
-        if not hasattr(x, "dtype"):
-            raise ValueError(
-                f"`{name}` got an input {i} of type {type(x).__name__}; it "
-                "needs tensors. Convert it with "
-                "`keras.ops.convert_to_tensor`, or leave it out."
-            )
-        dtype = keras.backend.standardize_dtype(x.dtype)
-        if not keras.backend.is_float_dtype(dtype):
-            raise ValueError(
-                f"`{name}` got an input {i} of dtype {dtype}; it needs "
-                "floating point inputs. Cast it with "
-                "`keras.ops.cast(x, 'float32')`."
-            )
-
-    def _check_number(self, inputs):
-        name = type(self).__name__
-        most = max(self.num_activations, 1) + 1
-        count = len(inputs) if isinstance(inputs, (list, tuple)) else 1
-        history = ", *previous" if self.num_activations > 1 else ""
-        if count < 2:
-            raise ValueError(
-                f"`{name}` got {count or 'no'} input; it needs "
-                f"`[x, fx{history}]`. Call it as `layer([x, fx{history}])`, "
-                "the skip first."
-            )
-        if count > most:
-            raise ValueError(
-                f"`{name}` got {count} inputs; with num_activations="
-                f"{self.num_activations} it takes at most {most}, "
-                f"`[x, fx{history}]`. Raise `num_activations` to "
-                f"{count - 1}, or pass fewer previous activations."
-            )
-        if self._num_inputs not in (None, count):
-            raise ValueError(
-                f"`{name}` got {count} inputs, and was built with "
-                f"{self._num_inputs}. Pass as many, or make a new layer."
-            )
-
-    def _check_shapes(self, shapes):
-        """The width D of the inputs, once they are found to agree."""
-        name = type(self).__name__
-        if any(d is None or isinstance(d, int) for d in shapes):
-            shapes = [shapes]
-        self._check_number(shapes)
-        self._check_equal(shapes)
-        ndim = len(shapes[0])
-        if ndim < 2 or not -ndim <= self.axis < ndim or self.axis % ndim == 0:
-            raise ValueError(
-                f"`{name}` got inputs of the shape {tuple(shapes[0])} and "
-                f"axis={self.axis}; it needs rank 2 or more and the axis of "
-                "the features, which is not the batch axis."
-            )
-        widths = [s[self.axis] for s in shapes if s[self.axis] is not None]
-        if not widths:
-            raise ValueError(
-                f"`{name}` got inputs of the shape {tuple(shapes[0])}; the "
-                f"size of axis {self.axis} must be known. Define it in "
-                "`keras.Input`, or set `axis=1` for channels_first."
-            )
-        self._check_rank(widths[0])
-        return widths[0]
-
-    def _check_equal(self, shapes):
-        if len({len(shape) for shape in shapes}) > 1 or any(
-            len({d for d in dims if d is not None}) > 1 for dims in zip(*shapes)
-        ):
-            raise ValueError(
-                f"`{type(self).__name__}` got inputs of the shapes "
-                f"{[tuple(s) for s in shapes]}; it needs equal shapes. "
-                "Project the skip first, as a residual block does where the "
-                "width changes."
-            )
-
-    def _check_rank(self, width):
-        if not self.rank:
-            return
-        name = type(self).__name__
-        if self.rank > width:
-            raise ValueError(
-                f"`{name}` got rank={self.rank} for inputs of width {width} "
-                f"(axis {self.axis}); it needs a rank of at most the width. "
-                "Use a rank well below half of it."
-            )
-        if 2 * self.rank >= width:
-            warnings.warn(
-                f"`{name}` has rank {self.rank} at width {width}: the "
-                "low-rank map has as many parameters as a full one, so the "
-                "rank buys nothing. Use a rank below half the width.",
-                stacklevel=2,
-            )
-
-
-def _check_integer(name, value, least, optional=False):
-    if optional and value is None:
-        return
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    if not is_integer or (least is not None and value < least):
-        bound = "" if least is None else f" of at least {least}"
-        raise ValueError(f"`{name}` got {value!r}; it needs an integer{bound}.")

@@ -14,7 +14,16 @@ from tests.conversion.models import outputs
 from tests.conversion.models import random_input
 from tests.conversion.models import shake
 
-SITES = 8
+BLOCKS = (1, 1, 1, 2)
+SITES = sum(BLOCKS)
+
+
+def cv_backbone():
+    return zoo.cv_resnet(BLOCKS)
+
+
+def hub_backbone():
+    return zoo.hub_resnet(BLOCKS)
 
 
 def convert(model):
@@ -34,10 +43,10 @@ def hub_classifier(backbone):
 
 
 BACKBONES = {
-    cv_classifier: zoo.cv_resnet,
-    hub_classifier: zoo.hub_resnet,
-    zoo.cv_retinanet: zoo.cv_resnet,
-    zoo.hub_retinanet: zoo.hub_resnet,
+    cv_classifier: cv_backbone,
+    hub_classifier: hub_backbone,
+    zoo.cv_retinanet: cv_backbone,
+    zoo.hub_retinanet: hub_backbone,
 }
 TASKS = pytest.mark.parametrize("task", BACKBONES, ids=lambda f: f.__name__)
 
@@ -133,7 +142,7 @@ def fit(model, task):
 def test_keras_cv_feature_extractor_has_the_laurel_layers():
     from keras_cv.src.utils.train import get_feature_extractor
 
-    backbone = zoo.cv_resnet()
+    backbone = cv_backbone()
     levels = list(backbone.pyramid_level_inputs)
     plain = get_feature_extractor(
         backbone, list(backbone.pyramid_level_inputs.values()), levels
@@ -150,7 +159,7 @@ def test_keras_cv_feature_extractor_has_the_laurel_layers():
     assert_moved(outputs(extractor, x), expected)
 
 
-@pytest.mark.parametrize("build", [zoo.cv_resnet, zoo.cv_yolo])
+@pytest.mark.parametrize("build", [cv_backbone, zoo.cv_yolo])
 def test_keras_cv_levels_survive_saving(build, tmp_path):
     converted = convert(build())
     converted.save(tmp_path / "model.keras")
@@ -160,7 +169,7 @@ def test_keras_cv_levels_survive_saving(build, tmp_path):
 
 
 def test_keras_hub_pyramid_outputs_have_the_laurel_layers():
-    backbone = zoo.hub_resnet()
+    backbone = hub_backbone()
     x = random_input(backbone)
     plain = keras.Model(backbone.input, backbone.pyramid_outputs)
     expected = outputs(plain, x)

@@ -41,8 +41,16 @@ def narrow_resnet50():
     )
 
 
-def small_hub_classifier():
+def hub_classifier():
     return zoo.hub_classifier(blocks=(1, 1, 1, 1))
+
+
+def cv_retinanet():
+    return zoo.cv_retinanet(zoo.cv_resnet((1, 1, 1, 1)))
+
+
+def hub_retinanet():
+    return zoo.hub_retinanet(zoo.hub_resnet((1, 1, 1, 1)))
 
 
 MODELS = {
@@ -50,11 +58,9 @@ MODELS = {
     "shared": (graphs.shared_add, 3),
     "sequential": (graphs.sequential_of_functionals, 2),
     "cv_backbone": (zoo.cv_resnet, 8),
-    "cv_classifier": (zoo.cv_classifier, 8),
-    "cv_retinanet": (zoo.cv_retinanet, 8),
-    "hub_backbone": (zoo.hub_resnet, 8),
-    "hub_classifier": (small_hub_classifier, 4),
-    "hub_retinanet": (zoo.hub_retinanet, 8),
+    "cv_retinanet": (cv_retinanet, 4),
+    "hub_classifier": (hub_classifier, 4),
+    "hub_retinanet": (hub_retinanet, 4),
 }
 
 LOAD = """

@@ -476,7 +476,7 @@ ROWS = {
     # last 8 blocks, top.
     "cv/MobileNetV3": Row(cv_mobilenet_v3, 6, rejected=18),
     # As EfficientNetB0.
-    "cv/EfficientNetV1B0": Row(cv_efficientnet_v1, 9),
+    "cv/EfficientNetV1B0": Row(cv_efficientnet_v1, 9, slow=True),
     # Its residuals are inside MBConvBlock and FusedMBConvBlock layers.
     "cv/EfficientNetV2B0": Row(cv_efficientnet_v2),
     # ResNet34 without stem, 3 + 4 + 6 + 3 of which 3 projections, and
@@ -499,7 +499,7 @@ ROWS = {
         12,
         4,
     ),
-    "hub/ResNet101": Row(lambda: hub_resnet((3, 4, 23, 3)), 29, 4),
+    "hub/ResNet101": Row(lambda: hub_resnet((3, 4, 23, 3)), 29, 4, slow=True),
     "hub/ResNet152": Row(lambda: hub_resnet((3, 8, 36, 3)), 46, 4, slow=True),
     # 2 + 2 + 2 + 2; the first stage has no projection.
     "hub/ResNet18": Row(lambda: hub_resnet(block_type="basic_block"), 5, 3),
@@ -517,10 +517,10 @@ ROWS = {
     # 1 + 2 + 8 + 8 + 4.
     "hub/CSPDarkNet53": Row(hub_cspnet("csp", "dark_block"), 23),
     "hub/DarkNet53": Row(hub_cspnet("dark", "dark_block"), 23),
-    "hub/CSPResNet": Row(hub_cspnet("cs3", "bottleneck_block"), 23),
-    "hub/CSPEdge": Row(hub_cspnet("cs3", "edge_block"), 23),
+    "hub/CSPResNet": Row(hub_cspnet("cs3", "bottleneck_block"), 23, slow=True),
+    "hub/CSPEdge": Row(hub_cspnet("cs3", "edge_block"), 23, slow=True),
     # As EfficientNetB0.
-    "hub/EfficientNetB0": Row(hub_efficientnet, 9),
+    "hub/EfficientNetB0": Row(hub_efficientnet, 9, slow=True),
     # ResNet18 without stem and 2 stages of 3, as of KerasCV.
     "hub/BASNet": Row(
         hub_basnet, 11, 3, rejected=1, names="stack|v1_", slow=True

@@ -148,10 +148,9 @@ CALLS = {
 
 @pytest.mark.parametrize("layer, inputs, message", CALLS.values(), ids=CALLS)
 def test_calls(layer, inputs, message):
-    with pytest.raises(ValueError, match=f"`{type(layer).__name__}` .*"):
+    with pytest.raises(ValueError, match=message) as error:
         layer(inputs)
-    with pytest.raises(ValueError, match=message):
-        layer(inputs)
+    assert str(error.value).startswith(f"`{type(layer).__name__}` got ")
     assert layer.weights == []
 
 

@@ -1,0 +1,173 @@
+"""What a LAuReL layer refuses, before it has any weight."""
+
+import warnings
+
+import keras
+
+RESIDUAL_WEIGHTS = ("softmax", "sigmoid", "complement")
+
+
+def check_options(layer):
+    if layer.residual_weights not in (None, *RESIDUAL_WEIGHTS):
+        raise ValueError(
+            f"`residual_weights` got {layer.residual_weights!r}; it needs "
+            f"None or one of {RESIDUAL_WEIGHTS}."
+        )
+    if layer.normalize not in (None, "rms"):
+        raise ValueError(
+            f"`normalize` got {layer.normalize!r}; it needs None or 'rms'."
+        )
+    _check_integer("rank", layer.rank, 1, optional=True)
+    _check_integer("num_activations", layer.num_activations, 0)
+    _check_integer("axis", layer.axis, None)
+    is_number = isinstance(layer.scale, (int, float))
+    if not is_number or not 0 < layer.scale < float("inf"):
+        raise ValueError(
+            f"`scale` got {layer.scale!r}; it needs a finite number above 0."
+        )
+    if not callable(layer.a_initializer):
+        raise ValueError(
+            f"`a_initializer` got {layer.a_initializer!r}; it needs an "
+            "initializer or its name, such as 'glorot_uniform'."
+        )
+    _check_every_option_has_an_effect(layer)
+
+
+def _check_every_option_has_an_effect(layer):
+    name = type(layer).__name__
+    if not (layer.residual_weights or layer.rank or layer.num_activations):
+        raise ValueError(
+            f"`{name}` got no `residual_weights`, no `rank` and no "
+            "`num_activations`; it would learn nothing. Choose at least "
+            "one, or use `keras.layers.Add`."
+        )
+    if layer.per_channel and not layer.residual_weights:
+        raise ValueError(
+            f"`{name}` got `per_channel=True` without `residual_weights`; "
+            f"choose one of {RESIDUAL_WEIGHTS}."
+        )
+    if layer.share_low_rank and not (layer.rank and layer.num_activations):
+        raise ValueError(
+            f"`{name}` got `share_low_rank=True` with rank={layer.rank} "
+            f"and num_activations={layer.num_activations}; sharing needs "
+            "both. Pass both, or leave `share_low_rank` out."
+        )
+    if layer.normalize and not (layer.rank or layer.num_activations):
+        raise ValueError(
+            f"`{name}` got `normalize={layer.normalize!r}` with nothing to "
+            "normalise; pass `rank` or `num_activations`."
+        )
+
+
+def check_inputs(layer, inputs):
+    _check_number(layer, inputs)
+    for i, x in enumerate(inputs):
+        _check_input(layer, i, x)
+    _check_equal(layer, [tuple(x.shape) for x in inputs])
+
+
+def _check_input(layer, i, x):
+    name = type(layer).__name__
+    if not hasattr(x, "dtype"):
+        raise ValueError(
+            f"`{name}` got an input {i} of type {type(x).__name__}; it "
+            "needs tensors. Convert it with "
+            "`keras.ops.convert_to_tensor`, or leave it out."
+        )
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        raise ValueError(
+            f"`{name}` got an input {i} of dtype {dtype}; it needs "
+            "floating point inputs. Cast it with "
+            "`keras.ops.cast(x, 'float32')`."
+        )
+
+
+def _check_number(layer, inputs):
+    name = type(layer).__name__
+    most = max(layer.num_activations, 1) + 1
+    count = len(inputs) if isinstance(inputs, (list, tuple)) else 1
+    history = ", *previous" if layer.num_activations > 1 else ""
+    if count < 2:
+        raise ValueError(
+            f"`{name}` got {count or 'no'} input; it needs "
+            f"`[x, fx{history}]`. Call it as `layer([x, fx{history}])`, "
+            "the skip first."
+        )
+    if count > most:
+        raise ValueError(
+            f"`{name}` got {count} inputs; with num_activations="
+            f"{layer.num_activations} it takes at most {most}, "
+            f"`[x, fx{history}]`. Raise `num_activations` to "
+            f"{count - 1}, or pass fewer previous activations."
+        )
+    if layer.num_inputs not in (None, count):
+        raise ValueError(
+            f"`{name}` got {count} inputs, and was built with "
+            f"{layer.num_inputs}. Pass as many, or make a new layer."
+        )
+
+
+def check_shapes(layer, shapes):
+    """The width D of the inputs, once they are found to agree."""
+    name = type(layer).__name__
+    if any(d is None or isinstance(d, int) for d in shapes):
+        shapes = [shapes]
+    _check_number(layer, shapes)
+    _check_equal(layer, shapes)
+    ndim = len(shapes[0])
+    if ndim < 2 or not -ndim <= layer.axis < ndim or layer.axis % ndim == 0:
+        raise ValueError(
+            f"`{name}` got inputs of the shape {tuple(shapes[0])} and "
+            f"axis={layer.axis}; it needs rank 2 or more and the axis of "
+            "the features, which is not the batch axis."
+        )
+    widths = [s[layer.axis] for s in shapes if s[layer.axis] is not None]
+    if not widths:
+        raise ValueError(
+            f"`{name}` got inputs of the shape {tuple(shapes[0])}; the "
+            f"size of axis {layer.axis} must be known. Define it in "
+            "`keras.Input`, or set `axis=1` for channels_first."
+        )
+    _check_rank(layer, widths[0])
+    return widths[0]
+
+
+def _check_equal(layer, shapes):
+    if len({len(shape) for shape in shapes}) > 1 or any(
+        len({d for d in dims if d is not None}) > 1 for dims in zip(*shapes)
+    ):
+        raise ValueError(
+            f"`{type(layer).__name__}` got inputs of the shapes "
+            f"{[tuple(s) for s in shapes]}; it needs equal shapes. "
+            "Project the skip first, as a residual block does where the "
+            "width changes."
+        )
+
+
+def _check_rank(layer, width):
+    if not layer.rank:
+        return
+    name = type(layer).__name__
+    if layer.rank > width:
+        raise ValueError(
+            f"`{name}` got rank={layer.rank} for inputs of width {width} "
+            f"(axis {layer.axis}); it needs a rank of at most the width. "
+            "Use a rank well below half of it."
+        )
+    if 2 * layer.rank >= width:
+        warnings.warn(
+            f"`{name}` has rank {layer.rank} at width {width}: the "
+            "low-rank map has as many parameters as a full one, so the "
+            "rank buys nothing. Use a rank below half the width.",
+            stacklevel=2,
+        )
+
+
+def _check_integer(name, value, least, optional=False):
+    if optional and value is None:
+        return
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    if not is_integer or (least is not None and value < least):
+        bound = "" if least is None else f" of at least {least}"
+        raise ValueError(f"`{name}` got {value!r}; it needs an integer{bound}.")
