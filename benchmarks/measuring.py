@@ -11,29 +11,32 @@ from importlib import metadata
 RESULTS = pathlib.Path(__file__).parent.parent / "results"
 
 
-def interleaved(baseline, variant, rounds, warm_up=2):
-    """Seconds of two functions called in turn, after `warm_up` calls each.
+def interleaved(functions, rounds, warm_up=2):
+    """Seconds of functions called in turn, after `warm_up` calls of each.
 
-    The order within a round alternates, so that neither always runs in the
-    caches the other left.
+    The order turns by one place each round, so that none always runs in the
+    caches that the same other one left.
+
+    Args:
+        functions: Dict of functions by name.
 
     Returns:
-        List of `(baseline seconds, variant seconds)`, one for each round.
+        List with a dict of seconds by name for each round.
     """
-    for _ in range(warm_up):
-        baseline()
-        variant()
-    pairs = []
+    names = list(functions)
+    for name in names * warm_up:
+        functions[name]()
+    measured = []
     for i in range(rounds):
-        order = (baseline, variant) if i % 2 == 0 else (variant, baseline)
-        seconds = [_seconds(function) for function in order]
-        pairs.append(tuple(seconds if i % 2 == 0 else seconds[::-1]))
-    return pairs
+        first = i % len(names)
+        order = names[first:] + names[:first]
+        measured.append({name: _seconds(functions[name]) for name in order})
+    return measured
 
 
-def ratio(pairs):
-    """Median and quartiles of variant over baseline, over the rounds."""
-    ratios = [variant / baseline for baseline, variant in pairs]
+def ratio(measured, name, baseline="baseline"):
+    """Median and quartiles over the rounds of one function over another."""
+    ratios = [seconds[name] / seconds[baseline] for seconds in measured]
     low, median, high = statistics.quantiles(ratios, n=4)
     return {"median": median, "quartiles": [low, high], "rounds": len(ratios)}
 

@@ -536,7 +536,6 @@ ROWS = {
 
 # What is run on every backend; the whole table on one.
 REPRESENTATIVE = (
-    "MobileNetV3Small",
     "ConvNeXtTiny",
     "cv/ResNet18V2",
     "cv/YOLOV8",
