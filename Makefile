@@ -15,10 +15,11 @@
 ## and again when constraints.txt or pyproject.toml changes.
 ##
 ##   PYTHON=python3.12        the interpreter to use (default: python3)
-##   PYTEST_ARGS="-n 2 -x"    more arguments for pytest
+##   PYTEST_ARGS="-x"         arguments for pytest (default: two processes)
 
 PYTHON ?= python3
-PYTEST_ARGS ?=
+# Two processes; a file stays in one, for what its tests share.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 BACKENDS := jax tensorflow torch
 TESTS := $(BACKENDS:%=test-%) test-no-tensorflow

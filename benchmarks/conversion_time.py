@@ -19,54 +19,49 @@ import numpy as np
 from measuring import write
 
 BLOCKS = ([3, 4, 6, 3], [3, 4, 23, 3], [3, 8, 36, 3], [3, 16, 72, 9])
-VARIANTS = ("rw+lr", "rw+lr+pa")
+VARIANT = "rw+lr+pa"
 BACKENDS = ("jax", "tensorflow", "torch")
 ROUNDS = 3
 
 
 def main():
     if len(sys.argv) > 1:
-        return print(json.dumps(measure(*json.loads(sys.argv[1]))))
-    rows = [
-        row(backend, variant, blocks)
-        for backend in BACKENDS
-        for variant in VARIANTS
-        for blocks in BLOCKS
-    ]
+        return print(json.dumps(measure(json.loads(sys.argv[1]))))
+    rows = [row(backend, blocks) for backend in BACKENDS for blocks in BLOCKS]
     report_slopes(rows)
     write(
         "conversion_time",
         rows,
         command="python benchmarks/conversion_time.py",
         unit="median seconds over fresh processes",
+        variant=VARIANT,
     )
 
 
-def row(backend, variant, blocks):
-    runs = [in_fresh_process(backend, variant, blocks) for _ in range(ROUNDS)]
+def row(backend, blocks):
+    runs = [in_fresh_process(backend, blocks) for _ in range(ROUNDS)]
     medians = {
         key: statistics.median(run[key] for run in runs) for key in runs[0]
     }
-    made = {"backend": backend, "variant": variant, **medians, "rounds": ROUNDS}
+    made = {"backend": backend, **medians, "rounds": ROUNDS}
     print(
-        f"{backend:10} {variant:8} {made['sites']:4} sites: build "
-        f"{made['build']:.2f} s, find {made['find']:.3f} s, "
-        f"convert {made['convert']:.2f} s",
+        f"{backend:10} {made['sites']:4} sites: build {made['build']:.2f} s, "
+        f"find {made['find']:.3f} s, convert {made['convert']:.2f} s",
         flush=True,
     )
     return made
 
 
-def in_fresh_process(backend, variant, blocks):
+def in_fresh_process(backend, blocks):
     environment = {**os.environ, "KERAS_BACKEND": backend}
-    command = [sys.executable, __file__, json.dumps([variant, blocks])]
+    command = [sys.executable, __file__, json.dumps(blocks)]
     output = subprocess.run(
         command, env=environment, check=True, stdout=subprocess.PIPE, text=True
     ).stdout
     return json.loads(output.splitlines()[-1])
 
 
-def measure(variant, blocks):
+def measure(blocks):
     import keras
 
     import keras_laurel
@@ -79,7 +74,7 @@ def measure(variant, blocks):
     built = time.perf_counter()
     sites = keras_laurel.residual_sites(model)
     found = time.perf_counter()
-    keras_laurel.laurelize(model, keras_laurel.get(variant), sites=sites)
+    keras_laurel.laurelize(model, keras_laurel.get(VARIANT), sites=sites)
     converted = time.perf_counter()
     return {
         "sites": len(sites),
@@ -126,20 +121,15 @@ def conv_norm(x, filters, size, strides, name):
 
 def report_slopes(rows):
     for backend in BACKENDS:
-        for variant in VARIANTS:
-            mine = [
-                r
-                for r in rows
-                if (r["backend"], r["variant"]) == (backend, variant)
-            ]
-            sites = np.array([r["sites"] for r in mine], "float64")
-            seconds = np.array([r["convert"] for r in mine])
-            slope, offset = np.polyfit(sites, seconds, 1)
-            r2 = np.corrcoef(sites, seconds)[0, 1] ** 2
-            print(
-                f"{backend:10} {variant:8} {1000 * slope:.1f} ms a site "
-                f"+ {offset:.2f} s, r2 = {r2:.3f}"
-            )
+        mine = [row for row in rows if row["backend"] == backend]
+        sites = np.array([row["sites"] for row in mine], "float64")
+        seconds = np.array([row["convert"] for row in mine])
+        slope, offset = np.polyfit(sites, seconds, 1)
+        r2 = np.corrcoef(sites, seconds)[0, 1] ** 2
+        print(
+            f"{backend:10} {1000 * slope:.1f} ms a site + {offset:.2f} s, "
+            f"r2 = {r2:.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -60,7 +60,9 @@ def _reset_states(model):
 
 
 @pytest.mark.parametrize("variant", ["rw", "lr", "pa", "rw+lr+pa"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", "bfloat16", "mixed_bfloat16", "mixed_float16"]
+)
 def test_conversion_changes_no_bit_in_any_precision(dtype, variant):
     if "lr" in variant:
         layer = keras_laurel.get(variant, rank=2)
