@@ -24,6 +24,8 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 BACKENDS := jax tensorflow torch
 TESTS := $(BACKENDS:%=test-%) test-no-tensorflow
 
+BENCHMARKS := $(filter-out %/measuring.py,$(wildcard benchmarks/*.py))
+
 VENV := .venv
 VENV_NO_TENSORFLOW := .venv-no-tensorflow
 IN_VENV := $(VENV)/bin/python -m
@@ -66,7 +68,7 @@ format: $(VENV)/stamp
 	$(IN_VENV) ruff format
 
 bench: $(VENV)/stamp
-	@$(call each,script,$(sort $(wildcard benchmarks/*.py)),$(VENV)/bin/python \
+	@$(call each,script,$(BENCHMARKS),$(VENV)/bin/python \
 	    $$script)
 
 clean:
