@@ -7,6 +7,7 @@ import keras
 from keras_laurel.conversion import keras_graph
 from keras_laurel.conversion.replacements import Replacement
 from keras_laurel.conversion.replacements import by_node
+from keras_laurel.conversion.replacements import free_name
 from keras_laurel.conversion.residual_sites import functional_models
 
 
@@ -55,13 +56,13 @@ class _Rebuilding:
 
     def _functional(self, model):
         tensors = {id(t): keras_graph.fresh_input(t) for t in model.inputs}
-        exposed, names = _exposed_tensors(model)
+        exposed, names = self._exposed(model)
         for node in keras_graph.nodes(model):
             if node.is_input:
                 continue
             outputs = keras.tree.flatten(self._call(node, tensors))
             for old, new in zip(node.outputs, outputs):
-                if id(old) in exposed and node not in self._replacements:
+                if id(old) in exposed:
                     new = keras.layers.Identity(name=exposed[id(old)])(new)
                 tensors[id(old)] = new
         return self._assemble(model, tensors, names)
@@ -74,6 +75,34 @@ class _Rebuilding:
         inputs = [tensors[id(t)] for t in replacement.inputs()]
         return replacement.layer(inputs)
 
+    def _exposed(self, model):
+        """What KerasCV's detectors look up by layer name in a backbone.
+
+        They read `get_layer(name).output`, which of a layer shared by two
+        graphs is its tensor in the first, the graph before conversion. An
+        `Identity` layer behind each gives them one of the new graph; a LAuReL
+        layer is new itself.
+
+        Returns:
+            Names of the `Identity` layers by tensor, and
+            `pyramid_level_inputs` with the names of the new layers.
+        """
+        levels = getattr(model, "pyramid_level_inputs", None)
+        if not isinstance(levels, dict):
+            return {}, {}
+        laurels = {
+            id(r.node.outputs[0]): r.layer.name
+            for r in self._replacements.values()
+        }
+        taken = {operation.name for operation in model.operations}
+        exposed, names = {}, {}
+        for level, layer_name in levels.items():
+            tensor = id(model.get_layer(layer_name).output)
+            if tensor not in laurels:
+                exposed[tensor] = free_name(f"{level}_output".lower(), taken)
+            names[level] = exposed.get(tensor) or laurels[tensor]
+        return exposed, names
+
     def _assemble(self, model, tensors, names):
         inputs = _mapped(model.input, tensors)
         outputs = _mapped(model.output, tensors)
@@ -85,7 +114,7 @@ class _Rebuilding:
         keras_graph.functional_init(result, inputs, outputs, model.name)
         self._carry_attributes(model, result, tensors)
         if names:
-            result.pyramid_level_inputs = self._renamed(names)
+            result.pyramid_level_inputs = names
         if left:
             result._laurel_plan = [r.serialize(model) for r in left]
         return result
@@ -128,49 +157,9 @@ class _Rebuilding:
             return tuple(self._carried(v, tensors) for v in value)
         return value
 
-    def _renamed(self, names):
-        """Level to layer name, where an addition took its layer's name."""
-        renamed = {
-            node.operation.name: replacement.layer.name
-            for node, replacement in self._replacements.items()
-        }
-        return {k: renamed.get(name, name) for k, name in names.items()}
-
 
 def _mapped(structure, tensors):
     return keras.tree.map_structure(lambda t: tensors[id(t)], structure)
-
-
-def _exposed_tensors(model):
-    """What KerasCV's detectors look up by layer name in a backbone.
-
-    They read `get_layer(name).output`, which of a layer shared by two graphs
-    is its tensor in the first, the graph before conversion. An `Identity`
-    layer behind each gives them one of the new graph.
-
-    Returns:
-        Names of the new layers by tensor, and `pyramid_level_inputs` with
-        these names.
-    """
-    levels = getattr(model, "pyramid_level_inputs", None)
-    if not isinstance(levels, dict):
-        return {}, {}
-    taken = {operation.name for operation in model.operations}
-    exposed, names = {}, {}
-    for level, layer_name in levels.items():
-        tensor = model.get_layer(layer_name).output
-        name = _free_name(f"{level}_output".lower(), taken)
-        exposed[id(tensor)] = name
-        addition = type(model.get_layer(layer_name)) is keras.layers.Add
-        names[level] = layer_name if addition else name
-    return exposed, names
-
-
-def _free_name(name, taken):
-    candidate, number = name, 1
-    while candidate in taken:
-        candidate, number = f"{name}_{number}", number + 1
-    return candidate
 
 
 class LaurelFunctional:

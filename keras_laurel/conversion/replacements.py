@@ -127,13 +127,18 @@ def _operand(node, index):
 
 def _copy_for(prototype, site, taken):
     config = prototype.get_config()
-    config["name"] = site.name
-    while config["name"] in taken:
-        config["name"] += "_laurel"
+    config["name"] = free_name(site.name, taken)
     config["dtype"] = keras.dtype_policies.serialize(_dtype_policy(site))
     if prototype.axis == -1:
         config["axis"] = _feature_axis(site)
     return type(prototype).from_config(config)
+
+
+def free_name(name, taken):
+    """`name`, with an ending where another operation has it."""
+    while name in taken:
+        name += "_laurel"
+    return name
 
 
 def _dtype_policy(site):

@@ -168,6 +168,42 @@ def test_keras_cv_levels_survive_saving(build, tmp_path):
     assert json.dumps(loaded.get_config()) == json.dumps(converted.get_config())
 
 
+def test_keras_cv_levels_are_of_the_new_graph_at_additions_left_alone():
+    """ResNetV2's levels are additions; the pooled ones are not converted."""
+    import keras_cv
+
+    plain = keras_cv.models.ResNetV2Backbone(
+        stackwise_filters=[16, 16, 16, 16],
+        stackwise_blocks=[2, 2, 2, 2],
+        stackwise_strides=[1, 2, 2, 2],
+        include_rescaling=False,
+        input_shape=(64, 64, 3),
+    )
+    sites = keras_laurel.residual_sites(plain)
+    chosen = [site for site in sites if site.kind == "projection"]
+    names = {site.name for site in sites} - {site.name for site in chosen}
+    assert names.intersection(plain.pyramid_level_inputs.values())
+    converted = keras_laurel.laurelize(
+        plain, keras_laurel.LaurelRW(), sites=chosen
+    )
+    levels = converted.pyramid_level_inputs
+    assert levels.keys() == plain.pyramid_level_inputs.keys()
+    extractor = keras.Model(
+        converted.input,
+        {k: converted.get_layer(name).output for k, name in levels.items()},
+    )
+    assert keras_laurel.laurel_layers(extractor)
+    x = random_input(plain)
+    expected = keras.Model(
+        plain.input,
+        {
+            k: plain.get_layer(name).output
+            for k, name in plain.pyramid_level_inputs.items()
+        },
+    )
+    assert_same_outputs(outputs(extractor, x), outputs(expected, x))
+
+
 def test_keras_hub_pyramid_outputs_have_the_laurel_layers():
     backbone = hub_backbone()
     x = random_input(backbone)
