@@ -4,14 +4,18 @@ from keras_laurel.conversion import ResidualSite
 from keras_laurel.conversion import laurel_layers
 from keras_laurel.conversion import laurelize
 from keras_laurel.conversion import residual_sites
+from keras_laurel.conversion.hub_registration import register as _register_hub
 from keras_laurel.initializers import ColumnOrthogonal
 from keras_laurel.layers import Laurel
 from keras_laurel.layers import LaurelLR
 from keras_laurel.layers import LaurelPA
 from keras_laurel.layers import LaurelRW
 from keras_laurel.layers import get
+from keras_laurel.optimizers import prepare_optimizer
 
 __version__ = "0.1.0"
+
+_register_hub()
 
 __all__ = [
     "ColumnOrthogonal",
@@ -23,5 +27,6 @@ __all__ = [
     "get",
     "laurel_layers",
     "laurelize",
+    "prepare_optimizer",
     "residual_sites",
 ]

@@ -42,11 +42,25 @@ def low_rank(activations, a, b, gamma=None):
         total = weighted_history(activations, gamma)
         activations, gamma = [_in_dtype(total, activations[0])], None
     if gamma is not None:
-        # Not times the codes: they are narrow, and 1.002 would be lost.
-        b = _widen(b) * ops.repeat(gamma, a.shape[-1])[:, None]
+        b = _weigh_rows(b, gamma)
     codes = [ops.matmul(x, a[j]) for j, x in enumerate(activations)]
-    codes = ops.concatenate(codes, axis=-1)
-    return ops.matmul(codes, _in_dtype(b, codes))
+    return _up_project(codes, b)
+
+
+def from_codes(codes, b, gamma=None):
+    """`low_rank` where the codes `A_j x_j` are at hand already.
+
+    Args:
+        codes: List of `n` tensors of shape `(..., r)`.
+        b: Tensor of shape `(n * r, D)`, or `(r, D)` for a shared pair.
+        gamma: Tensor of shape `(n,)`, or `None`.
+    """
+    if b.shape[0] < len(codes) * codes[0].shape[-1]:
+        total = weighted_history(codes, gamma)
+        codes, gamma = [_in_dtype(total, codes[0])], None
+    if gamma is not None:
+        b = _weigh_rows(b, gamma)
+    return _up_project(codes, b)
 
 
 def weighted_history(activations, gamma):
@@ -73,6 +87,36 @@ def combine(x, fx, augmentation=None, alpha=1.0, beta=1.0):
     if augmentation is not None:
         skip = skip + _widen(augmentation)
     return _in_dtype(_widen(fx) * alpha + skip * beta, x)
+
+
+def combine_sum(y, x, skip, augmentation=None, alpha=1.0, beta=1.0):
+    """`alpha * f + beta * (skip + augmentation)` for `f` hidden in `y = x + f`.
+
+    A block that adds by itself returns `y` and keeps `f`. With weights of 1,
+    no augmentation and `skip` equal to `x` the result equals `y` bit for bit;
+    `y - x` would have lost digits.
+
+    Args:
+        y: Tensor, what the block returned.
+        x: Tensor, what the block added `f` to.
+        skip: Tensor, what it should be added to: `x` itself, or `x` as an
+            earlier connection has augmented it.
+    """
+    sum_ = _widen(y) * alpha + (_widen(skip) * beta - _widen(x) * alpha)
+    if augmentation is not None:
+        sum_ = sum_ + _widen(augmentation) * beta
+    return _in_dtype(sum_, y)
+
+
+def _up_project(codes, b):
+    codes = ops.concatenate(codes, axis=-1)
+    return ops.matmul(codes, _in_dtype(b, codes))
+
+
+def _weigh_rows(b, gamma):
+    """Not times the codes: they are narrow, and 1.002 would be lost."""
+    rank = b.shape[0] // gamma.shape[0]
+    return _widen(b) * ops.repeat(gamma, rank)[:, None]
 
 
 def _widen(x):

@@ -2,26 +2,33 @@
 
 import keras
 
+from keras_laurel.conversion import decoder
 from keras_laurel.conversion import functional
 from keras_laurel.conversion import keras_graph
 from keras_laurel.conversion.replacements import plan_replacements
-from keras_laurel.conversion.residual_sites import ResidualSite
+from keras_laurel.conversion.residual_site import ResidualSite
 from keras_laurel.conversion.residual_sites import check_has_graph
 from keras_laurel.conversion.residual_sites import functional_models
 from keras_laurel.conversion.residual_sites import search
 from keras_laurel.layers import Laurel
 
 
-def laurelize(model, layer, sites=None):
+def laurelize(model, layer, sites=None, granularity="block"):
     """Put a LAuReL layer at the residual additions of a model.
 
     The result computes what `model` computes until it is trained: bit for bit
     where it runs op by op, to rounding where it is compiled. It shares the
     layers and variables of `model`, nothing is copied; use the result from
-    then on. It is not compiled, so call its `compile`.
+    then on. It is not compiled, so call its `compile`; one that is converted
+    in place stays compiled, with a fresh optimizer of the same settings.
+
+    A transformer of KerasHub is converted in place, as its `enable_lora` does:
+    the result is `model` itself, of a class such as `LaurelLlamaCausalLM`. Its
+    variables keep their paths, so that layout maps, LoRA and quantization
+    still find them. A backbone is converted for the tasks made of it later.
 
     Layers with previous activations (`num_activations` > 1) get the skips of
-    earlier sites of the same shape as graph edges, newest first.
+    earlier sites of the same shape, newest first.
 
     Each LAuReL layer carries the name of its `ResidualSite`, and the dtype
     policy of the `Add` whose place it takes. A model of KerasCV, KerasHub or
@@ -34,6 +41,9 @@ def laurelize(model, layer, sites=None):
             config, `axis` adapted where the model is channels_first.
         sites: List of `ResidualSite` from `residual_sites(model)`, or `None`
             for all of them.
+        granularity: Of a KerasHub transformer, `"block"` for one connection
+            around each block, as in the paper's LLMs, or `"sublayer"` for one
+            at each of its two additions.
 
     Returns:
         A model.
@@ -58,7 +68,16 @@ def laurelize(model, layer, sites=None):
         )
     check_has_graph(model)
     _check_not_converted(model)
+    is_decoder = decoder.is_decoder(model)
+    if granularity != "block" and not is_decoder:
+        raise ValueError(
+            f"`granularity` got {granularity!r} for {model.name!r}, which is "
+            "no KerasHub transformer: each addition of its graph is a site of "
+            "its own. Leave `granularity` out; `sites` chooses where."
+        )
     sites = _all_sites(model) if sites is None else _checked(sites, model)
+    if is_decoder:
+        return decoder.convert(model, layer, sites, granularity)
     return functional.rebuild(model, plan_replacements(model, sites, layer))
 
 
@@ -108,11 +127,7 @@ def _checked(sites, model):
             "`sites` is empty, so nothing would change. Pass sites from "
             "`residual_sites(model)`, or None for all of them."
         )
-    nodes = {
-        node
-        for functional_model in functional_models(model)
-        for node in keras_graph.nodes(functional_model)
-    }
+    nodes = _possible_nodes(model)
     for site in sites:
         if not isinstance(site, ResidualSite) or site.node not in nodes:
             raise ValueError(
@@ -121,6 +136,16 @@ def _checked(sites, model):
                 "this very model."
             )
     return sites
+
+
+def _possible_nodes(model):
+    if decoder.is_decoder(model):
+        return {site.node for site in decoder.block_sites(model)}
+    return {
+        node
+        for functional_model in functional_models(model)
+        for node in keras_graph.nodes(functional_model)
+    }
 
 
 def _nothing_found(model, rejected):

@@ -1,58 +1,18 @@
-"""Find the residual additions of functional models. Nothing is changed."""
+"""Find the residual connections of models. Nothing is changed."""
 
 import dataclasses
 import re
 
 import keras
 
+from keras_laurel.conversion import decoder
 from keras_laurel.conversion import keras_graph
+from keras_laurel.conversion.residual_site import ResidualSite
 from keras_laurel.conversion.tensor_graph import TensorGraph
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class ResidualSite:
-    """A residual addition `x + f(x)` in a functional model.
-
-    Attributes:
-        name: The name of the addition, or `residual_<n>`, the n-th of the
-            model, where Keras had made the name up. It is the name of the
-            LAuReL layer after conversion.
-        kind: `"identity"`, where the skip is the block's input itself;
-            `"projection"`, where a learned linear map stands on it;
-            `"pooled"`, where a pooling stands on it.
-        skip: Which operand of the addition is the skip, 0 or 1.
-        input_shape: Shape of the block's input, what skip and branch start
-            from, as a tuple with `None` for unknown sizes.
-        output_shape: Shape of the sum.
-        model: Name of the functional model that holds the addition, the model
-            itself or one nested in it.
-    """
-
-    name: str
-    kind: str
-    skip: int
-    input_shape: tuple
-    output_shape: tuple
-    model: str
-    node: object = dataclasses.field(compare=False)
-    branch_nodes: tuple = dataclasses.field(compare=False)
-
-    def __repr__(self):
-        return (
-            f"<ResidualSite {self.model}/{self.name}: {self.kind}, "
-            f"{self.input_shape} -> {self.output_shape}, "
-            f"skip is operand {self.skip}>"
-        )
-
-    def __eq__(self, other):
-        return isinstance(other, ResidualSite) and self.node is other.node
-
-    def __hash__(self):
-        return id(self.node)
-
-
 def residual_sites(model):
-    """The residual additions of a functional model, in the order they run.
+    """The residual connections of a model, in the order they run.
 
     Finds `keras.layers.Add` layers and `+` operations that add a branch to
     the tensor it starts from, in the model and in the functional and
@@ -60,6 +20,9 @@ def residual_sites(model):
     are left out: sums of parallel branches, of a constant, of position
     embeddings, of three and more operands, and sums across resolutions as in
     feature pyramids and U-nets.
+
+    Of a KerasHub transformer, or a task over one, these are its blocks, each
+    with its additions inside.
 
     Args:
         model: A functional or sequential `keras.Model`.
@@ -85,6 +48,8 @@ def residual_sites(model):
 def search(model):
     """`(sites, rejected)`; `rejected` tells of each other addition why not."""
     check_has_graph(model)
+    if decoder.is_decoder(model):
+        return decoder.block_sites(model), []
     found, rejected = [], []
     for functional in functional_models(model):
         sites, reasons = _search_one(functional)

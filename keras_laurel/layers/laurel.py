@@ -181,23 +181,59 @@ class Laurel(keras.layers.Layer):
             return weights
         return [ops.reshape(w, self._broadcast_shape) for w in weights]
 
+    def down_projection(self, j):
+        """`A_j`, of shape `(D, r)`, for the activation `x_{i-j}`."""
+        a = ops.convert_to_tensor(self.laurel_a)
+        return a[j if a.shape[0] > 1 else 0]
+
+    def combine_sum(self, y, x, skip, carried=None):
+        """The connection around a block that returns `y = x + f`, f hidden.
+
+        Args:
+            y: Tensor of shape `(batch, ..., D)`, what the block returned.
+            x: Tensor of that shape, what the block added `f` to.
+            skip: Tensor of that shape, what `f` is to be added to.
+            carried: List of what is known of the activations, the skip
+                first, then newest first: their codes
+                `x_{i-j} @ down_projection(j)` with `rank`, else themselves.
+                `None` where neither `rank` nor `num_activations` is set.
+        """
+        alpha, beta = self._alpha_beta()
+        augmentation = None
+        if carried:
+            augmentation = self._normalized(
+                self._from_codes(carried)
+                if self.rank
+                else equation.weighted_history(carried, self._gamma())
+            )
+        return equation.combine_sum(y, x, skip, augmentation, alpha, beta)
+
     def _augmentation(self, activations):
         if not (self.rank or self.num_activations):
             return None
         last = self._features_last(activations)
-        gamma = None
-        if self.num_activations:
-            gamma = ops.convert_to_tensor(self.laurel_gamma)
         if self.rank:
             a = ops.convert_to_tensor(self.laurel_a)
             b = ops.convert_to_tensor(self.laurel_b)
-            sum_ = equation.low_rank(last, a, b, gamma)
+            sum_ = equation.low_rank(last, a, b, self._gamma())
         else:
-            sum_ = equation.weighted_history(last, gamma)
-        if self.normalize:
-            norm_scale = ops.convert_to_tensor(self.laurel_norm_scale)
-            sum_ = equation.rms_norm(sum_, norm_scale)
-        return self._features_back(sum_)
+            sum_ = equation.weighted_history(last, self._gamma())
+        return self._features_back(self._normalized(sum_))
+
+    def _from_codes(self, codes):
+        b = ops.convert_to_tensor(self.laurel_b)
+        return equation.from_codes(codes, b, self._gamma())
+
+    def _gamma(self):
+        if not self.num_activations:
+            return None
+        return ops.convert_to_tensor(self.laurel_gamma)
+
+    def _normalized(self, augmentation):
+        if not self.normalize:
+            return augmentation
+        norm_scale = ops.convert_to_tensor(self.laurel_norm_scale)
+        return equation.rms_norm(augmentation, norm_scale)
 
     def _features_last(self, activations):
         if self._feature_axis_is_last():

@@ -1,0 +1,211 @@
+"""Put LAuReL layers around, or inside, the blocks of a transformer.
+
+A block returns `y = x + f(x)` and hides `f`. Its class is swapped for a
+subclass that calls it and applies the connection to what it returned. The
+variables of the block keep their paths, which layout maps, LoRA targets and
+quantization go by; a layer wrapped around the block would rename them.
+"""
+
+import functools
+import inspect
+import threading
+
+import keras
+
+from keras_laurel.conversion import keras_layers
+
+
+def attach(block, connection):
+    """Let `block` run `connection` whenever it is called."""
+    for name, layer in connection.layers.items():
+        keras_layers.add_sublayer(block, name, layer)
+    block._laurel_connection = connection
+    block.__class__ = _block_class(type(block), connection.entry_points)
+    if connection.middle_norm is not None:
+        norm = connection.middle_norm
+        norm.__class__ = _norm_class(type(norm))
+
+
+class BlockConnection:
+    """One LAuReL layer around a block.
+
+    Args:
+        family: The `Family` of the backbone.
+        block: The block.
+        stream: The `ResidualStream` of all connections of the backbone.
+        first: Index in the stream of the block's first connection.
+    """
+
+    attributes = ("laurel_residual",)
+    middle_norm = None
+
+    def __init__(self, family, block, stream, first):
+        self.stream = stream
+        self.first = first
+        self.entry_points = family.entry_points
+        self._input_norm = getattr(block, family.input_norm or "", None)
+
+    @property
+    def layers(self):
+        """The block's LAuReL layers by attribute."""
+        layers = self.stream.layers[self.first :]
+        return dict(zip(self.attributes, layers))
+
+    def skip(self, x):
+        """What the block adds to: its input, where no norm stands first."""
+        return x if self._input_norm is None else self._input_norm(x)
+
+    def run(self, call, x):
+        """Call the block on its arguments and apply the connection.
+
+        Args:
+            call: Function of a function: runs the block's own call inside
+                it, rematerialised where the user asks for it.
+            x: Tensor, the input of the block.
+        """
+        (layer,) = self.layers.values()
+        x = self.skip(x)
+        carried = self.stream.enter(self.first, x)
+        output = call(lambda run_block: run_block())
+        return _with_first(
+            output, lambda y: layer.combine_sum(y, x, x, carried)
+        )
+
+
+class SublayerConnection(BlockConnection):
+    """A LAuReL layer at each of the two additions of a block.
+
+    The norm in the middle is called on `s1 = s0 + attention(s0)`. It gets the
+    augmented `s1'` in its place. The block then adds to `s1` what it computes
+    from `s1'`, and the second connection knows both.
+    """
+
+    attributes = ("laurel_attention_residual", "laurel_feedforward_residual")
+
+    def __init__(self, family, block, stream, first):
+        super().__init__(family, block, stream, first)
+        self.middle_norm = getattr(block, family.middle_norm)
+
+    def run(self, call, x):
+        attention, feedforward = self.layers.values()
+        x = self.skip(x)
+        carried = self.stream.enter(self.first, x)
+
+        def augment(s1):
+            return attention.combine_sum(s1, x, x, carried)
+
+        output, s1, augmented = call(functools.partial(_intercept, augment))
+        carried = self.stream.enter(self.first + 1, augmented)
+        return _with_first(
+            output,
+            lambda y: feedforward.combine_sum(y, s1, augmented, carried),
+        )
+
+
+class LaurelBlock:
+    """What a converted block adds to its class."""
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        """The block's own call is rematerialised, not the connection: what
+        it hands on to later blocks must live outside."""
+        return layer_call
+
+    def compute_output_spec(self, *args, **kwargs):
+        with self._laurel_connection.stream.suspended():
+            return super().compute_output_spec(*args, **kwargs)
+
+    def get_config(self):
+        raise ValueError(
+            f"The block {self.name!r} has LAuReL layers, which its config "
+            "would lose. Save the backbone or the task it belongs to."
+        )
+
+    def _rematerialized(self, call, args, kwargs):
+        return super().rematerialized_call(call, *args, **kwargs)
+
+
+@functools.cache
+def _block_class(base, entry_points):
+    methods = {name: _connected(base, name) for name in entry_points}
+    return _subclass(base, LaurelBlock, methods)
+
+
+def _connected(base, name):
+    method = getattr(base, name)
+    (x_name, *_) = list(inspect.signature(method).parameters)[1:]
+
+    @functools.wraps(method)
+    def connected(self, *args, **kwargs):
+        connection = self._laurel_connection
+        if connection.stream.is_suspended:
+            return method(self, *args, **kwargs)
+
+        def call(around):
+            def block_call(*args, **kwargs):
+                return around(lambda: method(self, *args, **kwargs))
+
+            if name == "call":
+                block_call = self._rematerialized(block_call, args, kwargs)
+            return block_call(*args, **kwargs)
+
+        x = args[0] if args else kwargs[x_name]
+        return connection.run(call, keras.tree.flatten(x)[0])
+
+    return connected
+
+
+class _MiddleNorm:
+    """What the norm between the two additions of a block adds to its class."""
+
+    def __call__(self, x, *args, **kwargs):
+        intercepted = getattr(_passing, "interceptions", None)
+        if intercepted is not None:
+            x = intercepted(x)
+        return super().__call__(x, *args, **kwargs)
+
+
+@functools.cache
+def _norm_class(base):
+    return _subclass(base, _MiddleNorm, {})
+
+
+_passing = threading.local()
+
+
+def _intercept(augment, run_block):
+    """Run a block with `augment` applied to what its middle norm is given.
+
+    Returns:
+        What the block returns, the norm's input, and that augmented.
+    """
+    seen = []
+
+    def interception(s1):
+        seen.append((s1, augment(s1)))
+        return seen[-1][1]
+
+    _passing.interceptions = interception
+    try:
+        output = run_block()
+    finally:
+        _passing.interceptions = None
+    if len(seen) != 1:
+        raise ValueError(
+            f"A block called the norm between its two additions {len(seen)} "
+            "times instead of once: this version of KerasHub computes the "
+            "block in another way. Convert with `granularity='block'`."
+        )
+    return output, *seen[0]
+
+
+def _with_first(output, function):
+    """`output` with its first tensor replaced: blocks return y and caches."""
+    if isinstance(output, (tuple, list)):
+        return type(output)([function(output[0]), *output[1:]])
+    return function(output)
+
+
+def _subclass(base, mixin, methods):
+    """A subclass by the same name: Keras' weight files go by class names."""
+    names = {"__module__": base.__module__, "__qualname__": base.__qualname__}
+    return type(base.__name__, (mixin, base), {**methods, **names})

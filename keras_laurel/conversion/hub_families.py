@@ -1,0 +1,138 @@
+"""What is known of KerasHub's transformer families: all there is to maintain.
+
+A family is named by its backbone class. Everything else is found at
+conversion, or is the same in all of them. The tests in `tests/conversion`
+prove each row on a running model.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """Where the blocks of a backbone are and how they are built.
+
+    Attributes:
+        blocks: Attribute of the backbone that lists the blocks, in the order
+            they run; dotted where it belongs to a layer of the backbone.
+        block_classes: Names of the classes of the blocks.
+        middle_norm: Attribute of a block: the norm whose input is the sum of
+            the block's first addition. `None` where the block does not have
+            two plain additions with a norm between them.
+        why_not_sublayer: What it has instead, where `middle_norm` is `None`.
+        entry_points: Methods through which a block is run.
+        delegating: Methods that run it through one of those.
+        input_norm: Attribute of a block: a norm before its first addition,
+            whose output is the skip.
+        tasks: Names of the task classes without the family's prefix.
+    """
+
+    blocks: str
+    block_classes: tuple
+    middle_norm: str | None = None
+    why_not_sublayer: str | None = None
+    entry_points: tuple = ("call",)
+    delegating: tuple = ()
+    input_norm: str | None = None
+    tasks: tuple = ("CausalLM",)
+
+
+def _llama_like(block_class, middle_norm="_feedforward_layernorm", **options):
+    return Family("transformer_layers", (block_class,), middle_norm, **options)
+
+
+FAMILIES = {
+    "GPT2Backbone": _llama_like(
+        "TransformerDecoder", "_feedforward_layer_norm"
+    ),
+    "OPTBackbone": _llama_like("TransformerDecoder", "_feedforward_layer_norm"),
+    "BloomBackbone": _llama_like("BloomDecoder", "_post_attention_layernorm"),
+    "GPTNeoXBackbone": Family(
+        "transformer_layers",
+        ("GPTNeoXDecoder",),
+        why_not_sublayer="attention and feed-forward run in parallel",
+    ),
+    "FalconBackbone": _llama_like(
+        "FalconTransformerDecoder", "post_attention_layernorm"
+    ),
+    "LlamaBackbone": _llama_like("LlamaTransformerDecoder"),
+    "Llama3Backbone": _llama_like("LlamaTransformerDecoder"),
+    "MistralBackbone": _llama_like("MistralTransformerDecoder"),
+    "MixtralBackbone": _llama_like("MixtralTransformerDecoder"),
+    "Phi3Backbone": _llama_like("Phi3Decoder", "post_attention_layernorm"),
+    "GemmaBackbone": _llama_like("GemmaDecoderBlock", "pre_ffw_norm"),
+    "Gemma3Backbone": _llama_like("Gemma3DecoderBlock", "pre_ffw_norm"),
+    "Gemma4Backbone": Family(
+        "transformer_layers",
+        ("Gemma4TextDecoderBlock",),
+        why_not_sublayer="the block scales its sum and may add a third term",
+    ),
+    "QwenBackbone": _llama_like("QwenTransformerDecoder"),
+    "QwenMoeBackbone": _llama_like("QwenMoeTransformerDecoder"),
+    "Qwen3Backbone": _llama_like("Qwen3TransformerDecoder"),
+    "Qwen3MoeBackbone": _llama_like("Qwen3MoeTransformerDecoder"),
+    "Qwen3_5Backbone": _llama_like(
+        "Qwen3_5TransformerDecoder",
+        "_post_attention_layernorm",
+        delegating=("call_and_update_cache",),
+    ),
+    "Qwen3_5MoeBackbone": _llama_like(
+        "Qwen3_5MoeTransformerDecoder",
+        "_post_attention_layernorm",
+        delegating=("call_and_update_cache",),
+    ),
+    "SmolLM3Backbone": _llama_like(
+        "SmolLM3DecoderLayer", "post_attention_layernorm"
+    ),
+    "GptOssBackbone": _llama_like(
+        "GptOssTransformerDecoder", "post_attention_layernorm"
+    ),
+    "PaliGemmaBackbone": _llama_like("PaliGemmaDecoderBlock", "pre_ffw_norm"),
+    "RWKV7Backbone": Family(
+        "rwkv_layers",
+        ("RWKV7_Block",),
+        "ln2",
+        entry_points=("call", "generate_call"),
+        input_norm="ln0",
+    ),
+}
+
+UNSUPPORTED = {
+    "AlbertBackbone": "its layers are one block, called again and again",
+    "Gemma3nBackbone": "its blocks have LAuReL and AltUp inside already",
+}
+
+
+def family_of(backbone):
+    """The `Family` of a backbone, or `None` where it is none of KerasHub's."""
+    return FAMILIES.get(type(backbone).__name__) if _is_hub(backbone) else None
+
+
+def why_unsupported(backbone):
+    """The reason why a known family cannot be converted, or `None`."""
+    name = type(backbone).__name__
+    return UNSUPPORTED.get(name) if _is_hub(backbone) else None
+
+
+def blocks_of(backbone, family):
+    """The blocks, in the order they run.
+
+    Raises:
+        ValueError: if they are not where, or not what, `family` says.
+    """
+    blocks = backbone
+    for name in family.blocks.split("."):
+        blocks = getattr(blocks, name, None)
+    found = sorted({type(x).__name__ for x in blocks or ()})
+    if not found or not set(found) <= set(family.block_classes):
+        raise ValueError(
+            f"`{type(backbone).__name__}.{family.blocks}` holds "
+            f"{found or 'no layers'}; LAuReL knows it with blocks of "
+            f"{list(family.block_classes)}. This version of KerasHub is not "
+            "supported: install one that is, or report it."
+        )
+    return list(blocks)
+
+
+def _is_hub(backbone):
+    return type(backbone).__module__.split(".")[0] == "keras_hub"

@@ -1,0 +1,90 @@
+"""Let Keras and KerasHub find converted classes in a fresh process.
+
+They are subclasses of KerasHub's, which is not imported for them: a
+placeholder stands under each name, and when KerasHub has been imported, by
+whomever, the classes take their places. KerasHub's `from_preset` looks for
+subclasses among what is registered, so placeholders alone would not do.
+"""
+
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+
+import keras
+
+from keras_laurel.conversion import hub_classes
+from keras_laurel.conversion.hub_families import FAMILIES
+
+
+def register():
+    """Register the converted classes of all families, now or later."""
+    if "keras_hub" in sys.modules:
+        _register_classes()
+        return
+    for name in _class_names():
+        name = f"keras_laurel>{hub_classes.laurel_name(name)}"
+        keras.saving.get_custom_objects()[name] = _Placeholder(name)
+    sys.meta_path.insert(0, _AfterImport())
+
+
+def _class_names():
+    for backbone, family in FAMILIES.items():
+        yield backbone
+        prefix = backbone.removesuffix("Backbone")
+        yield from (prefix + task for task in family.tasks)
+
+
+def _register_classes():
+    models = sys.modules["keras_hub"].models
+    for name in _class_names():
+        base = getattr(models, name, None)
+        if base is None:
+            continue
+        if name in FAMILIES:
+            hub_classes.laurel_backbone_class(base)
+        else:
+            hub_classes.laurel_task_class(base)
+
+
+class _Placeholder:
+    """Stands for a class until a model of it is loaded."""
+
+    def __init__(self, registered_name):
+        self.registered_name = registered_name
+
+    def from_config(self, config):
+        importlib.import_module("keras_hub")
+        cls = keras.saving.get_registered_object(self.registered_name)
+        return cls.from_config(config)
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Calls `_register_classes` once KerasHub has been imported."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "keras_hub":
+            return None
+        sys.meta_path.remove(self)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)
+        if spec is not None:
+            spec.loader = _Loader(spec.loader, self)
+        return spec
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, loader, finder):
+        self._loader = loader
+        self._finder = finder
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        sys.meta_path.remove(self._finder)
+        _register_classes()

@@ -1,0 +1,77 @@
+"""Optimizer settings for LAuReL weights."""
+
+import keras
+
+NO_WEIGHT_DECAY = (
+    "laurel_residual_weights",
+    "laurel_gamma",
+    "laurel_norm_scale",
+)
+"""Names of the weights behind alpha and beta, of gamma and of norm scales."""
+
+
+def prepare_optimizer(optimizer):
+    """Set an optimizer up for a model with LAuReL layers.
+
+    Weight decay leaves alpha, beta, gamma and norm scales alone: it would
+    pull gamma, and alpha and beta away from what they have learned, towards
+    where they started. `A` and `B` decay as other matrices do. Muon, which
+    would orthogonalise `B`, trains it as its AdamW does embeddings.
+
+    Converted KerasHub models do this in `compile`.
+
+    Args:
+        optimizer: A `keras.optimizers.Optimizer` that is not built yet.
+            Variables it excludes from weight decay already stay excluded.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        ValueError: if it is no optimizer, or is built: what it does with
+            each variable is settled then.
+
+    Example:
+
+    >>> optimizer = keras.optimizers.AdamW(1e-3, weight_decay=0.1)
+    >>> optimizer = keras_laurel.prepare_optimizer(optimizer)
+    """
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise ValueError(
+            f"`optimizer` got {optimizer!r}; it needs a "
+            "`keras.optimizers.Optimizer`, such as "
+            "`keras.optimizers.AdamW(1e-3)`."
+        )
+    if optimizer.built:
+        raise ValueError(
+            f"`optimizer` got a {type(optimizer).__name__} that is built "
+            "already. Pass it before `fit`, or a new one made by "
+            "`type(optimizer).from_config(optimizer.get_config())`."
+        )
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    _exclude_more_from_weight_decay(inner)
+    if isinstance(inner, keras.optimizers.Muon):
+        others = [name for name in inner.exclude_layers if name != "laurel_"]
+        inner.exclude_layers = [*others, "laurel_"]
+    return optimizer
+
+
+def fresh_optimizer(optimizer):
+    """An unbuilt copy, with the same exclusions from weight decay."""
+    copy = type(optimizer).from_config(optimizer.get_config())
+    for name in ("_exclude_from_weight_decay", _PATTERN):
+        if hasattr(optimizer, name):
+            setattr(copy, name, getattr(optimizer, name))
+    return copy
+
+
+def _exclude_more_from_weight_decay(optimizer):
+    """`exclude_from_weight_decay` forgets what it was told before."""
+    variables = getattr(optimizer, "_exclude_from_weight_decay", set())
+    pattern = getattr(optimizer, _PATTERN, None)
+    names = [pattern.pattern] if pattern else []
+    optimizer.exclude_from_weight_decay(var_names=[*names, *NO_WEIGHT_DECAY])
+    optimizer._exclude_from_weight_decay |= variables
+
+
+_PATTERN = "_exclude_from_weight_decay_pattern"
