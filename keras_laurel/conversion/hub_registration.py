@@ -23,8 +23,8 @@ def register():
         _register_classes()
         return
     for name in _class_names():
-        name = f"keras_laurel>{hub_classes.laurel_name(name)}"
-        keras.saving.get_custom_objects()[name] = _Placeholder(name)
+        registered = f"keras_laurel>{hub_classes.laurel_name(name)}"
+        keras.saving.get_custom_objects()[registered] = _Placeholder(name)
     sys.meta_path.insert(0, _AfterImport())
 
 
@@ -36,27 +36,27 @@ def _class_names():
 
 
 def _register_classes():
-    models = sys.modules["keras_hub"].models
     for name in _class_names():
-        base = getattr(models, name, None)
-        if base is None:
-            continue
-        if name in FAMILIES:
-            hub_classes.laurel_backbone_class(base)
-        else:
-            hub_classes.laurel_task_class(base)
+        if hasattr(sys.modules["keras_hub"].models, name):
+            _converted_class(name)
+
+
+def _converted_class(name):
+    base = getattr(sys.modules["keras_hub"].models, name)
+    if name in FAMILIES:
+        return hub_classes.laurel_backbone_class(base)
+    return hub_classes.laurel_task_class(base)
 
 
 class _Placeholder:
-    """Stands for a class until a model of it is loaded."""
+    """Stands for a converted class until a model of it is loaded."""
 
-    def __init__(self, registered_name):
-        self.registered_name = registered_name
+    def __init__(self, base_name):
+        self.base_name = base_name
 
     def from_config(self, config):
         importlib.import_module("keras_hub")
-        cls = keras.saving.get_registered_object(self.registered_name)
-        return cls.from_config(config)
+        return _converted_class(self.base_name).from_config(config)
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
