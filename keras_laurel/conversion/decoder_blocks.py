@@ -11,6 +11,7 @@ import inspect
 import threading
 
 import keras
+from keras import ops
 
 from keras_laurel.conversion import keras_layers
 
@@ -59,14 +60,16 @@ class BlockConnection:
         """Call the block on its arguments and apply the connection.
 
         Args:
-            call: Function of a function: runs the block's own call inside
-                it, rematerialised where the user asks for it.
+            call: `call(around, tensors)` returns `around(run_block, *tensors)`,
+                rematerialised where the user asks for it. What `around` needs
+                of the outside must be among `tensors`: TensorFlow's
+                rematerialisation takes no gradient to anything else.
             x: Tensor, the input of the block.
         """
         (layer,) = self.layers.values()
         x = self.skip(x)
         carried = self.stream.enter(self.first, x)
-        output = call(lambda run_block: run_block())
+        output = call(lambda run_block: run_block(), [])
         return _with_first(
             output, lambda y: layer.combine_sum(y, x, x, carried)
         )
@@ -91,10 +94,12 @@ class SublayerConnection(BlockConnection):
         x = self.skip(x)
         carried = self.stream.enter(self.first, x)
 
-        def augment(s1):
+        def augment(s1, x, *carried):
             return attention.combine_sum(s1, x, x, carried)
 
-        output, s1, augmented = call(functools.partial(_intercept, augment))
+        output, s1, augmented = call(
+            functools.partial(_intercept, augment), [x, *(carried or ())]
+        )
         carried = self.stream.enter(self.first + 1, augmented)
         return _with_first(
             output,
@@ -120,8 +125,21 @@ class LaurelBlock:
             "would lose. Save the backbone or the task it belongs to."
         )
 
-    def _rematerialized(self, call, args, kwargs):
-        return super().rematerialized_call(call, *args, **kwargs)
+    def _run_rematerialized(self, run, tensors, args, kwargs):
+        """Only tensors may go through: a flag such as `training` would come
+        out as a tensor, on which a layer cannot branch."""
+        structure = (list(tensors), args, kwargs)
+        leaves = keras.tree.flatten(structure)
+        positions = [i for i, x in enumerate(leaves) if ops.is_tensor(x)]
+
+        def run_on(*tensors):
+            filled = list(leaves)
+            for i, tensor in zip(positions, tensors):
+                filled[i] = tensor
+            return run(*keras.tree.pack_sequence_as(structure, filled))
+
+        run_on = super().rematerialized_call(run_on, *args, **kwargs)
+        return run_on(*[leaves[i] for i in positions])
 
 
 @functools.cache
@@ -140,13 +158,13 @@ def _connected(base, name):
         if connection.stream.is_suspended:
             return method(self, *args, **kwargs)
 
-        def call(around):
-            def block_call(*args, **kwargs):
-                return around(lambda: method(self, *args, **kwargs))
+        def call(around, tensors):
+            def run(tensors, args, kwargs):
+                return around(lambda: method(self, *args, **kwargs), *tensors)
 
             if name == "call":
-                block_call = self._rematerialized(block_call, args, kwargs)
-            return block_call(*args, **kwargs)
+                return self._run_rematerialized(run, tensors, args, kwargs)
+            return run(tensors, args, kwargs)
 
         x = args[0] if args else kwargs[x_name]
         return connection.run(call, keras.tree.flatten(x)[0])
@@ -172,8 +190,12 @@ def _norm_class(base):
 _passing = threading.local()
 
 
-def _intercept(augment, run_block):
+def _intercept(augment, run_block, *tensors):
     """Run a block with `augment` applied to what its middle norm is given.
+
+    Args:
+        augment: Function of the norm's input and of `tensors`.
+        run_block: Function without arguments.
 
     Returns:
         What the block returns, the norm's input, and that augmented.
@@ -181,7 +203,7 @@ def _intercept(augment, run_block):
     seen = []
 
     def interception(s1):
-        seen.append((s1, augment(s1)))
+        seen.append((s1, augment(s1, *tensors)))
         return seen[-1][1]
 
     _passing.interceptions = interception

@@ -40,11 +40,14 @@ class Recipe:
 class _LaurelModel:
     """What a converted backbone and its task have in common."""
 
-    def compile(self, *args, **kwargs):
-        super().compile(*args, **kwargs)
-        optimizer = getattr(self, "optimizer", None)
-        if optimizer is not None and not optimizer.built:
-            optimizers.prepare_optimizer(optimizer)
+    def load_weights(self, filepath, **kwargs):
+        try:
+            super().load_weights(filepath, **kwargs)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}\nIf {str(filepath)!r} was saved before `laurelize`, "
+                "load it into the plain model and convert then."
+            ) from error
 
     def quantize(self, mode=None, config=None, **kwargs):
         name = mode or getattr(config, "mode", None)
@@ -114,14 +117,11 @@ class LaurelBackbone(_LaurelModel):
 class LaurelTask(_LaurelModel):
     """What the task over a converted backbone adds to its class."""
 
-    def load_weights(self, filepath, **kwargs):
-        try:
-            super().load_weights(filepath, **kwargs)
-        except ValueError as error:
-            raise ValueError(
-                f"{error}\nIf {str(filepath)!r} was saved before `laurelize`, "
-                "load it into the plain task and convert then."
-            ) from error
+    def compile(self, *args, **kwargs):
+        super().compile(*args, **kwargs)
+        optimizer = getattr(self, "optimizer", None)
+        if optimizer is not None and not optimizer.built:
+            optimizers.prepare_optimizer(optimizer)
 
 
 def _laurel_layers(model):
