@@ -14,7 +14,8 @@ class Family:
 
     Attributes:
         blocks: Attribute of the backbone that lists the blocks, in the order
-            they run; dotted where it belongs to a layer of the backbone.
+            they run; after a dot where a layer of the backbone, by its
+            attribute or its name, has the list.
         block_classes: Names of the classes of the blocks.
         middle_norm: Attribute of a block: the norm whose input is the sum of
             the block's first addition. `None` where the block does not have
@@ -41,6 +42,19 @@ def _llama_like(block_class, middle_norm="_feedforward_layernorm", **options):
     return Family("transformer_layers", (block_class,), middle_norm, **options)
 
 
+def _bert_like(*more_tasks, block_class="TransformerEncoder"):
+    return Family(
+        "transformer_layers",
+        (block_class,),
+        why_not_sublayer="its blocks normalise after each addition",
+        tasks=("MaskedLM", "TextClassifier", *more_tasks),
+    )
+
+
+def _vision(blocks, block_class, middle_norm, tasks=()):
+    return Family(blocks, (block_class,), middle_norm, tasks=tasks)
+
+
 FAMILIES = {
     "GPT2Backbone": _llama_like(
         "TransformerDecoder", "_feedforward_layer_norm"
@@ -61,7 +75,11 @@ FAMILIES = {
     "MixtralBackbone": _llama_like("MixtralTransformerDecoder"),
     "Phi3Backbone": _llama_like("Phi3Decoder", "post_attention_layernorm"),
     "GemmaBackbone": _llama_like("GemmaDecoderBlock", "pre_ffw_norm"),
-    "Gemma3Backbone": _llama_like("Gemma3DecoderBlock", "pre_ffw_norm"),
+    "Gemma3Backbone": _llama_like(
+        "Gemma3DecoderBlock",
+        "pre_ffw_norm",
+        tasks=("CausalLM", "TextEmbedder"),
+    ),
     "Gemma4Backbone": Family(
         "transformer_layers",
         ("Gemma4TextDecoderBlock",),
@@ -69,7 +87,9 @@ FAMILIES = {
     ),
     "QwenBackbone": _llama_like("QwenTransformerDecoder"),
     "QwenMoeBackbone": _llama_like("QwenMoeTransformerDecoder"),
-    "Qwen3Backbone": _llama_like("Qwen3TransformerDecoder"),
+    "Qwen3Backbone": _llama_like(
+        "Qwen3TransformerDecoder", tasks=("CausalLM", "TextEmbedder")
+    ),
     "Qwen3MoeBackbone": _llama_like("Qwen3MoeTransformerDecoder"),
     "Qwen3_5Backbone": _llama_like(
         "Qwen3_5TransformerDecoder",
@@ -95,11 +115,53 @@ FAMILIES = {
         entry_points=("call", "generate_call"),
         input_norm="ln0",
     ),
+    "BertBackbone": _bert_like("TextEmbedder"),
+    "RobertaBackbone": _bert_like(),
+    "XLMRobertaBackbone": _bert_like("TextEmbedder"),
+    "DistilBertBackbone": _bert_like(),
+    "ElectraBackbone": dataclasses.replace(_bert_like(), tasks=()),
+    "DebertaV3Backbone": _bert_like(block_class="DisentangledAttentionEncoder"),
+    "FNetBackbone": _bert_like(block_class="FNetEncoder"),
+    "RoformerV2Backbone": _bert_like(block_class="RoformerV2Encoder"),
+    "ESMBackbone": _llama_like(
+        "ESMEncoder",
+        "feedforward_norm",
+        tasks=("MaskedPLM", "ProteinClassifier"),
+    ),
+    "ViTBackbone": _vision(
+        "vit_encoder.encoder_layers",
+        "ViTEncoderBlock",
+        "layer_norm_2",
+        tasks=("ImageClassifier",),
+    ),
+    "DeiTBackbone": _vision(
+        "deit_encoder.encoder_layers",
+        "DeiTEncoderBlock",
+        "layer_norm_2",
+        tasks=("ImageClassifier",),
+    ),
+    "DINOV2Backbone": _vision("encoder.layers", "DINOV2Layer", "norm2"),
+    "DINOV3Backbone": _vision("encoder.layers", "DINOV3Layer", "norm2"),
 }
 
+_STACKS = "it has more than one stack of blocks"
 UNSUPPORTED = {
     "AlbertBackbone": "its layers are one block, called again and again",
     "Gemma3nBackbone": "its blocks have LAuReL and AltUp inside already",
+    "XLNetBackbone": "its blocks run two streams, content and query",
+    "BLIP2Backbone": _STACKS,
+    "BartBackbone": _STACKS,
+    "CLIPBackbone": _STACKS,
+    "EdRecBackbone": _STACKS,
+    "MetaCLIP2Backbone": _STACKS,
+    "MoonshineBackbone": _STACKS,
+    "PARSeqBackbone": _STACKS,
+    "SigLIPBackbone": _STACKS,
+    "T5Backbone": _STACKS,
+    "T5Gemma2Backbone": _STACKS,
+    "T5GemmaBackbone": _STACKS,
+    "VideoPrismBackbone": _STACKS,
+    "WhisperBackbone": _STACKS,
 }
 
 
@@ -120,9 +182,11 @@ def blocks_of(backbone, family):
     Raises:
         ValueError: if they are not where, or not what, `family` says.
     """
-    blocks = backbone
-    for name in family.blocks.split("."):
-        blocks = getattr(blocks, name, None)
+    *layer_names, list_name = family.blocks.split(".")
+    owner = backbone
+    for name in layer_names:
+        owner = _attribute_or_layer(owner, name)
+    blocks = getattr(owner, list_name, None)
     found = sorted({type(x).__name__ for x in blocks or ()})
     if not found or not set(found) <= set(family.block_classes):
         raise ValueError(
@@ -132,6 +196,13 @@ def blocks_of(backbone, family):
             "supported: install one that is, or report it."
         )
     return list(blocks)
+
+
+def _attribute_or_layer(backbone, name):
+    found = getattr(backbone, name, None)
+    if found is None and name in [layer.name for layer in backbone.layers]:
+        found = backbone.get_layer(name)
+    return found
 
 
 def _is_hub(backbone):
