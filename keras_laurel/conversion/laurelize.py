@@ -88,9 +88,9 @@ def laurel_layers(model):
         model: Any `keras.Model`, converted or built with LAuReL layers.
 
     Returns:
-        List of layers, in the order the model holds them. Its length is
-        their number, `sum(x.count_params() for x in ...)` the parameters
-        they add.
+        List of layers, in the order the model holds them; those of a
+        converted transformer in the order they run. Its length is their
+        number, `sum(x.count_params() for x in ...)` the parameters they add.
 
     Raises:
         ValueError: if `model` is not a `keras.Model`.
@@ -99,8 +99,12 @@ def laurel_layers(model):
         raise ValueError(
             f"`model` got {type(model).__name__}; it needs a `keras.Model`."
         )
-    layers = keras_graph.flatten_layers(model)
-    return [layer for layer in layers if isinstance(layer, Laurel)]
+    found = {}
+    for layer in keras_graph.flatten_layers(model):
+        connection = getattr(layer, "_laurel_connection", None)
+        here = connection.stream.layers if connection else [layer]
+        found.update({id(x): x for x in here if isinstance(x, Laurel)})
+    return list(found.values())
 
 
 def _check_not_converted(model):
