@@ -3,6 +3,7 @@
 import doctest
 import pathlib
 import re
+import textwrap
 
 import keras
 import pytest
@@ -21,7 +22,12 @@ def examples_of(name):
 
 
 def test_readme_snippets_run_in_order():
-    snippets = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    snippets = [
+        textwrap.dedent(snippet)
+        for snippet in re.findall(
+            r"```python\n(.*?)```", README.read_text(), re.S
+        )
+    ]
     assert len(snippets) >= 4
     namespace = {}
     for snippet in snippets:
