@@ -48,7 +48,7 @@ def prepare_optimizer(optimizer):
             "already. Pass it before `fit`, or a new one made by "
             "`type(optimizer).from_config(optimizer.get_config())`."
         )
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    inner = _inner(optimizer)
     _exclude_more_from_weight_decay(inner)
     if isinstance(inner, keras.optimizers.Muon):
         others = [name for name in inner.exclude_layers if name != "laurel_"]
@@ -59,10 +59,16 @@ def prepare_optimizer(optimizer):
 def fresh_optimizer(optimizer):
     """An unbuilt copy, with the same exclusions from weight decay."""
     copy = type(optimizer).from_config(optimizer.get_config())
+    old, new = _inner(optimizer), _inner(copy)
     for name in ("_exclude_from_weight_decay", _PATTERN):
-        if hasattr(optimizer, name):
-            setattr(copy, name, getattr(optimizer, name))
+        if hasattr(old, name):
+            setattr(new, name, getattr(old, name))
     return copy
+
+
+def _inner(optimizer):
+    """The optimizer that scaling of the loss is wrapped around."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def _exclude_more_from_weight_decay(optimizer):

@@ -77,3 +77,43 @@ def test_combine_keeps_the_dtype_and_rounds_once(dtype):
     wide = [ops.cast(v, "float32") for v in (x, fx)]
     expected = ops.cast(1.25 * wide[1] + 0.3 * wide[0], dtype)
     np.testing.assert_array_equal(*numpy(out, expected))
+
+
+# One pair for all activations needs weights.
+@pytest.mark.parametrize(("pairs", "weighted"), [(3, False), (3, True), (1, 1)])
+def test_codes_stand_for_activations(pairs, weighted):
+    x, a, b = random(3, 4, 8), random(pairs, 8, 2), random(pairs * 2, 8)
+    gamma = ops.convert_to_tensor(random(3)) if weighted else None
+    codes = [x[j] @ a[j if pairs > 1 else 0] for j in range(3)]
+    np.testing.assert_allclose(
+        *numpy(
+            equation.from_codes(codes, ops.convert_to_tensor(b), gamma),
+            equation.low_rank(
+                list(x), *map(ops.convert_to_tensor, (a, b)), gamma
+            ),
+        ),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("augmentation", [None, random(4, 8, seed=3)])
+def test_combine_sum_needs_only_the_sum(augmentation):
+    x, skip, f = (random(4, 8, seed=i) for i in range(3))
+    weights = dict(augmentation=augmentation, alpha=0.7, beta=1.2)
+    np.testing.assert_allclose(
+        *numpy(
+            equation.combine_sum(x + f, x, skip, **weights),
+            equation.combine(skip, f, **weights),
+        ),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_combine_sum_of_weight_one_is_the_sum(dtype):
+    y, x = (ops.cast(random(64, 8, seed=i), dtype) for i in range(2))
+    out = equation.combine_sum(y, x, x)
+    assert out.dtype == y.dtype
+    np.testing.assert_array_equal(*numpy(out, y))

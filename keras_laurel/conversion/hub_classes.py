@@ -49,17 +49,17 @@ class _LaurelModel:
                 "load it into the plain model and convert then."
             ) from error
 
-    def quantize(self, mode=None, config=None, **kwargs):
-        name = mode or getattr(config, "mode", None)
+    def _check_quantize_args(self, mode, compute_dtype):
+        # Not `quantize`: Keras keeps that of the first class on the instance.
         recipe = getattr(self, "backbone", self)._laurel_recipe
-        if name in ("gptq", "awq") and recipe.layer.num_activations > 1:
+        if mode in ("gptq", "awq") and recipe.layer.num_activations > 1:
             raise ValueError(
-                f"`quantize` got {name!r} on a model with previous "
+                f"`quantize` got {mode!r} on a model with previous "
                 "activations. It calibrates one block at a time, which then "
                 "lacks those of the blocks before it. Quantize before "
                 "`laurelize`, or use 'int8'."
             )
-        return super().quantize(mode, config=config, **kwargs)
+        super()._check_quantize_args(mode, compute_dtype)
 
 
 class LaurelBackbone(_LaurelModel):

@@ -123,9 +123,10 @@ FAMILIES = {
     "DebertaV3Backbone": _bert_like(block_class="DisentangledAttentionEncoder"),
     "FNetBackbone": _bert_like(block_class="FNetEncoder"),
     "RoformerV2Backbone": _bert_like(block_class="RoformerV2Encoder"),
-    "ESMBackbone": _llama_like(
-        "ESMEncoder",
-        "feedforward_norm",
+    "ESMBackbone": Family(
+        "transformer_layers",
+        ("ESMEncoder",),
+        why_not_sublayer="dropout stands between its sum and the norm",
         tasks=("MaskedPLM", "ProteinClassifier"),
     ),
     "ViTBackbone": _vision(

@@ -25,7 +25,9 @@ def laurelize(model, layer, sites=None, granularity="block"):
     A transformer of KerasHub is converted in place, as its `enable_lora` does:
     the result is `model` itself, of a class such as `LaurelLlamaCausalLM`. Its
     variables keep their paths, so that layout maps, LoRA and quantization
-    still find them. A backbone is converted for the tasks made of it later.
+    still find them. Convert the task where there is one: a plain task made of
+    a converted backbone runs, trains and is saved to `.keras`, but KerasHub
+    would not find the class to load its preset with.
 
     Layers with previous activations (`num_activations` > 1) get the skips of
     earlier sites of the same shape, newest first.
