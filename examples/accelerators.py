@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import os
 
 import keras
@@ -136,6 +137,9 @@ def find_torch_device():
 
 
 def hide_gpus_from_tensorflow():
+    """Where TensorFlow is installed; text is read without it."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")

@@ -1,5 +1,6 @@
 """Apply LAuReL to the blocks of a KerasHub backbone, in place."""
 
+import math
 import re
 
 import keras
@@ -111,7 +112,9 @@ def _check(backbone, family, blocks, recipe):
 
 
 def _check_distribution(backbone):
-    sharding = getattr(backbone.weights[0].value, "sharding", None)
+    # The smallest: in a scope without values, reading one makes it.
+    smallest = min(backbone.weights, key=lambda w: math.prod(w.shape))
+    sharding = getattr(smallest.value, "sharding", None)
     devices = len(getattr(sharding, "device_set", ()))
     if devices > 1 and keras.distribution.distribution() is None:
         raise ValueError(

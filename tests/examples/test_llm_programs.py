@@ -1,0 +1,147 @@
+"""The programs as a user runs them: whole, killed, fine-tuning, refused."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import llm_pretrain
+
+ROOT = Path(__file__).parents[2]
+TINY = Path(__file__).with_name("tiny_llm.py")
+OPTIONS = (
+    "--rank 4 --steps 12 --evaluate-every 3 "
+    "--warmup-steps 3 --batch-size 4 --accumulate 2 --evaluation-batches 2 "
+    "--schedule wsd --learning-rate 0.01"
+).split()
+TUNING = (
+    "--rank 4 --lora-rank 2 --steps 6 --evaluate-every 3 --warmup-steps 1 "
+    "--batch-size 4 --evaluation-batches 2 --dataset python_stdlib "
+    "--train-split test --eval-split train --learning-rate 0.01"
+).split()
+
+
+def start(program, *options):
+    paths = os.pathsep.join((str(ROOT), str(ROOT / "examples")))
+    return subprocess.Popen(
+        [sys.executable, str(TINY), program, *map(str, options)],
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*arguments):
+    process = start(*arguments)
+    output, errors = process.communicate(timeout=300)
+    return process.returncode, output, errors
+
+
+def kill_when(process, path):
+    """SIGKILL as soon as the file is there."""
+    while not path.exists():
+        if process.poll() is not None:
+            pytest.fail(process.communicate()[1])
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def numbers(folder):
+    """All of the history that does not depend on the machine's state."""
+    names = ("seconds", "tokens_per_second", "peak_memory_mb")
+    with (folder / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k not in names} for row in rows]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compile_once(tmp_path_factory):
+    """JAX keeps what it has compiled for the next process."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = str(tmp_path_factory.mktemp("compiled"))
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    variants = ("--variants", "baseline", "rw+lr+pa")
+    arguments = (*OPTIONS, *variants, "--output", folder)
+    status, output, errors = run("llm_pretrain", *arguments)
+    assert status == 0, errors
+    return folder, output
+
+
+def test_a_run_leaves_numbers_a_picture_samples_and_models(whole_run):
+    folder, output = whole_run
+    results = json.loads((folder / "results.json").read_text())
+    baseline, laurel = results["variants"]
+    assert laurel["parameters_added"] > baseline["parameters_added"] == 0
+    rows = numbers(folder)
+    assert [row["step"] for row in rows] == ["3", "6", "9", "12"] * 2
+    assert float(rows[3]["val_loss"]) < float(rows[0]["val_loss"]) < 6
+    assert (folder / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert re.search(r"rw\+lr\+pa +[\d,]+ +\d+\.\d+", output)
+    assert "This is one seed" in output
+    samples = (folder / "samples.txt").read_text()
+    assert samples.count("def ") >= 2
+    for name in ("preset/config.json", "model.keras"):
+        assert (folder / "rw+lr+pa" / name).exists()
+
+
+def test_a_killed_run_ends_with_the_same_numbers(whole_run, tmp_path):
+    expected = [r for r in numbers(whole_run[0]) if r["variant"] != "baseline"]
+    folder = tmp_path / "run"
+    arguments = (*OPTIONS, "--variants", "rw+lr+pa", "--output", folder)
+    checkpoints = folder / "rw+lr+pa" / "checkpoints"
+    kill_when(start("llm_pretrain", *arguments), checkpoints / "1")
+    assert not (folder / "results.json").exists()
+
+    status, output, errors = run("llm_pretrain", *arguments)
+    assert status == 0, errors
+    assert "Epoch 1/4" not in output and "Epoch 4/4" in output
+    assert numbers(folder) == expected
+    assert not checkpoints.exists()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ("--rank 5", "`rank` is 4 there, 5 here.*Choose another `--output`"),
+        ("--configuration big", "`--configuration big`, expected one of tiny"),
+        ("--sequence-length 999", "`--sequence-length 128` or less"),
+        ("--variants rw pa --num-activations 5", "a model of 4 blocks"),
+        ("--variants rw lp", "received `lp`, expected one of baseline"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(whole_run, change, message):
+    arguments = [*OPTIONS, *change.split(), "--output", str(whole_run[0])]
+    with pytest.raises(ValueError, match=message):
+        llm_pretrain.prepare(llm_pretrain.parse_options(arguments))
+
+
+def test_laurel_and_lora_are_tuned_saved_and_generate(whole_run, tmp_path):
+    preset = whole_run[0] / "baseline" / "preset"
+    arguments = (*TUNING, "--model", preset, "--output", tmp_path / "tuned")
+    status, output, errors = run("finetune", *arguments)
+    assert status == 0, errors
+    result = json.loads((tmp_path / "tuned" / "results.json").read_text())
+    assert result["laurel_weights_changed"] == result["laurel_weights"] == 9
+    assert result["trainable_parameters"] < result["parameters"] / 4
+    assert result["loss_after"] < result["loss_before"]
+    assert result["loss_of_the_saved_model"] == pytest.approx(
+        result["loss_after"], rel=1e-5
+    )
+    assert result["sample"].startswith("def ")
+    assert "LAuReL weights have changed" in output

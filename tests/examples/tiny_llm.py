@@ -1,0 +1,37 @@
+"""Runs an LLM program with a few thousand weights and a few modules of text.
+
+The name of the program comes first, its options after it.
+"""
+
+import importlib
+import itertools
+import sys
+
+import llm_models
+import text_datasets
+
+SIZES = llm_models.Architecture(3, 16, 2, 32, 300, 32)
+MODULES = 40
+
+
+def shrink():
+    """Makes `tiny` tinier, and the standard library and the plays short."""
+    llm_models.ARCHITECTURES["tiny"] = SIZES
+    for builder in text_datasets.BUILDERS:
+        builder.read_documents = shortened(builder.read_documents)
+
+
+def shortened(read_documents):
+    def read(self):
+        for name, text in itertools.islice(read_documents(self), MODULES):
+            yield name, text[:3000]
+
+    return read
+
+
+if __name__ == "__main__":
+    program, *arguments = sys.argv[1:]
+    # Only a module that is run as a program takes the options before Keras.
+    module = importlib.import_module(program)
+    shrink()
+    module.main(module.parse_options(arguments))
