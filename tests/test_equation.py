@@ -85,11 +85,14 @@ def test_codes_stand_for_activations(pairs, weighted):
     x, a, b = random(3, 4, 8), random(pairs, 8, 2), random(pairs * 2, 8)
     gamma = ops.convert_to_tensor(random(3)) if weighted else None
     codes = [x[j] @ a[j if pairs > 1 else 0] for j in range(3)]
+    codes = [ops.convert_to_tensor(code) for code in codes]
     np.testing.assert_allclose(
         *numpy(
             equation.from_codes(codes, ops.convert_to_tensor(b), gamma),
             equation.low_rank(
-                list(x), *map(ops.convert_to_tensor, (a, b)), gamma
+                [ops.convert_to_tensor(x_j) for x_j in x],
+                *map(ops.convert_to_tensor, (a, b)),
+                gamma,
             ),
         ),
         rtol=1e-4,

@@ -1,0 +1,1174 @@
+"""KerasHub families of transformers, with what was read in their sources.
+
+A row says how to build the family as small as it goes, where its blocks are
+and what they look like. `upstream` lists what the plain model does not do at
+this size, so that a test does not ask the converted one for it.
+"""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+VOCABULARY = 64
+IMAGE = 8
+
+
+def without(config, *keys):
+    return {k: v for k, v in config.items() if k not in keys}
+
+
+def hub(name, **kwargs):
+    """A builder; `kwargs` that are builders themselves get the dtype too."""
+
+    def build(dtype=None):
+        import keras_hub
+
+        made = {
+            key: value(dtype) if callable(value) else value
+            for key, value in kwargs.items()
+        }
+        if dtype is not None:
+            made["dtype"] = dtype
+        return getattr(keras_hub.models, name)(**made)
+
+    build.class_name = name
+    return build
+
+
+def internal(module, name, **kwargs):
+    """The same for a class that KerasHub does not export."""
+
+    def build(dtype=None):
+        from importlib import import_module
+
+        cls = getattr(import_module(f"keras_hub.src.models.{module}"), name)
+        return cls(**kwargs, **({} if dtype is None else {"dtype": dtype}))
+
+    return build
+
+
+@contextmanager
+def short_chunks(size=8):
+    """Let linear attention run through `size` rows, not 64, in Python.
+
+    The outputs are the same up to rounding; a first call on JAX, where
+    each row is compiled, is several times faster.
+    """
+    from unittest import mock
+
+    from keras_hub.src.models.qwen3_5 import qwen3_5_gated_delta_net
+
+    rule = qwen3_5_gated_delta_net._chunk_gated_delta_rule
+    defaults = (size, *rule.__defaults__[1:])
+    with mock.patch.object(rule, "__defaults__", defaults):
+        yield
+
+
+def tokens(batch=2, length=8, seed=0):
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(2, VOCABULARY - 2, (batch, length), dtype="int32")
+    return {
+        "token_ids": ids,
+        "padding_mask": np.ones((batch, length), dtype="bool"),
+    }
+
+
+def images(batch, seed=0, size=IMAGE):
+    rng = np.random.default_rng(seed)
+    return rng.random((batch, size, size, 3), dtype="float32")
+
+
+def segments(batch=2, length=8, seed=0):
+    return {
+        **tokens(batch, length, seed),
+        "segment_ids": np.zeros((batch, length), dtype="int32"),
+    }
+
+
+def positions(batch=2, length=8, seed=0):
+    row = np.arange(length, dtype="int32")
+    return {
+        **tokens(batch, length, seed),
+        "position_ids": np.tile(row, (batch, 1)),
+    }
+
+
+def image_span(batch, span):
+    """Where an image stands in the text, and that it is no text there."""
+    index = np.arange(*span, dtype="int32")
+    return np.tile(index, (batch, 1))
+
+
+def gemma3_image(batch=2, length=8, seed=0):
+    x = tokens(batch, length, seed)
+    mask = np.zeros((batch, length), dtype="bool")
+    mask[:, 1:2] = True
+    return {
+        **x,
+        "images": images(batch, seed)[:, None],
+        "vision_indices": image_span(batch, (1, 2)),
+        "vision_mask": mask,
+    }
+
+
+def gemma4_image(batch=2, length=8, seed=0):
+    rng = np.random.default_rng(seed)
+    x = gemma3_image(batch, length, seed)
+    del x["images"]
+    row, column = np.divmod(np.arange(4, dtype="int32"), 2)
+    where = np.stack([column, row], axis=-1)
+    return {
+        **x,
+        "position_ids": positions(batch, length)["position_ids"],
+        "pixel_values": rng.random((batch, 1, 4, 48), dtype="float32"),
+        "pixel_position_ids": np.tile(where, (batch, 1, 1, 1)),
+    }
+
+
+def pali_gemma(batch=2, length=8, seed=0):
+    return {
+        **tokens(batch, length, seed),
+        "images": images(batch, seed),
+        "response_mask": np.zeros((batch, length), dtype="bool"),
+    }
+
+
+def token_ids(batch=2, length=8, seed=0):
+    return tokens(batch, length, seed)["token_ids"]
+
+
+def token_ids_only(batch=2, length=8, seed=0):
+    return {"token_ids": token_ids(batch, length, seed)}
+
+
+def token_segments(batch=2, length=8, seed=0):
+    return without(segments(batch, length, seed), "padding_mask")
+
+
+def picture(batch=2, length=None, seed=0):
+    return images(batch, seed)
+
+
+def picture_only(batch=2, length=None, seed=0):
+    return {"images": images(batch, seed)}
+
+
+def picture_pixels(batch=2, length=None, seed=0):
+    return {"pixel_values": images(batch, seed)}
+
+
+def picture_and_text(batch=2, length=8, seed=0):
+    return {**picture_only(batch, seed=seed), **token_ids_only(batch, length)}
+
+
+def video(batch=2, length=2, seed=0):
+    return np.stack([images(batch, seed + i) for i in range(2)], axis=1)
+
+
+def text_to_text(batch=2, length=8, seed=0):
+    sides = {"encoder": seed, "decoder": seed + 1}
+    return {
+        f"{side}_{key}": value
+        for side, seed in sides.items()
+        for key, value in tokens(batch, length, seed).items()
+    }
+
+
+def sound_to_text(batch=2, length=8, seed=0):
+    rng = np.random.default_rng(seed)
+    x = text_to_text(batch, length, seed)
+    return {
+        **without(x, "encoder_token_ids", "encoder_padding_mask"),
+        "encoder_features": rng.random((batch, 16, 8), dtype="float32"),
+    }
+
+
+def wave_to_text(batch=2, length=8, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        **without(text_to_text(batch, length, seed), "encoder_token_ids"),
+        "encoder_input_values": rng.random((batch, 2048, 1), dtype="float32"),
+        "encoder_padding_mask": np.ones((batch, 2048), dtype="bool"),
+    }
+
+
+def prompt_of(inputs):
+    """The inputs of `generate`: nothing after the first `prompt` tokens."""
+
+    def build(batch=2, length=8, prompt=4, seed=0):
+        x = inputs(batch, length, seed)
+        x["token_ids"][:, prompt:] = 0
+        x["padding_mask"][:, prompt:] = False
+        return x
+
+    return build
+
+
+def gemma3_prompt(batch=2, length=8, prompt=4, seed=0):
+    """`generate` returns the images, and fails if there are none."""
+    none = np.zeros((batch, 0, IMAGE, IMAGE, 3), dtype="float32")
+    return {**prompt_of(tokens)(batch, length, prompt, seed), "images": none}
+
+
+def rwkv_prompt(batch=2, length=8, prompt=4, seed=0):
+    """The prompt but its last token, and what starts with that."""
+    ids = tokens(batch, prompt, seed)["token_ids"]
+    answer = np.zeros((batch, length - prompt + 1), dtype="int32")
+    answer[:, 0] = ids[:, -1]
+    return {
+        "token_ids": ids[:, :-1],
+        "input_padding_mask": np.ones((batch, prompt - 1), dtype="bool"),
+        "padding_mask": answer != 0,
+        "predict_token_ids": answer,
+    }
+
+
+@dataclass(frozen=True)
+class Block:
+    """What a class of blocks looks like, from its `call`.
+
+    Args:
+        x: The parameter that brings the block's input.
+        middle_norm: The layer whose input is s1 = s0 + attention(norm(s0)),
+            where the block's output is s1 + feedforward(middle_norm(s1)).
+            Empty where the block is not of that form; then `structure` says
+            of what form it is.
+        structure: "sequential", "parallel" (one sum of three), "post-norm"
+            (the norm is applied to the sum), "scaled" (the sum is multiplied
+            or has a third summand), "shifted" (the skip is not the input) or
+            "cross" (a third addition for cross-attention).
+        pair: Whether the output is the first of a tuple without a cache too.
+        entry_points: The methods that have a body of their own.
+    """
+
+    x: str = "decoder_sequence"
+    middle_norm: str = ""
+    structure: str = "sequential"
+    pair: bool = False
+    entry_points: tuple = ("call",)
+
+
+LLAMA_BLOCK = Block(middle_norm="_feedforward_layernorm")
+# Also `call_and_update_cache`, which calls the block: nothing to do there.
+QWEN3_5_BLOCK = Block(middle_norm="_post_attention_layernorm")
+GEMMA_BLOCK = Block("x", "pre_ffw_norm")
+# Times a scalar, and a third addition where layers have embeddings.
+GEMMA4_BLOCK = Block("x", structure="scaled", pair=True)
+POST_NORM = Block("inputs", structure="post-norm")
+CROSS = Block(structure="cross")
+
+BLOCKS = {
+    "TransformerDecoder": Block(middle_norm="_feedforward_layer_norm"),
+    "BloomDecoder": Block(middle_norm="_post_attention_layernorm"),
+    "GPTNeoXDecoder": Block(structure="parallel"),
+    "FalconTransformerDecoder": Block("inputs", "post_attention_layernorm"),
+    "LlamaTransformerDecoder": LLAMA_BLOCK,
+    "MistralTransformerDecoder": LLAMA_BLOCK,
+    "MixtralTransformerDecoder": LLAMA_BLOCK,
+    "Phi3Decoder": Block(middle_norm="post_attention_layernorm"),
+    "GemmaDecoderBlock": GEMMA_BLOCK,
+    "Gemma3DecoderBlock": GEMMA_BLOCK,
+    "PaliGemmaDecoderBlock": GEMMA_BLOCK,
+    "Gemma4TextDecoderBlock": GEMMA4_BLOCK,
+    "QwenTransformerDecoder": LLAMA_BLOCK,
+    "Qwen3TransformerDecoder": LLAMA_BLOCK,
+    "QwenMoeTransformerDecoder": LLAMA_BLOCK,
+    "Qwen3MoeTransformerDecoder": LLAMA_BLOCK,
+    "Qwen3_5TransformerDecoder": QWEN3_5_BLOCK,
+    "Qwen3_5MoeTransformerDecoder": QWEN3_5_BLOCK,
+    "SmolLM3DecoderLayer": Block("hidden_states", "post_attention_layernorm"),
+    "GptOssTransformerDecoder": Block(middle_norm="post_attention_layernorm"),
+    # The first block normalizes its input and adds to that.
+    "RWKV7_Block": Block(
+        "x",
+        "ln2",
+        pair=True,
+        entry_points=("call", "generate_call"),
+    ),
+    # The streams, the layer's embedding and the mask come in one tuple.
+    "Gemma3nTextDecoderBlock": Block("inputs", structure="scaled", pair=True),
+    "TransformerEncoder": POST_NORM,
+    "DisentangledAttentionEncoder": POST_NORM,
+    "FNetEncoder": POST_NORM,
+    "RoformerV2Encoder": Block("x", structure="post-norm"),
+    # Called by keywords only.
+    "XLNetEncoder": Block("output_content", structure="post-norm", pair=True),
+    "ESMEncoder": Block("x", "feedforward_norm"),
+    "ViTEncoderBlock": Block("inputs", "layer_norm_2"),
+    "DeiTEncoderBlock": Block("hidden_states", "layer_norm_2", pair=True),
+    "DINOV2Layer": Block("inputs", "norm2"),
+    "DINOV3Layer": Block("inputs", "norm2"),
+    "CLIPEncoderLayer": Block("x", "layer_norm_2"),
+    "SigLIPEncoderLayer": Block("inputs", "layer_norm2"),
+    "MetaCLIP2EncoderLayer": Block("x", "layer_norm_2"),
+    "VideoPrismEncoderBlock": Block("inputs", "layer_norm_2"),
+    "Gemma3VisionEncoderLayer": Block("x", "layer_norm_2"),
+    "Gemma4VisionDecoderBlock": Block("x", "pre_ffw_norm", pair=True),
+    "PaliGemmaVitEncoderBlock": Block("x", "layer_norm_2"),
+    "T5TransformerLayer": Block("hidden_states", structure="cross", pair=True),
+    "T5GemmaDecoderLayer": Block("inputs", structure="cross", pair=True),
+    # Self- and cross-attention in one: two additions.
+    "T5Gemma2DecoderLayer": Block(
+        "inputs", "pre_feedforward_layernorm", pair=True
+    ),
+    "EdRecDecoderBlock": Block("x", structure="cross", pair=True),
+    "WhisperDecoder": CROSS,
+    "MoonshineDecoderBlock": CROSS,
+    "T5GemmaEncoderLayer": Block("hidden_states", "pre_feedforward_layernorm"),
+    "T5Gemma2EncoderLayer": Block("hidden_states", "pre_feedforward_layernorm"),
+    "EdRecEncoderBlock": Block("x", "pre_ffw_norm"),
+    "WhisperEncoder": Block("inputs", "_feedforward_layer_norm"),
+    "MoonshineEncoderBlock": Block("inputs", "feedforward_layer_norm"),
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of KerasHub.
+
+    Args:
+        name: The name of the row.
+        backbone: `backbone(dtype=None)` builds the backbone.
+        blocks: Where the list of blocks is, from the backbone.
+        block_class: The name of the class of the blocks.
+        num_blocks: The number of blocks, by reading the configuration.
+        task_class: The name of the `CausalLM`, if there is one.
+        inputs: `inputs(batch, length, seed)` for backbone and task.
+        prompt: `prompt(batch, length, prompt, seed)` for `generate`.
+        other_blocks: Where further lists are, such as of a vision encoder.
+        lora: Layers to name to `enable_lora` where its own match none.
+        lacks: What the plain model does not do: "decode" (the tokens that
+            it generates with a cache are not those without), "reload" (from
+            `.keras` to the same outputs), "task_preset" (be loaded by
+            `CausalLM.from_preset`), "contrastive" (sampling), "beam" (search
+            with more than one), "quantized_reload" (from `.keras` after
+            `quantize("int8")`), "remat" (train with rematerialised blocks).
+        slow: Whether a first call takes longer than some seconds; see
+            `short_chunks`.
+        has_cross_attention: Whether blocks of a class that can do without
+            have it.
+    """
+
+    name: str
+    backbone: Callable
+    blocks: str
+    block_class: str
+    num_blocks: int
+    task_class: str = ""
+    inputs: Callable = tokens
+    prompt: Callable = prompt_of(tokens)
+    other_blocks: tuple = ()
+    lora: tuple = ()
+    lacks: tuple = ()
+    slow: bool = False
+    has_cross_attention: bool = False
+
+    @property
+    def block(self):
+        return CROSS if self.has_cross_attention else BLOCKS[self.block_class]
+
+    @property
+    def backbone_class(self):
+        """The name of the class of the backbone."""
+        return self.backbone.class_name
+
+    def block_list(self, backbone, path=None):
+        """The blocks; a part of the path is an attribute or a layer."""
+        found = backbone
+        for part in (path or self.blocks).split("."):
+            if not hasattr(found, part):
+                found = found.get_layer(part)
+            else:
+                found = getattr(found, part)
+        return found
+
+    def inputs_of(self, token_ids, prompt):
+        """The inputs that recompute what `generate` makes of a prompt."""
+        x = self.inputs(*token_ids.shape)
+        x["token_ids"] = token_ids
+        if "response_mask" in x:  # A prompt attends to both sides.
+            x["response_mask"][:, prompt:] = True
+        return x
+
+    def task(self, backbone=None):
+        import keras_hub
+
+        cls = getattr(keras_hub.models, self.task_class)
+        return cls(backbone=backbone or self.backbone(), preprocessor=None)
+
+
+SMALL = dict(
+    vocabulary_size=VOCABULARY,
+    num_layers=4,
+    hidden_dim=16,
+    intermediate_dim=32,
+)
+GPT = dict(**SMALL, num_heads=2)
+LLAMA = dict(**SMALL, num_query_heads=2, num_key_value_heads=1)
+GEMMA = dict(**LLAMA, head_dim=8)
+GEMMA2 = dict(
+    **GEMMA,
+    use_post_ffw_norm=True,
+    use_post_attention_norm=True,
+    use_sliding_window_attention=True,
+    sliding_window_size=4,
+)
+LINEAR = dict(
+    layer_types=["linear_attention", "full_attention"] * 2,
+    linear_num_key_heads=2,
+    linear_num_value_heads=2,
+    linear_key_head_dim=8,
+    linear_value_head_dim=8,
+    linear_conv_kernel_dim=2,
+)
+
+
+gemma3_vision = internal(
+    "gemma3.gemma3_vision_encoder",
+    "Gemma3VisionEncoder",
+    image_size=IMAGE,
+    patch_size=4,
+    num_heads=2,
+    hidden_dim=16,
+    num_layers=4,
+    intermediate_dim=32,
+    output_dim=16,
+    pool_size=2,
+)
+gemma4_vision = internal(
+    "gemma4.gemma4_vision_encoder",
+    "Gemma4VisionEncoder",
+    image_size=IMAGE,
+    patch_size=4,
+    num_heads=2,
+    hidden_dim=16,
+    num_layers=4,
+    intermediate_dim=32,
+    head_dim=8,
+    output_dim=16,
+    pool_size=2,
+    position_embedding_size=8,
+)
+
+DECODERS = [
+    Family(
+        "GPT2",
+        hub("GPT2Backbone", **GPT, dropout=0.0, max_sequence_length=32),
+        "transformer_layers",
+        "TransformerDecoder",
+        4,
+        "GPT2CausalLM",
+    ),
+    Family(
+        "OPT",
+        hub("OPTBackbone", **GPT, dropout=0.0, max_sequence_length=32),
+        "transformer_layers",
+        "TransformerDecoder",
+        4,
+        "OPTCausalLM",
+    ),
+    Family(
+        "Bloom",
+        hub("BloomBackbone", **GPT),
+        "transformer_layers",
+        "BloomDecoder",
+        4,
+        "BloomCausalLM",
+    ),
+    Family(
+        "GPTNeoX",
+        hub("GPTNeoXBackbone", **GPT, max_sequence_length=32),
+        "transformer_layers",
+        "GPTNeoXDecoder",
+        4,
+        "GPTNeoXCausalLM",
+        lora=("query_key_value",),
+        # Every query of cached decoding is rotated as the first.
+        lacks=("decode",),
+    ),
+    Family(
+        "Falcon",
+        hub("FalconBackbone", **SMALL, num_attention_heads=2),
+        "transformer_layers",
+        "FalconTransformerDecoder",
+        4,
+        "FalconCausalLM",
+    ),
+    Family(
+        "Llama",
+        hub("LlamaBackbone", **LLAMA),
+        "transformer_layers",
+        "LlamaTransformerDecoder",
+        4,
+        "LlamaCausalLM",
+    ),
+    Family(
+        "Llama3",
+        hub("Llama3Backbone", **LLAMA),
+        "transformer_layers",
+        "LlamaTransformerDecoder",
+        4,
+        "Llama3CausalLM",
+    ),
+    Family(
+        "Mistral",
+        hub("MistralBackbone", **LLAMA, sliding_window=4),
+        "transformer_layers",
+        "MistralTransformerDecoder",
+        4,
+        "MistralCausalLM",
+    ),
+    Family(
+        "Mixtral",
+        hub("MixtralBackbone", **LLAMA, num_experts=2, sliding_window=4),
+        "transformer_layers",
+        "MixtralTransformerDecoder",
+        4,
+        "MixtralCausalLM",
+        lacks=("quantized_reload", "remat"),
+    ),
+    Family(
+        "Phi3",
+        hub("Phi3Backbone", **LLAMA),
+        "transformer_layers",
+        "Phi3Decoder",
+        4,
+        "Phi3CausalLM",
+    ),
+    Family(
+        "Gemma",
+        hub("GemmaBackbone", **GEMMA),
+        "transformer_layers",
+        "GemmaDecoderBlock",
+        4,
+        "GemmaCausalLM",
+    ),
+    Family(
+        "Gemma2",
+        hub(
+            "GemmaBackbone",
+            **GEMMA2,
+            attention_logit_soft_cap=50.0,
+            final_logit_soft_cap=30.0,
+        ),
+        "transformer_layers",
+        "GemmaDecoderBlock",
+        4,
+        "GemmaCausalLM",
+    ),
+    Family(
+        "Gemma3",
+        hub("Gemma3Backbone", **GEMMA2, image_size=IMAGE),
+        "transformer_layers",
+        "Gemma3DecoderBlock",
+        4,
+        "Gemma3CausalLM",
+        prompt=gemma3_prompt,
+        lacks=("beam", "contrastive"),
+    ),
+    Family(
+        "Gemma3Vision",
+        hub(
+            "Gemma3Backbone",
+            **GEMMA2,
+            image_size=IMAGE,
+            vision_encoder=gemma3_vision,
+        ),
+        "transformer_layers",
+        "Gemma3DecoderBlock",
+        4,
+        "Gemma3CausalLM",
+        inputs=gemma3_image,
+        prompt=prompt_of(gemma3_image),
+        other_blocks=("vision_encoder.image_encoder.resblocks",),
+        lacks=("beam", "contrastive"),
+    ),
+    Family(
+        "Gemma4",
+        hub(
+            "Gemma4Backbone",
+            **GEMMA,
+            image_size=IMAGE,
+            sliding_window_size=4,
+            sliding_window_pattern=2,
+        ),
+        "transformer_layers",
+        "Gemma4TextDecoderBlock",
+        4,
+        "Gemma4CausalLM",
+        inputs=positions,
+        prompt=prompt_of(positions),
+        lacks=("task_preset", "contrastive"),
+    ),
+    # Keys and values of layers 2 and 3 are those of 0 and 1; an input and a
+    # residual addition for each layer's own embedding.
+    Family(
+        "Gemma4Shared",
+        hub(
+            "Gemma4Backbone",
+            **GEMMA,
+            image_size=IMAGE,
+            sliding_window_size=4,
+            sliding_window_pattern=2,
+            num_kv_shared_layers=2,
+            hidden_size_per_layer_input=4,
+        ),
+        "transformer_layers",
+        "Gemma4TextDecoderBlock",
+        4,
+        "Gemma4CausalLM",
+        inputs=positions,
+        prompt=prompt_of(positions),
+        lacks=("task_preset", "contrastive"),
+    ),
+    Family(
+        "Gemma4MoE",
+        hub(
+            "Gemma4Backbone",
+            **GEMMA,
+            image_size=IMAGE,
+            sliding_window_size=4,
+            sliding_window_pattern=2,
+            enable_moe_block=True,
+            num_experts=2,
+            expert_intermediate_dim=16,
+            num_experts_per_token=1,
+        ),
+        "transformer_layers",
+        "Gemma4TextDecoderBlock",
+        4,
+        "Gemma4CausalLM",
+        inputs=positions,
+        prompt=prompt_of(positions),
+        lacks=("task_preset", "contrastive"),
+    ),
+    Family(
+        "Gemma4Vision",
+        hub(
+            "Gemma4Backbone",
+            **GEMMA,
+            image_size=IMAGE,
+            sliding_window_size=4,
+            sliding_window_pattern=2,
+            vision_encoder=gemma4_vision,
+        ),
+        "transformer_layers",
+        "Gemma4TextDecoderBlock",
+        4,
+        "Gemma4CausalLM",
+        inputs=gemma4_image,
+        prompt=prompt_of(gemma4_image),
+        other_blocks=("vision_encoder.image_encoder.encoder_blocks",),
+        lacks=("task_preset", "contrastive"),
+    ),
+    Family(
+        "Qwen",
+        hub("QwenBackbone", **LLAMA),
+        "transformer_layers",
+        "QwenTransformerDecoder",
+        4,
+        "QwenCausalLM",
+    ),
+    Family(
+        "Qwen3",
+        hub("Qwen3Backbone", **GEMMA),
+        "transformer_layers",
+        "Qwen3TransformerDecoder",
+        4,
+        "Qwen3CausalLM",
+    ),
+    Family(
+        "Qwen3_5",
+        hub("Qwen3_5Backbone", **GEMMA, **LINEAR),
+        "transformer_layers",
+        "Qwen3_5TransformerDecoder",
+        4,
+        "Qwen3_5CausalLM",
+        lacks=("decode",),
+        slow=True,
+    ),
+    Family(
+        "QwenMoe",
+        hub(
+            "QwenMoeBackbone",
+            **LLAMA,
+            moe_intermediate_dim=16,
+            shared_expert_intermediate_dim=16,
+            num_experts=2,
+            top_k=1,
+        ),
+        "transformer_layers",
+        "QwenMoeTransformerDecoder",
+        4,
+        "QwenMoeCausalLM",
+    ),
+    Family(
+        "Qwen3Moe",
+        hub(
+            "Qwen3MoeBackbone",
+            **GEMMA,
+            moe_intermediate_dim=16,
+            num_experts=2,
+            top_k=1,
+        ),
+        "transformer_layers",
+        "Qwen3MoeTransformerDecoder",
+        4,
+        "Qwen3MoeCausalLM",
+    ),
+    Family(
+        "Qwen3_5Moe",
+        hub(
+            "Qwen3_5MoeBackbone",
+            **without(GEMMA, "intermediate_dim"),
+            **LINEAR,
+            moe_intermediate_dim=16,
+            shared_expert_intermediate_size=16,
+            num_experts=2,
+            top_k=1,
+        ),
+        "transformer_layers",
+        "Qwen3_5MoeTransformerDecoder",
+        4,
+        "Qwen3_5MoeCausalLM",
+        lacks=("decode",),
+        slow=True,
+    ),
+    Family(
+        "SmolLM3",
+        hub(
+            "SmolLM3Backbone",
+            **SMALL,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            attention_bias=False,
+            attention_dropout=0.0,
+            rope_layer_enabled_list=[True, True, True, False],
+            layer_types=["full_attention"] * 4,
+            mlp_bias=False,
+            layer_norm_epsilon=1e-6,
+            max_position_embeddings=32,
+            rope_theta=10000.0,
+            partial_rotary_factor=1.0,
+        ),
+        "transformer_layers",
+        "SmolLM3DecoderLayer",
+        4,
+        "SmolLM3CausalLM",
+        lora=("q_proj", "v_proj"),
+    ),
+    Family(
+        "GptOss",
+        hub("GptOssBackbone", **LLAMA, num_experts=2, sliding_window=4),
+        "transformer_layers",
+        "GptOssTransformerDecoder",
+        4,
+        "GptOssCausalLM",
+    ),
+    Family(
+        "PaliGemma",
+        hub(
+            "PaliGemmaBackbone",
+            **GEMMA,
+            image_size=IMAGE,
+            vit_patch_size=4,
+            vit_num_heads=2,
+            vit_hidden_dim=16,
+            vit_num_layers=4,
+            vit_intermediate_dim=32,
+        ),
+        "transformer_layers",
+        "PaliGemmaDecoderBlock",
+        4,
+        "PaliGemmaCausalLM",
+        inputs=pali_gemma,
+        prompt=prompt_of(pali_gemma),
+        other_blocks=("vit_encoder.image_encoder.resblocks",),
+        lacks=("contrastive",),
+    ),
+    Family(
+        "RWKV7",
+        hub(
+            "RWKV7Backbone",
+            vocabulary_size=VOCABULARY,
+            num_layers=4,
+            hidden_size=16,
+            head_size=8,
+            intermediate_dim=32,
+            gate_lora=4,
+            mv_lora=4,
+            aaa_lora=4,
+            decay_lora=4,
+        ),
+        "rwkv_layers",
+        "RWKV7_Block",
+        4,
+        "RWKV7CausalLM",
+        prompt=rwkv_prompt,
+        lacks=("contrastive",),
+    ),
+]
+
+# Has learned augmented residual connections of its own.
+GEMMA3N = Family(
+    "Gemma3n",
+    hub(
+        "Gemma3nBackbone",
+        text_vocab_size=VOCABULARY,
+        text_hidden_size=16,
+        num_hidden_layers=4,
+        pad_token_id=0,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        intermediate_size=[32] * 4,
+        hidden_activation="gelu_approximate",
+        layer_types=["sliding_attention", "full_attention"] * 2,
+        sliding_window=4,
+        rope_theta=10000.0,
+        max_position_embeddings=32,
+        vocab_size_per_layer_input=VOCABULARY,
+        hidden_size_per_layer_input=4,
+        altup_num_inputs=2,
+        laurel_rank=2,
+    ),
+    "language_model.transformer_layers",
+    "Gemma3nTextDecoderBlock",
+    4,
+    "Gemma3nCausalLM",
+    lora=("q_proj", "v_proj"),
+    lacks=("decode", "reload", "task_preset", "contrastive"),
+)
+
+BERT = dict(**GPT, dropout=0.0, max_sequence_length=32)
+VIT = dict(
+    image_shape=(IMAGE, IMAGE, 3),
+    patch_size=4,
+    num_layers=4,
+    num_heads=2,
+    hidden_dim=16,
+)
+CLIP_TEXT = dict(**GPT, embedding_dim=16, max_sequence_length=32)
+
+clip_text = hub("CLIPTextEncoder", **CLIP_TEXT)
+clip_vision = hub("CLIPVisionEncoder", **VIT, intermediate_dim=32)
+# Takes texts of this length only.
+siglip_text = hub(
+    "SigLIPTextEncoder",
+    **{**CLIP_TEXT, "max_sequence_length": 8},
+)
+siglip_vision = hub("SigLIPVisionEncoder", **VIT, intermediate_dim=32)
+
+ENCODERS = [
+    Family(
+        "Bert",
+        hub("BertBackbone", **BERT),
+        "transformer_layers",
+        "TransformerEncoder",
+        4,
+        inputs=segments,
+    ),
+    Family(
+        "Roberta",
+        hub("RobertaBackbone", **BERT),
+        "transformer_layers",
+        "TransformerEncoder",
+        4,
+    ),
+    Family(
+        "XLMRoberta",
+        hub("XLMRobertaBackbone", **BERT),
+        "transformer_layers",
+        "TransformerEncoder",
+        4,
+    ),
+    Family(
+        "DistilBert",
+        hub("DistilBertBackbone", **BERT),
+        "transformer_layers",
+        "TransformerEncoder",
+        4,
+    ),
+    Family(
+        "Electra",
+        hub(
+            "ElectraBackbone",
+            **without(BERT, "vocabulary_size"),
+            vocab_size=VOCABULARY,
+            embedding_dim=16,
+        ),
+        "transformer_layers",
+        "TransformerEncoder",
+        4,
+        inputs=segments,
+    ),
+    # A list of groups, each a list of blocks and called twice in a row.
+    Family(
+        "Albert",
+        hub("AlbertBackbone", **BERT, embedding_dim=16, num_groups=2),
+        "transformer_layers",
+        "list",
+        2,
+        inputs=segments,
+    ),
+    Family(
+        "DebertaV3",
+        hub("DebertaV3Backbone", **BERT, bucket_size=8),
+        "transformer_layers",
+        "DisentangledAttentionEncoder",
+        4,
+    ),
+    Family(
+        "FNet",
+        hub("FNetBackbone", **without(BERT, "num_heads")),
+        "transformer_layers",
+        "FNetEncoder",
+        4,
+        inputs=token_segments,
+    ),
+    Family(
+        "XLNet",
+        hub("XLNetBackbone", **GPT),
+        "transformer_layers",
+        "XLNetEncoder",
+        4,
+        inputs=segments,
+    ),
+    Family(
+        "ESM",
+        hub("ESMBackbone", **BERT),
+        "transformer_layers",
+        "ESMEncoder",
+        4,
+        inputs=token_ids_only,
+    ),
+    Family(
+        "RoformerV2",
+        hub("RoformerV2Backbone", **GPT, head_size=8, dropout=0.0),
+        "transformer_layers",
+        "RoformerV2Encoder",
+        4,
+        inputs=token_segments,
+    ),
+    Family(
+        "ViT",
+        hub("ViTBackbone", **VIT, mlp_dim=32),
+        "vit_encoder.encoder_layers",
+        "ViTEncoderBlock",
+        4,
+        inputs=picture,
+    ),
+    Family(
+        "DeiT",
+        hub("DeiTBackbone", **VIT, intermediate_dim=32),
+        "deit_encoder.encoder_layers",
+        "DeiTEncoderBlock",
+        4,
+        inputs=picture,
+    ),
+    Family(
+        "DINOV2",
+        hub("DINOV2Backbone", **VIT, intermediate_dim=32),
+        "encoder.layers",
+        "DINOV2Layer",
+        4,
+        inputs=picture_only,
+    ),
+    Family(
+        "DINOV3",
+        hub("DINOV3Backbone", **VIT, intermediate_dim=32),
+        "encoder.layers",
+        "DINOV3Layer",
+        4,
+        inputs=picture_pixels,
+    ),
+    Family(
+        "CLIPText",
+        clip_text,
+        "encoder_layers",
+        "CLIPEncoderLayer",
+        4,
+        inputs=token_ids_only,
+    ),
+    Family(
+        "CLIPVision",
+        clip_vision,
+        "encoder_layers",
+        "CLIPEncoderLayer",
+        4,
+        inputs=picture_only,
+    ),
+    Family(
+        "CLIP",
+        hub(
+            "CLIPBackbone",
+            vision_encoder=clip_vision,
+            text_encoder=clip_text,
+            projection_dim=16,
+        ),
+        "vision_encoder.encoder_layers",
+        "CLIPEncoderLayer",
+        4,
+        inputs=picture_and_text,
+        other_blocks=("text_encoder.encoder_layers",),
+    ),
+    Family(
+        "SigLIP",
+        hub(
+            "SigLIPBackbone",
+            vision_encoder=siglip_vision,
+            text_encoder=siglip_text,
+        ),
+        "vision_encoder.encoder_layers",
+        "SigLIPEncoderLayer",
+        4,
+        inputs=picture_and_text,
+        other_blocks=("text_encoder.encoder_layers",),
+    ),
+    Family(
+        "MetaCLIP2",
+        hub(
+            "MetaCLIP2Backbone",
+            vision_encoder=hub(
+                "MetaCLIP2VisionEncoder", **VIT, intermediate_dim=32
+            ),
+            text_encoder=hub("MetaCLIP2TextEncoder", **CLIP_TEXT),
+            projection_dim=16,
+        ),
+        "vision_encoder.encoder_layers",
+        "MetaCLIP2EncoderLayer",
+        4,
+        inputs=picture_and_text,
+        other_blocks=("text_encoder.encoder_layers",),
+    ),
+    Family(
+        "VideoPrism",
+        hub(
+            "VideoPrismBackbone",
+            num_frames=2,
+            patch_size=4,
+            hidden_dim=16,
+            intermediate_dim=32,
+            num_heads=2,
+            num_spatial_layers=4,
+            num_temporal_layers=4,
+            num_auxiliary_layers=0,
+            image_shape=(IMAGE, IMAGE, 3),
+        ),
+        "spatial_encoder.encoder_layers",
+        "VideoPrismEncoderBlock",
+        4,
+        inputs=video,
+        other_blocks=("temporal_encoder.encoder_layers",),
+    ),
+]
+
+T5GEMMA = {
+    f"{side}_{key}": value
+    for side in ("encoder", "decoder")
+    for key, value in dict(
+        hidden_dim=16,
+        intermediate_dim=32,
+        num_layers=4,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        layer_types=["full_attention"] * 4,
+    ).items()
+}
+
+# Two lists, and blocks with a third addition in the decoder.
+ENCODER_DECODERS = [
+    Family(
+        "Bart",
+        hub("BartBackbone", **BERT),
+        "decoder_transformer_layers",
+        "TransformerDecoder",
+        4,
+        inputs=text_to_text,
+        other_blocks=("encoder_transformer_layers",),
+        has_cross_attention=True,
+    ),
+    Family(
+        "T5",
+        hub("T5Backbone", **GPT, dropout=0.0),
+        "decoder_transformer_layers",
+        "T5TransformerLayer",
+        4,
+        inputs=text_to_text,
+        other_blocks=("encoder_transformer_layers",),
+    ),
+    Family(
+        "T5Gemma",
+        hub("T5GemmaBackbone", vocabulary_size=VOCABULARY, **T5GEMMA),
+        "decoder_layers",
+        "T5GemmaDecoderLayer",
+        4,
+        inputs=text_to_text,
+        other_blocks=("encoder_layers",),
+    ),
+    Family(
+        "T5Gemma2",
+        hub("T5Gemma2Backbone", vocabulary_size=VOCABULARY, **T5GEMMA),
+        "decoder_layers",
+        "T5Gemma2DecoderLayer",
+        4,
+        inputs=text_to_text,
+        other_blocks=("encoder_layers",),
+    ),
+    Family(
+        "EdRec",
+        hub(
+            "EdRecBackbone",
+            vocab_size=VOCABULARY,
+            num_layers_enc=4,
+            num_layers_dec=4,
+            hidden_dim=16,
+            intermediate_dim=32,
+            num_heads=2,
+        ),
+        "decoder_layers",
+        "EdRecDecoderBlock",
+        4,
+        inputs=text_to_text,
+        other_blocks=("encoder_layers",),
+    ),
+    Family(
+        "Whisper",
+        hub(
+            "WhisperBackbone",
+            **GPT,
+            num_mels=8,
+            max_encoder_sequence_length=32,
+            max_decoder_sequence_length=32,
+        ),
+        "decoder_transformer_layers",
+        "WhisperDecoder",
+        4,
+        inputs=sound_to_text,
+        other_blocks=("encoder_transformer_layers",),
+    ),
+    Family(
+        "Moonshine",
+        hub(
+            "MoonshineBackbone",
+            vocabulary_size=VOCABULARY,
+            filter_dim=16,
+            encoder_num_layers=4,
+            decoder_num_layers=4,
+            hidden_dim=16,
+            intermediate_dim=32,
+            encoder_num_heads=2,
+            decoder_num_heads=2,
+        ),
+        "decoder_blocks",
+        "MoonshineDecoderBlock",
+        4,
+        inputs=wave_to_text,
+        other_blocks=("encoder_blocks",),
+    ),
+]
+
+FAMILIES = [*DECODERS, GEMMA3N, *ENCODERS, *ENCODER_DECODERS]

@@ -1,0 +1,206 @@
+"""Hand-written LAuReL in KerasHub's own blocks: what conversion must equal.
+
+Nothing of keras_laurel computes here. At sublayer granularity the source of a
+block's call is taken and each of its two additions replaced by the equation,
+on backend tensors; around a block the equation is computed in NumPy and
+float64 from what the plain block returned.
+"""
+
+import ast
+import contextlib
+import inspect
+import sys
+import textwrap
+import types
+
+import numpy as np
+from keras import ops
+
+from tests.layers import reference
+
+# An addition as a block has it, and how it reads as `connect(skip, f)`.
+ADDITIONS = {
+    "x + residual": "connect(residual, x)",
+    "x + attention": "connect(x, attention)",
+    "x + attention_x": "connect(attention_x, x)",
+    "ops.add(residual, attn_output)": "connect(residual, attn_output)",
+    "ops.add(residual, hidden_states)": "connect(residual, hidden_states)",
+    "x + inputs": "connect(inputs, x)",
+    "x + y": "connect(x, y)",
+    "x + hidden_states": "connect(hidden_states, x)",
+    "ops.add(self.drop_path(x, training=training), inputs)": (
+        "connect(inputs, self.drop_path(x, training=training))"
+    ),
+    "ops.add(self.drop_path(x, training=training), hidden_states)": (
+        "connect(hidden_states, self.drop_path(x, training=training))"
+    ),
+    "self.drop_path(hidden_states, training=training) + residual": (
+        "connect(residual, self.drop_path(hidden_states, training=training))"
+    ),
+    # DeiT adds inside this layer.
+    "self.output_layer(y, x)": "connect(x, self.output_layer(y, x) - x)",
+    "ops.cast(x, xx.dtype) + xx": "connect(ops.cast(x, xx.dtype), xx)",
+    "x + xx": "connect(x, xx)",
+    "x + self.ffn(xx, not_generation_mode=not_generation_mode)": (
+        "connect(x, self.ffn(xx, not_generation_mode=not_generation_mode))"
+    ),
+}
+# A block's LAuReL layers in the order they run.
+ATTRIBUTES = {
+    "block": ["laurel_residual"],
+    "sublayer": ["laurel_attention_residual", "laurel_feedforward_residual"],
+}
+# Of an encoder-decoder; no model here has it.
+NEVER_TRUE = ("has_cross_attention",)
+
+
+@contextlib.contextmanager
+def by_hand(model, family, granularity, equation=None):
+    """Let the blocks of a converted model compute what they should.
+
+    Args:
+        model: The converted backbone or task.
+        family: Its row in `decoder_families`.
+        granularity: That of the conversion.
+        equation: `on_tensors` or `in_numpy`, which knows all options; by
+            default the first inside blocks and the second around them.
+    """
+    names = ATTRIBUTES[granularity]
+    blocks = [
+        block
+        for block in family.block_list(getattr(model, "backbone", model))
+        if hasattr(block, names[0])
+    ]
+    if equation is None:
+        equation = in_numpy if granularity == "block" else on_tensors
+    layers = [getattr(block, name) for block in blocks for name in names]
+    connections = Connections(layers, equation)
+    methods = family.block.entry_points
+    try:
+        for block in blocks:
+            for name in methods:
+                function = _rewritten(block, name, granularity, connections)
+                setattr(block, name, types.MethodType(function, block))
+        yield connections
+    finally:
+        for block in blocks:
+            for name in methods:
+                block.__dict__.pop(name, None)
+
+
+class Connections:
+    """The equation at each connection, with the skips of those before it.
+
+    Args:
+        layers: The LAuReL layers, for their options and numbers.
+        equation: What computes one connection.
+    """
+
+    def __init__(self, layers, equation):
+        self.layers = layers
+        self.equation = equation
+        self.skips = []
+        self.calls = 0
+
+    def __call__(self, skip, fx):
+        layer = self.layers[len(self.skips)]
+        activations = [skip, *self.skips]
+        if layer.num_activations or layer.rank:
+            activations = activations[: max(layer.num_activations, 1)]
+        self.skips.insert(0, skip)
+        if len(self.skips) == len(self.layers):
+            self.skips = []
+        self.calls += 1
+        return self.equation(layer, fx, activations)
+
+
+def on_tensors(layer, fx, activations):
+    """Equation (6) or what is left of it, term by term, in `keras.ops`."""
+    w = {v.name: ops.convert_to_tensor(v) for v in layer.weights}
+    alpha = beta = layer.scale
+    if layer.residual_weights == "softmax":
+        exp = ops.exp(w["laurel_residual_weights"])
+        alpha, beta = 2 * layer.scale * exp / ops.sum(exp)
+    total = activations[0]
+    for j, x in enumerate(activations):
+        if layer.rank:
+            a = w["laurel_a"][j]
+            b = w["laurel_b"][j * layer.rank : (j + 1) * layer.rank]
+            x = ops.matmul(ops.matmul(x, a), b)
+        elif not layer.num_activations:
+            break
+        if layer.num_activations:
+            x = x * w["laurel_gamma"][j]
+        total = total + x
+    return alpha * fx + beta * total
+
+
+def in_numpy(layer, fx, activations):
+    """The same in float64, with the reference of the layers' tests."""
+    skip, *previous = map(_array, activations)
+    out = reference.laurel(layer, [skip, _array(fx), *previous])
+    return ops.convert_to_tensor(out.astype("float32"))
+
+
+def _rewritten(block, name, granularity, connections):
+    original = inspect.unwrap(getattr(type(block), name))
+    if granularity == "block":
+        return _around(original, connections)
+    source, count = replace_additions(inspect.getsource(original))
+    assert count == 2, f"{count} additions in:\n{source}"
+    names = {**vars(sys.modules[original.__module__])}
+    names["connect"] = connections
+    exec(source, names)
+    return names[name]
+
+
+def replace_additions(source):
+    """`source` with its residual additions written as `connect(skip, f)`.
+
+    Returns:
+        The new source and the number of additions.
+    """
+    tree = _WithoutDeadBranches().visit(ast.parse(textwrap.dedent(source)))
+    replaced = 0
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Assign, ast.Return)) and node.value:
+            new = ADDITIONS.get(ast.unparse(node.value))
+            if new:
+                node.value = ast.parse(new, mode="eval").body
+                replaced += 1
+    return ast.unparse(tree), replaced
+
+
+class _WithoutDeadBranches(ast.NodeTransformer):
+    def visit_If(self, node):
+        self.generic_visit(node)
+        if ast.unparse(node.test) in NEVER_TRUE:
+            return node.orelse or None
+        return node
+
+
+def _around(original, connections):
+    """Run the plain block, then the equation on its input and output."""
+
+    def method(self, *args, **kwargs):
+        output = original(self, *args, **kwargs)
+        (x_name, *_) = list(inspect.signature(original).parameters)[1:]
+        x = args[0] if args else kwargs[x_name]
+        if getattr(self, "use_initial_norm", False):  # Of RWKV7.
+            x = self.ln0(x)
+        y = output[0] if isinstance(output, tuple) else output
+        if connections.equation is in_numpy:
+            x, y = _array(x), _array(y)
+        out = connections(x, y - x)
+        return (out, *output[1:]) if isinstance(output, tuple) else out
+
+    return method
+
+
+def _array(x):
+    return np.asarray(ops.convert_to_numpy(x), "float64")
+
+
+def difference(actual, expected):
+    """The largest difference, relative to the largest number."""
+    return np.abs(actual - expected).max() / np.abs(expected).max()

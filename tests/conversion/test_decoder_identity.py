@@ -1,0 +1,47 @@
+"""Every transformer computes the same after conversion, to the bit."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_laurel
+from keras_laurel.conversion.hub_families import FAMILIES
+from tests.conversion.decoder_checks import ALL
+from tests.conversion.decoder_checks import GRANULARITIES
+from tests.conversion.decoder_checks import logits
+from tests.conversion.decoder_checks import prototype
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+SHORT = dict(batch=1, length=3)
+
+
+# RWKV7 asks for kernels.
+@pytest.mark.filterwarnings("ignore:The 'rwkv_ops' package")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ALL)
+def test_no_bit_changes(name, dtype):
+    family = ALL[name]
+    x = family.inputs(**SHORT)
+    expected = None
+    for granularity in granularities(family, dtype):
+        keras.utils.set_random_seed(0)
+        backbone = family.backbone(dtype)
+        if expected is None:
+            expected = logits(backbone, x)
+            assert np.isfinite(expected).all() and np.ptp(expected) > 0
+        layer = prototype("rw+lr+pa")
+        result = keras_laurel.laurelize(
+            backbone, layer, granularity=granularity
+        )
+        assert result is backbone
+        np.testing.assert_array_equal(logits(backbone, x), expected)
+
+
+def granularities(family, dtype):
+    """In float32 a block is enough, for time; its rounding is the finer."""
+    import keras_hub
+
+    task = getattr(keras_hub.models, family.task_class)
+    defined = FAMILIES[task.backbone_cls.__name__].middle_norm
+    return GRANULARITIES if defined and dtype != "float32" else ("block",)
