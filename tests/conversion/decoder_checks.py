@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from unittest import mock
 
 import keras
 import numpy as np
@@ -72,6 +73,13 @@ def train(task, x, steps=1, **options):
         **options,
     )
     return [float(task.train_on_batch(x, x["token_ids"])) for _ in range(steps)]
+
+
+def quantize_int8(model):
+    """Without the collection of garbage that Keras does for each layer, which
+    takes a second among all that is imported here."""
+    with mock.patch("gc.collect"):
+        model.quantize("int8")
 
 
 def greedy_by_recomputation(task, prompt):

@@ -27,6 +27,7 @@ from tests.conversion.decoder_checks import logits
 from tests.conversion.decoder_checks import perturb
 from tests.conversion.decoder_checks import plain_task
 from tests.conversion.decoder_checks import prototype
+from tests.conversion.decoder_checks import quantize_int8
 from tests.conversion.decoder_checks import save_for_fresh_process
 from tests.conversion.decoder_checks import train
 from tests.conversion.decoder_checks import values
@@ -447,7 +448,7 @@ class TestQuantization:
         x = family.inputs(**SIZE)
         task = converted_task(family, "rw+lr+pa", "sublayer")
         before = logits(task, x)
-        task.quantize("int8")
+        quantize_int8(task)
         expected = logits(task, x)
         assert 0 < decoder_oracle.difference(expected, before) < 0.3
         assert {w.dtype for w in laurel_weights(task)} == {"float32"}
