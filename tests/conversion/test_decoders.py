@@ -172,10 +172,6 @@ class TestTraining:
             assert (old != new).any()
 
     @each_granularity
-    @pytest.mark.skipif(
-        keras.config.backend() == "tensorflow",
-        reason="Keras' RematScope fails in TensorFlow's fit",
-    )
     def test_rematerialised_it_learns_the_same(self, granularity, monkeypatch):
         """By layer names: the plain models fail with mode "full" on JAX."""
         family = ALL["Llama"]
