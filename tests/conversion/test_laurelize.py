@@ -412,7 +412,7 @@ def custom_scale():
     [
         (zoo.cv_csp_darknet, "CrossStagePartial"),
         (custom_scale, "CustomScaleLayer"),
-        (zoo.hub_gpt2, "TransformerDecoder"),
+        (zoo.hub_gpt2_graph, "TransformerDecoder"),
     ],
 )
 def test_nothing_found_names_the_layers_that_hide_theirs(build, opaque):
