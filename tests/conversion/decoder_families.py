@@ -214,7 +214,7 @@ def gemma3_prompt(batch=2, length=8, prompt=4, seed=0):
 
 def rwkv_prompt(batch=2, length=8, prompt=4, seed=0):
     """The prompt but its last token, and what starts with that."""
-    ids = tokens(batch, prompt, seed)["token_ids"]
+    ids = tokens(batch, length, seed)["token_ids"][:, :prompt]
     answer = np.zeros((batch, length - prompt + 1), dtype="int32")
     answer[:, 0] = ids[:, -1]
     return {
@@ -344,7 +344,8 @@ class Family:
             `.keras` to the same outputs), "task_preset" (be loaded by
             `CausalLM.from_preset`), "contrastive" (sampling), "beam" (search
             with more than one), "quantized_reload" (from `.keras` after
-            `quantize("int8")`), "remat" (train with rematerialised blocks).
+            `quantize("int8")`), "quantize" (that itself), "remat" (train with
+            rematerialised blocks).
         slow: Whether a first call takes longer than some seconds; see
             `short_chunks`.
         has_cross_attention: Whether blocks of a class that can do without
@@ -583,7 +584,7 @@ DECODERS = [
         inputs=gemma3_image,
         prompt=prompt_of(gemma3_image),
         other_blocks=("vision_encoder.image_encoder.resblocks",),
-        lacks=("beam", "contrastive"),
+        lacks=("beam", "contrastive", "quantized_reload"),
     ),
     Family(
         "Gemma4",
@@ -600,7 +601,7 @@ DECODERS = [
         "Gemma4CausalLM",
         inputs=positions,
         prompt=prompt_of(positions),
-        lacks=("task_preset", "contrastive"),
+        lacks=("task_preset", "contrastive", "beam"),
     ),
     # Keys and values of layers 2 and 3 are those of 0 and 1; an input and a
     # residual addition for each layer's own embedding.
@@ -621,7 +622,7 @@ DECODERS = [
         "Gemma4CausalLM",
         inputs=positions,
         prompt=prompt_of(positions),
-        lacks=("task_preset", "contrastive"),
+        lacks=("task_preset", "contrastive", "beam"),
     ),
     Family(
         "Gemma4MoE",
@@ -642,7 +643,7 @@ DECODERS = [
         "Gemma4CausalLM",
         inputs=positions,
         prompt=prompt_of(positions),
-        lacks=("task_preset", "contrastive"),
+        lacks=("task_preset", "contrastive", "beam"),
     ),
     Family(
         "Gemma4Vision",
@@ -661,7 +662,7 @@ DECODERS = [
         inputs=gemma4_image,
         prompt=prompt_of(gemma4_image),
         other_blocks=("vision_encoder.image_encoder.encoder_blocks",),
-        lacks=("task_preset", "contrastive"),
+        lacks=("task_preset", "contrastive", "beam", "quantized_reload"),
     ),
     Family(
         "Qwen",
@@ -703,6 +704,7 @@ DECODERS = [
         "QwenMoeTransformerDecoder",
         4,
         "QwenMoeCausalLM",
+        lacks=("quantized_reload", "remat"),
     ),
     Family(
         "Qwen3Moe",
@@ -717,6 +719,7 @@ DECODERS = [
         "Qwen3MoeTransformerDecoder",
         4,
         "Qwen3MoeCausalLM",
+        lacks=("quantized_reload", "remat"),
     ),
     Family(
         "Qwen3_5Moe",
@@ -733,7 +736,7 @@ DECODERS = [
         "Qwen3_5MoeTransformerDecoder",
         4,
         "Qwen3_5MoeCausalLM",
-        lacks=("decode",),
+        lacks=("decode", "remat"),
         slow=True,
     ),
     Family(
@@ -758,6 +761,7 @@ DECODERS = [
         4,
         "SmolLM3CausalLM",
         lora=("q_proj", "v_proj"),
+        lacks=("quantize",),
     ),
     Family(
         "GptOss",
@@ -807,7 +811,7 @@ DECODERS = [
         4,
         "RWKV7CausalLM",
         prompt=rwkv_prompt,
-        lacks=("contrastive",),
+        lacks=("contrastive", "quantize"),
     ),
 ]
 
@@ -927,6 +931,7 @@ ENCODERS = [
         "FNetEncoder",
         4,
         inputs=token_segments,
+        lora=("intermediate_dense", "output_dense"),
     ),
     Family(
         "XLNet",
@@ -943,6 +948,7 @@ ENCODERS = [
         "ESMEncoder",
         4,
         inputs=token_ids_only,
+        lora=("q_dense_layer", "v_dense_layer"),
     ),
     Family(
         "RoformerV2",
@@ -951,6 +957,7 @@ ENCODERS = [
         "RoformerV2Encoder",
         4,
         inputs=token_segments,
+        lora=("q_dense_layer", "v_dense_layer"),
     ),
     Family(
         "ViT",
@@ -967,6 +974,7 @@ ENCODERS = [
         "DeiTEncoderBlock",
         4,
         inputs=picture,
+        lacks=("remat",),
     ),
     Family(
         "DINOV2",
@@ -975,6 +983,7 @@ ENCODERS = [
         "DINOV2Layer",
         4,
         inputs=picture_only,
+        lacks=("quantized_reload",),
     ),
     Family(
         "DINOV3",
@@ -983,6 +992,8 @@ ENCODERS = [
         "DINOV3Layer",
         4,
         inputs=picture_pixels,
+        lacks=("quantized_reload",),
+        lora=("q_proj", "v_proj"),
     ),
     Family(
         "CLIPText",
