@@ -345,7 +345,7 @@ class Family:
             `CausalLM.from_preset`), "contrastive" (sampling), "beam" (search
             with more than one), "quantized_reload" (from `.keras` after
             `quantize("int8")`), "quantize" (that itself), "remat" (train with
-            rematerialised blocks).
+            rematerialised blocks, on JAX and PyTorch).
         slow: Whether a first call takes longer than some seconds; see
             `short_chunks`.
         has_cross_attention: Whether blocks of a class that can do without

@@ -223,7 +223,9 @@ class TestTraining:
 
     @proves("remat")
     def test_rematerialised_it_learns_the_same(self, family):
-        if "remat" in family.lacks:
+        # Op by op, as here, TensorFlow trains what the others do not.
+        on_tensorflow = keras.config.backend() == "tensorflow"
+        if "remat" in family.lacks and not on_tensorflow:
             assert_lacks(train_rematerialised, family)
             return upstream(
                 "a plain model with rematerialised blocks does not train"
