@@ -49,9 +49,8 @@ import llm_pretrain
 from accelerators import Devices
 from accelerators import check_batch_size
 from accelerators import find_devices
-from llm_models import LaurelSizes
+from keras_laurel.paper_models import LaurelSizes
 from llm_models import check_variant
-from llm_models import laurel_layer
 from llm_models import sizes_of_preset
 from llm_saving import fresh_keras
 from llm_saving import read_language_model
@@ -156,7 +155,9 @@ def convert(experiment):
     keras.utils.set_random_seed(options.seed)
     model = read_language_model(experiment.preset)
     if options.variant != "baseline" and not keras_laurel.laurel_layers(model):
-        layer = laurel_layer(options.variant, laurel_sizes(options))
+        layer = laurel_sizes(options).layer(
+            options.variant, a_initializer=keras_laurel.ColumnOrthogonal()
+        )
         model = keras_laurel.laurelize(model, layer)
     model.backbone.enable_lora(options.lora_rank)
     return model

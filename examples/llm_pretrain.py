@@ -22,7 +22,7 @@ any text set of TensorFlow Datasets or on text that is on this machine already:
 
 Each subject has its own file beside this one: `llm_command_line.py`,
 `text_datasets.py`, `text_tokenizers.py`, `token_stream.py`, `text_corpus.py`,
-`llm_models.py`, `rematerialisation.py`, `llm_training.py`, `training_log.py`,
+`llm_models.py`, `llm_training.py`, `training_log.py`,
 `llm_saving.py`, `accelerators.py` and `llm_report.py`.
 
 ## Setup
@@ -55,9 +55,9 @@ import keras_laurel
 from accelerators import Devices
 from accelerators import check_batch_size
 from accelerators import find_devices
-from llm_models import Architecture
-from llm_models import LaurelSizes
-from llm_models import build_language_model
+from keras_laurel.paper_models import Architecture
+from keras_laurel.paper_models import LaurelSizes
+from keras_laurel.paper_models import build_language_model
 from llm_models import check_sequence_length
 from llm_models import check_variant
 from llm_models import count_parameters

@@ -10,10 +10,11 @@ import math
 import keras
 
 import keras_laurel
+from keras_laurel.paper_models import build_resnet50_backbone
+from keras_laurel.paper_models.vision import BLOCKS
+from keras_laurel.paper_models.vision import FILTERS
+from keras_laurel.paper_models.vision import STRIDES
 
-FILTERS = (64, 128, 256, 512)
-BLOCKS = (3, 4, 6, 3)
-STRIDES = (1, 2, 2, 2)
 BACKBONES = ("keras_cv", "keras_hub", "applications")
 PLAIN_VARIANTS = ("baseline", "extra-layer")
 LAUREL_PARTS = ("rw", "lr", "pa")
@@ -106,7 +107,7 @@ def build_backbone(architecture, blocks):
     side = architecture.image_size
     build = {
         "keras_cv": build_keras_cv,
-        "keras_hub": build_keras_hub,
+        "keras_hub": build_resnet50_backbone,
         "applications": build_applications,
     }[architecture.backbone]
     return build((side, side, 3), blocks)
@@ -121,20 +122,6 @@ def build_keras_cv(image_shape, blocks):
         stackwise_strides=list(STRIDES),
         include_rescaling=False,
         input_shape=image_shape,
-    )
-
-
-def build_keras_hub(image_shape, blocks):
-    import keras_hub
-
-    return keras_hub.models.ResNetBackbone(
-        input_conv_filters=[64],
-        input_conv_kernel_sizes=[7],
-        stackwise_num_filters=list(FILTERS),
-        stackwise_num_blocks=blocks,
-        stackwise_num_strides=list(STRIDES),
-        block_type="bottleneck_block",
-        image_shape=image_shape,
     )
 
 

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+from keras_laurel.paper_models import Architecture
+from keras_laurel.paper_models import LaurelSizes
+from keras_laurel.paper_models import build_language_model
 from llm_command_line import parse_options
-from llm_models import Architecture
-from llm_models import LaurelSizes
-from llm_models import build_language_model
 from llm_training import Recipe
 from llm_training import build_optimizer
 from llm_training import build_schedule

@@ -7,16 +7,16 @@ import importlib
 import itertools
 import sys
 
-import llm_models
 import text_datasets
+from keras_laurel import paper_models
 
-SIZES = llm_models.Architecture(3, 16, 2, 32, 300, 32)
+SIZES = paper_models.Architecture(3, 16, 2, 32, 300, 32)
 MODULES = 40
 
 
 def shrink():
     """Makes `tiny` tinier, and the standard library and the plays short."""
-    llm_models.ARCHITECTURES["tiny"] = SIZES
+    paper_models.ARCHITECTURES["tiny"] = SIZES
     for builder in text_datasets.BUILDERS:
         builder.read_documents = shortened(builder.read_documents)
 

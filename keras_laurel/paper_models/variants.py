@@ -1,0 +1,32 @@
+"""The variants that the paper compares, and the sizes of LAuReL in them."""
+
+import dataclasses
+
+from keras_laurel.layers import get
+
+# Without LAuReL: the model itself, and with more layers.
+PLAIN_VARIANTS = ("baseline", "deeper")
+
+
+@dataclasses.dataclass(frozen=True)
+class LaurelSizes:
+    """The sizes of LAuReL, where a variant has them.
+
+    Args:
+        rank: r of the variants with a low-rank part.
+        num_activations: k of the variants with previous activations.
+    """
+
+    rank: int = 32
+    num_activations: int = 3
+
+    def layer(self, variant, a_initializer="glorot_uniform"):
+        """`keras_laurel.get(variant)` with the sizes that belong to it."""
+        parts = variant.split("+")
+        options = {}
+        if "lr" in parts:
+            options["rank"] = self.rank
+            options["a_initializer"] = a_initializer
+        if "pa" in parts:
+            options["num_activations"] = self.num_activations
+        return get(variant, **options)

@@ -1,0 +1,98 @@
+"""The TPU chips and slices that the compiler knows, and their devices."""
+
+import dataclasses
+import os
+
+_FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
+_CUBES = (
+    *("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8"),
+    *("8x8x8", "8x8x16", "8x16x16"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """One chip, as Google Cloud's "System architecture" pages describe it.
+
+    Args:
+        flops: Products and sums in bfloat16, a second.
+        memory: Bytes of high-bandwidth memory.
+        memory_bandwidth: Bytes a second between that memory and the chip.
+        network_bandwidth: Bytes a second that a chip sends to its neighbours,
+            over all its links: half of the bidirectional figure.
+        slices: The layouts of chips that can be had.
+        core_layout: What the compiler calls two cores that act as one.
+    """
+
+    flops: float
+    memory: float
+    memory_bandwidth: float
+    network_bandwidth: float
+    slices: tuple
+    core_layout: str = "default"
+
+
+CHIPS = {
+    "v4": Chip(275e12, 32 * 2**30, 1228e9, 300e9, _CUBES, "megacore"),
+    "v5e": Chip(197e12, 16 * 2**30, 819e9, 200e9, _FLAT),
+    "v5p": Chip(459e12, 95 * 2**30, 2765e9, 600e9, _CUBES, "megacore"),
+    "v6e": Chip(918e12, 32 * 2**30, 1640e9, 400e9, _FLAT),
+}
+
+# Read when libtpu starts: no TPU's host is asked about itself, and a second
+# process may load the library.
+_WITHOUT_A_TPU = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_MIN_LOG_LEVEL": "3",
+    "TPU_STDERR_LOG_LEVEL": "3",
+}
+
+
+def find_chip(topology):
+    """The `Chip` of a topology such as `"v5e:4x4"`.
+
+    Raises:
+        ValueError: for a name that is none of the slices.
+    """
+    kind, _, layout = str(topology).partition(":")
+    if kind not in CHIPS or layout not in CHIPS[kind].slices:
+        known = "\n".join(
+            f"  {kind}: {', '.join(chip.slices)}"
+            for kind, chip in CHIPS.items()
+        )
+        raise ValueError(
+            f"Unknown topology: received {topology!r}, expected a chip and "
+            f'a slice of it, such as "v5e:4x4", out of\n{known}'
+        )
+    return CHIPS[kind]
+
+
+def find_devices(topology):
+    """The devices of a topology, for `keras.distribution.DeviceMesh`.
+
+    They can be compiled for, and neither hold nor compute anything.
+
+    Raises:
+        ValueError: for an unknown topology; without libtpu.
+    """
+    chip = find_chip(topology)
+    for name, value in _WITHOUT_A_TPU.items():
+        os.environ.setdefault(name, value)
+    try:
+        import libtpu  # noqa: F401
+        from jax.experimental import topologies
+    except ImportError as error:
+        raise ValueError(
+            f"Received topology {topology!r}; compiling for a TPU needs the "
+            f"TPU compiler, and this Python has no `{error.name}`. Install "
+            'the extra: `pip install "keras-laurel[tpu]"` (0.5 GB).'
+        ) from error
+    description = topologies.get_topology_desc(
+        platform="tpu",
+        topology_name=topology,
+        chip_config_name=chip.core_layout,
+    )
+    return list(description.devices)

@@ -1,0 +1,221 @@
+"""Compile a program of a Keras model for a TPU, ahead of time."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+from pathlib import Path
+
+import keras
+
+from keras_laurel.tpu import optimized_hlo
+from keras_laurel.tpu.chips import find_chip
+from keras_laurel.tpu.chips import find_devices
+from keras_laurel.tpu.program_cost import ProgramCost
+from keras_laurel.tpu.program_cost import times_on
+
+PROGRAMS = ("train", "predict", "prefill", "decode")
+EFFORTS = ("O0", "O1", "O2", "O3")
+
+_OUT_OF_MEMORY = re.compile(
+    r"Ran out of memory in memory space hbm\. "
+    r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm"
+)
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
+
+
+def compile_program(
+    build,
+    x,
+    y=None,
+    sample_weight=None,
+    program="train",
+    topology="v5e:4x4",
+    distribution=None,
+    effort=None,
+    cache_dir=None,
+):
+    """What a program of a model costs on each chip of a slice of TPUs.
+
+    The model is built without a value for any weight, so that one which this
+    machine could not hold can be looked at. The program is the one that Keras
+    runs on JAX, compiled by the TPU compiler for every chip of the slice;
+    that takes from seconds to many minutes. Results are kept, so that the
+    same program is compiled once.
+
+    Args:
+        build: Function without arguments that returns the model, compiled
+            by `model.compile` for `"train"`. It runs inside the scope of the
+            distribution and must not read the value of a weight.
+        x: `keras.KerasTensor`s with the shape and dtype of a global batch,
+            in the structure that the model takes.
+        y: The same for the targets, for `"train"`.
+        sample_weight: The same for weights of the samples.
+        program: `"train"`: one step of `fit`. `"predict"`: one of `predict`.
+            `"prefill"`: reading a prompt of the length of
+            `x["token_ids"]`, and `"decode"`: the last step of generating
+            that many tokens, both for a KerasHub `CausalLM`.
+        topology: A chip and a slice, such as `"v5e:4x4"`; see `CHIPS`.
+        distribution: Function of the list of the slice's devices that
+            returns a `keras.distribution.Distribution`. The default is
+            `DataParallel` over all of them.
+        effort: The compiler's effort, `"O0"` to `"O3"`, or `None` for its
+            own default. `"O1"` is several times faster and schedules worse.
+        cache_dir: Folder for results. The default is
+            `keras_laurel/tpu` in Keras' own folder, `~/.keras`.
+
+    Returns:
+        A `ProgramCost`. One that does not fit the chip's memory has `fits`
+        False and says how much it would need.
+
+    Raises:
+        ValueError: for an unknown program, topology or effort; for another
+            backend than JAX; without libtpu; for a `build` that reads values
+            of weights, or a model that lacks what the program needs.
+
+    Example:
+
+    ```python
+    def build():
+        model = keras.applications.ResNet50(weights=None)
+        model = keras_laurel.laurelize(model, keras_laurel.LaurelLR(rank=16))
+        model.compile("adamw", "sparse_categorical_crossentropy")
+        return model
+
+    cost = keras_laurel.tpu.compile_program(
+        build,
+        x=keras.KerasTensor((4096, 224, 224, 3)),
+        y=keras.KerasTensor((4096,), "int32"),
+        topology="v5e:4x4",
+    )
+    print(cost)
+    ```
+    """
+    _check_arguments(program, topology, effort)
+    chip = find_chip(topology)
+    devices = find_devices(topology)
+    # Needs JAX, which only this backend has for certain.
+    from keras_laurel.tpu.lowering import lower
+
+    lowered = lower(
+        build,
+        (x, y, sample_weight),
+        program,
+        (distribution or _data_parallel)(devices),
+    )
+    versions = _versions()
+    key = [lowered.as_text(), program, topology, effort, versions]
+    path = _cache_path(cache_dir, key)
+    if path.exists():
+        return ProgramCost.from_dict(json.loads(path.read_text()))
+    about = {
+        "program": program,
+        "topology": topology,
+        "num_chips": len(devices),
+        "versions": versions,
+    }
+    cost = _compile(lowered, chip, effort, about)
+    _write(path, json.dumps(cost.to_dict(), indent=1))
+    return cost
+
+
+def _check_arguments(program, topology, effort):
+    if program not in PROGRAMS:
+        raise ValueError(
+            f"Unknown program: received {program!r}, expected one of "
+            f"{', '.join(PROGRAMS)}."
+        )
+    if effort not in (None, *EFFORTS):
+        raise ValueError(
+            f"Unknown effort: received {effort!r}, expected None or one of "
+            f"{', '.join(EFFORTS)}."
+        )
+    find_chip(topology)
+    if keras.config.backend() != "jax":
+        raise ValueError(
+            "Compiling for a TPU goes through JAX; received the backend "
+            f"{keras.config.backend()!r}. Set the environment variable "
+            "KERAS_BACKEND=jax before Keras is imported."
+        )
+
+
+def _data_parallel(devices):
+    mesh = keras.distribution.DeviceMesh((len(devices),), ["batch"], devices)
+    return keras.distribution.DataParallel(
+        device_mesh=mesh, auto_shard_dataset=False
+    )
+
+
+def _compile(lowered, chip, effort, about):
+    import jax
+
+    try:
+        with _compiling_with(effort):
+            compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        needed = _OUT_OF_MEMORY.search(str(error))
+        if needed is None:
+            raise
+        used, used_unit, limit, limit_unit = needed.groups()
+        return ProgramCost(
+            peak_memory=round(float(used) * _UNITS[used_unit]),
+            memory=round(float(limit) * _UNITS[limit_unit]),
+            **about,
+        )
+    return _cost(compiled, chip, about)
+
+
+@contextlib.contextmanager
+def _compiling_with(effort):
+    import jax
+
+    before = jax.config.jax_optimization_level
+    jax.config.update("jax_optimization_level", effort or "UNKNOWN")
+    try:
+        yield
+    finally:
+        jax.config.update("jax_optimization_level", before)
+
+
+def _cost(compiled, chip, about):
+    counted = compiled.cost_analysis()
+    memory = compiled.memory_analysis()
+    text = compiled.as_text()
+    collectives = optimized_hlo.find_collectives(text)
+    return ProgramCost(
+        peak_memory=memory.peak_memory_in_bytes,
+        memory=chip.memory,
+        flops=counted["flops"],
+        bytes_accessed=counted["bytes accessed"],
+        cycles=optimized_hlo.estimated_cycles(text),
+        code_size=memory.generated_code_size_in_bytes,
+        collectives=collectives,
+        **times_on(
+            chip, counted["flops"], counted["bytes accessed"], collectives
+        ),
+        **about,
+    )
+
+
+def _versions():
+    return {
+        name: importlib.metadata.version(name)
+        for name in ("jax", "keras", "libtpu")
+    }
+
+
+def _cache_path(cache_dir, key):
+    home = os.environ.get("KERAS_HOME", Path.home() / ".keras")
+    folder = Path(cache_dir or Path(home) / "keras_laurel" / "tpu")
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    return folder / f"{digest}.json"
+
+
+def _write(path, text):
+    """All of it or nothing, for another process that reads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}")
+    part.write_text(text)
+    part.replace(path)

@@ -1,0 +1,151 @@
+"""What the compiler says of one program, for each chip that runs it."""
+
+import dataclasses
+
+# What crosses the network of a ring of chips, in the size of the buffer.
+_TRIPS = {"all-reduce": 2.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Collectives:
+    """The exchanges of one kind in a program.
+
+    Args:
+        count: How many a chip takes part in.
+        size: Bytes of their buffers together, on one chip.
+    """
+
+    count: int
+    size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramCost:
+    """The cost of a compiled program, for each chip.
+
+    Args:
+        program: `"train"`, `"predict"`, `"prefill"` or `"decode"`.
+        topology: The slice that it was compiled for.
+        num_chips: Chips in that slice.
+        peak_memory: Bytes of memory in use at most; for a program that does
+            not fit, what it would need.
+        memory: Bytes of memory that a program may use.
+        flops: Products and sums; `None`, as all that follows, for a program
+            that does not fit.
+        bytes_accessed: Bytes read and written by all operations.
+        cycles: Clock cycles that the compiler's scheduler expects, over all
+            operations that it gives a number for: not those that move data
+            between chips.
+        code_size: Bytes of the program itself.
+        collectives: `Collectives` by kind, such as `"all-reduce"`.
+        compute_time: Seconds for the flops at the chip's full rate.
+        memory_time: Seconds for the bytes at its memory's full bandwidth.
+        network_time: Seconds for the collectives at its links' bandwidth.
+        versions: Of the compiler and what calls it.
+    """
+
+    program: str
+    topology: str
+    num_chips: int
+    peak_memory: int
+    memory: int
+    flops: float | None = None
+    bytes_accessed: float | None = None
+    cycles: int | None = None
+    code_size: int | None = None
+    collectives: dict = dataclasses.field(default_factory=dict)
+    compute_time: float | None = None
+    memory_time: float | None = None
+    network_time: float | None = None
+    versions: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def fits(self):
+        """Whether a chip's memory holds the program."""
+        return self.peak_memory <= self.memory
+
+    @property
+    def roofline_time(self):
+        """Seconds that the slowest of computing, memory and network takes.
+
+        No program is faster; `None` for one that does not fit.
+        """
+        return max(self._times().values()) if self._times() else None
+
+    @property
+    def bound(self):
+        """What `roofline_time` is: `"compute"`, `"memory"` or `"network"`."""
+        times = self._times()
+        return max(times, key=times.get) if times else None
+
+    def to_dict(self):
+        """Plain values, for JSON, with what is derived from them."""
+        return {
+            **dataclasses.asdict(self),
+            "fits": self.fits,
+            "roofline_time": self.roofline_time,
+            "bound": self.bound,
+        }
+
+    @classmethod
+    def from_dict(cls, values):
+        """A cost from what `to_dict` gave."""
+        fields = {f.name for f in dataclasses.fields(cls)}
+        kept = {key: values[key] for key in fields if key in values}
+        kept["collectives"] = {
+            kind: Collectives(**found)
+            for kind, found in kept["collectives"].items()
+        }
+        return cls(**kept)
+
+    def __str__(self):
+        return "\n".join(
+            f"{name:<18}{value}" for name, value in self._rows().items()
+        )
+
+    def _rows(self):
+        rows = {
+            "program": self.program,
+            "chips": f"{self.num_chips} ({self.topology})",
+            "peak memory": f"{_gibibytes(self.peak_memory)} of "
+            f"{_gibibytes(self.memory)} a chip",
+        }
+        if not self.fits:
+            excess = _gibibytes(self.peak_memory - self.memory)
+            rows["fits"] = f"no, by {excess}"
+            return rows
+        rows["flops"] = f"{self.flops / 1e12:,.4f} TFLOP a chip"
+        rows["bytes accessed"] = f"{self.bytes_accessed / 1e9:,.3f} GB a chip"
+        rows["cycles"] = f"{self.cycles:,}"
+        rows["code"] = f"{self.code_size / 2**20:,.1f} MiB"
+        for kind, found in self.collectives.items():
+            rows[kind] = f"{found.count} of {found.size / 1e6:,.1f} MB together"
+        milliseconds = f"{1e3 * self.roofline_time:,.3f} ms"
+        rows["roofline"] = f"{milliseconds}, bound by {self.bound}"
+        return rows
+
+    def _times(self):
+        if not self.fits:
+            return {}
+        return {
+            "compute": self.compute_time,
+            "memory": self.memory_time,
+            "network": self.network_time,
+        }
+
+
+def times_on(chip, flops, bytes_accessed, collectives):
+    """The three times of `ProgramCost` on a `Chip`, in seconds."""
+    sent = sum(
+        found.size * _TRIPS.get(kind, 1.0)
+        for kind, found in collectives.items()
+    )
+    return {
+        "compute_time": flops / chip.flops,
+        "memory_time": bytes_accessed / chip.memory_bandwidth,
+        "network_time": sent / chip.network_bandwidth,
+    }
+
+
+def _gibibytes(size):
+    return f"{size / 2**30:,.3f} GiB"
