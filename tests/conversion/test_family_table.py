@@ -1,7 +1,5 @@
 """The page about KerasHub's families says what the tests have found."""
 
-import pytest
-
 from keras_laurel.conversion.hub_families import FAMILIES
 from keras_laurel.conversion.hub_families import UNSUPPORTED
 from tests.conversion import family_results
@@ -23,8 +21,6 @@ def test_the_page_is_made_of_the_results():
     )
 
 
-# With the run itself until the results of all backends are complete.
-@pytest.mark.families
 def test_each_property_of_each_family_was_proved():
     expected = {
         (row.name, name, backend)
