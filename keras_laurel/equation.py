@@ -27,40 +27,49 @@ def residual_weights(w, form, scale):
     return 2.0 * scale * bounded[0], 2.0 * scale * bounded[1]
 
 
-def low_rank(activations, a, b, gamma=None):
-    """`sum_j gamma_j * B_j A_j x_j`: all up-projections are one product.
+def down_project(activations, a, gamma=None):
+    """`A_j x_j`, r numbers for each position, and the weights left to apply.
 
     Args:
         activations: List of `n` tensors of shape `(..., D)`.
-        a: Tensor of shape `(n, D, r)`, or `(1, D, r)` for a shared pair.
-        b: Tensor of shape `(n * r, D)`, or `(r, D)` for a shared pair; in
-            float32 even where the activations are narrower.
+        a: Tensor of shape `(n, D, r)`, or `(1, D, r)` for a shared pair: then
+            one code is that of all activations, weighed.
         gamma: Tensor of shape `(n,)`. `None` for weights of 1, where each
             activation has its pair.
+
+    Returns:
+        `(codes, gamma)`: as `up_projection` takes them.
     """
     if a.shape[0] < len(activations):
         total = weighted_history(activations, gamma)
         activations, gamma = [_in_dtype(total, activations[0])], None
-    if gamma is not None:
-        b = _weigh_rows(b, gamma)
-    codes = [ops.matmul(x, a[j]) for j, x in enumerate(activations)]
-    return _up_project(codes, b)
+    return [ops.matmul(x, a[j]) for j, x in enumerate(activations)], gamma
 
 
-def from_codes(codes, b, gamma=None):
-    """`low_rank` where the codes `A_j x_j` are at hand already.
+def up_projection(codes, b, gamma=None, weight=1.0):
+    """The one product that `weight * sum_j gamma_j * B_j codes_j` is.
 
     Args:
         codes: List of `n` tensors of shape `(..., r)`.
-        b: Tensor of shape `(n * r, D)`, or `(r, D)` for a shared pair.
+        b: Tensor of shape `(n * r, D)`, or `(r, D)` for a shared pair; in
+            float32 even where the codes are narrower.
         gamma: Tensor of shape `(n,)`, or `None`.
+        weight: Float, or tensor of shape `()` or `(D,)`.
+
+    Returns:
+        `(codes, b)` of shapes `(..., n * r)` and `(n * r, D)`.
     """
     if b.shape[0] < len(codes) * codes[0].shape[-1]:
         total = weighted_history(codes, gamma)
         codes, gamma = [_in_dtype(total, codes[0])], None
     if gamma is not None:
-        b = _weigh_rows(b, gamma)
-    return _up_project(codes, b)
+        # Not times the codes: they are narrow, and 1.002 would be lost.
+        rank = b.shape[0] // gamma.shape[0]
+        b = _widen(b) * ops.repeat(gamma, rank)[:, None]
+    if _is_learned(weight) or weight != 1.0:
+        b = _widen(b) * weight
+    codes = ops.concatenate(codes, axis=-1)
+    return codes, _in_dtype(b, codes)
 
 
 def weighted_history(activations, gamma):
@@ -76,47 +85,99 @@ def rms_norm(x, scale, epsilon=1e-6):
     return x * ops.rsqrt(mean_square + epsilon) * scale
 
 
-def combine(x, fx, augmentation=None, alpha=1.0, beta=1.0):
-    """`alpha * fx + beta * (x + augmentation)`, in the dtype of `x`.
+def weighted_sum(terms, weights, codes=None, b=None):
+    """`sum_m weights[m] * terms[m] + codes @ b`, in the dtype of the terms.
 
-    The sum is taken in float32 where the inputs are narrower: in bfloat16
-    a weight of 1.002 is 1. It is rounded once, so that with weights of 1 and
-    no augmentation the result equals `x + fx` bit for bit.
-    """
-    skip = _widen(x)
-    if augmentation is not None:
-        skip = skip + _widen(augmentation)
-    return _in_dtype(_widen(fx) * alpha + skip * beta, x)
+    The sum is taken in float32 where the terms are narrower: in bfloat16 a
+    weight of 1.002 is 1. It is rounded once, and the first term is added
+    last: with weights of 1 and b = 0 the result is `terms[0] + terms[1]` bit
+    for bit, and `terms[0]` where the others cancel.
 
+    On JAX and TensorFlow the first term, which holds f(x), is not kept for
+    the backward pass: with g the gradient of `out`, what its weight needs is
 
-def combine_sum(y, x, skip, augmentation=None, alpha=1.0, beta=1.0):
-    """`alpha * f + beta * (skip + augmentation)` for `f` hidden in `y = x + f`.
+        sum g * terms[0] = (sum g * out - all other terms of that) / weights[0]
 
-    A block that adds by itself returns `y` and keeps `f`. With weights of 1,
-    no augmentation and `skip` equal to `x` the result equals `y` bit for bit;
-    `y - x` would have lost digits.
+    and both `out` and the other terms are kept by the layers that they go to.
+    In PyTorch Keras' custom gradients keep their arguments all the same.
 
     Args:
-        y: Tensor, what the block returned.
-        x: Tensor, what the block added `f` to.
-        skip: Tensor, what it should be added to: `x` itself, or `x` as an
-            earlier connection has augmented it.
+        terms: List of tensors of shape `(..., D)`.
+        weights: For each a float, a scalar tensor or one of shape `(D,)`.
+        codes: Tensor of shape `(..., r)`, or `None`.
+        b: Tensor of shape `(r, D)` in the dtype of the codes.
     """
-    sum_ = _widen(y) * alpha + (_widen(skip) * beta - _widen(x) * alpha)
-    if augmentation is not None:
-        sum_ = sum_ + _widen(augmentation) * beta
-    return _in_dtype(sum_, y)
+    terms, weights = zip(
+        *((x, w) for x, w in zip(terms, weights) if _is_learned(w) or w)
+    )
+    tensors = [*terms, *([] if codes is None else [codes, b])]
+    if not _is_learned(weights[0]) or keras.config.backend() == "torch":
+        return _sum(weights, *tensors)
+    return _sum_that_keeps_its_output(len(terms))(*weights, *tensors)
 
 
-def _up_project(codes, b):
-    codes = ops.concatenate(codes, axis=-1)
-    return ops.matmul(codes, _in_dtype(b, codes))
+def _sum(weights, *tensors):
+    terms, product = tensors[: len(weights)], tensors[len(weights) :]
+    first, *others = [_weigh(x, w) for x, w in zip(terms, weights)]
+    if product:
+        others.append(_widen(ops.matmul(*product)))
+    return _in_dtype(first + sum(others), terms[0])
 
 
-def _weigh_rows(b, gamma):
-    """Not times the codes: they are narrow, and 1.002 would be lost."""
-    rank = b.shape[0] // gamma.shape[0]
-    return _widen(b) * ops.repeat(gamma, rank)[:, None]
+def _weigh(x, weight):
+    x = _widen(x)
+    return x * weight if _is_learned(weight) or weight != 1.0 else x
+
+
+def _sum_that_keeps_its_output(count):
+    """The sum of `count` terms, all weights being tensors."""
+
+    @ops.custom_gradient
+    def run(*arguments):
+        weights, tensors = arguments[:count], arguments[count:]
+        out = _sum(weights, *tensors)
+        dtypes = [x.dtype for x in tensors[:count]]
+        others, product = tensors[1:count], tensors[count:]
+
+        def gradients(g):
+            return _gradients(g, out, weights, dtypes, others, product)
+
+        return out, gradients
+
+    return run
+
+
+def _gradients(g, out, weights, dtypes, others, product):
+    """Those of the weights, the terms, the codes and b."""
+    wide = _widen(g)
+    of_terms = [ops.cast(wide * w, d) for w, d in zip(weights, dtypes)]
+    rest = [_sum_like(wide * _widen(x), w) for x, w in zip(others, weights[1:])]
+    total = _sum_like(wide * _widen(out), weights[0])
+    for of_weight, weight in zip(rest, weights[1:]):
+        total = total - _sum_like(of_weight * weight, weights[0])
+    of_product = ()
+    if product:
+        codes, b = product
+        of_b = ops.matmul(_as_matrix(codes, transpose=True), _as_matrix(g))
+        of_product = ops.matmul(g, ops.transpose(b)), of_b
+        total = total - _sum_like(_widen(of_b) * _widen(b), weights[0])
+    # Bounded weights come close to 0, and their own derivative with them.
+    first = total / ops.maximum(weights[0], 1e-30)
+    return (first, *rest, *of_terms, *of_product)
+
+
+def _sum_like(x, weight):
+    """The sum of x over the axes that the weight does not have."""
+    return ops.sum(x, axis=tuple(range(len(x.shape) - len(weight.shape))))
+
+
+def _as_matrix(x, transpose=False):
+    matrix = ops.reshape(x, (-1, x.shape[-1]))
+    return ops.transpose(matrix) if transpose else matrix
+
+
+def _is_learned(weight):
+    return not isinstance(weight, (int, float))
 
 
 def _widen(x):

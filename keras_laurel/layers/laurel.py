@@ -107,8 +107,7 @@ class Laurel(keras.layers.Layer):
         self.input_spec = [
             keras.layers.InputSpec(axes={self.axis: width}) for _ in input_shape
         ]
-        self._broadcast_shape = [1] * len(input_shape[0])
-        self._broadcast_shape[self.axis] = width
+        self._features_last = self.axis in (-1, len(input_shape[0]) - 1)
         if self.residual_weights:
             self._build_residual_weights(width)
         if self.rank:
@@ -126,11 +125,10 @@ class Laurel(keras.layers.Layer):
             )
 
     def call(self, inputs):
-        x, fx, *previous = inputs
-        alpha, beta = self._alpha_beta()
-        return equation.combine(
-            x, fx, self._augmentation([x, *previous]), alpha, beta
-        )
+        x, fx, *previous = self._move_features(inputs, self.axis, -1)
+        out = self._weighted_sum([fx, x], self._carried([x, *previous]))
+        (out,) = self._move_features([out], -1, self.axis)
+        return out
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[0])
@@ -175,12 +173,6 @@ class Laurel(keras.layers.Layer):
             self.scale,
         )
 
-    def _alpha_beta(self):
-        weights = self._bounded_weights()
-        if not self.per_channel:
-            return weights
-        return [ops.reshape(w, self._broadcast_shape) for w in weights]
-
     def down_projection(self, j):
         """`A_j`, of shape `(D, r)`, for the activation `x_{i-j}`."""
         a = ops.convert_to_tensor(self.laurel_a)
@@ -189,40 +181,62 @@ class Laurel(keras.layers.Layer):
     def combine_sum(self, y, x, skip, carried=None):
         """The connection around a block that returns `y = x + f`, f hidden.
 
+        With weights of 1, nothing carried and `skip` equal to `x` the result
+        equals `y` bit for bit; `y - x` would have lost digits.
+
         Args:
             y: Tensor of shape `(batch, ..., D)`, what the block returned.
             x: Tensor of that shape, what the block added `f` to.
-            skip: Tensor of that shape, what `f` is to be added to.
+            skip: Tensor of that shape, what `f` is to be added to: `x`
+                itself, or `x` as an earlier connection has augmented it.
             carried: List of what is known of the activations, the skip
                 first, then newest first: their codes
                 `x_{i-j} @ down_projection(j)` with `rank`, else themselves.
                 `None` where neither `rank` nor `num_activations` is set.
         """
-        alpha, beta = self._alpha_beta()
-        augmentation = None
-        if carried:
-            augmentation = self._normalized(
-                self._from_codes(carried)
-                if self.rank
-                else equation.weighted_history(carried, self._gamma())
-            )
-        return equation.combine_sum(y, x, skip, augmentation, alpha, beta)
+        gamma = self._gamma()
+        return self._weighted_sum([y, skip, x], carried and (carried, gamma))
 
-    def _augmentation(self, activations):
+    def _weighted_sum(self, terms, carried):
+        """The connection of `[fx, skip]`, or of `[y, skip, x]`.
+
+        Args:
+            carried: `(activations or codes, gamma)`, or `None`.
+        """
+        alpha, beta = self._bounded_weights()
+        weights = [alpha, beta, -alpha][: len(terms)]
+        if len(terms) == 3 and terms[1] is terms[2]:
+            terms, weights = terms[:2], [alpha, beta - alpha]
+        if not carried:
+            return equation.weighted_sum(terms, weights)
+        activations, gamma = carried
+        if self.rank:
+            b = ops.convert_to_tensor(self.laurel_b)
+            product = equation.up_projection(
+                activations, b, gamma, 1.0 if self.normalize else beta
+            )
+            if not self.normalize:
+                return equation.weighted_sum(terms, weights, *product)
+            augmentation = self._normalized(ops.matmul(*product))
+        elif self.normalize:
+            augmentation = self._normalized(
+                equation.weighted_history(activations, gamma)
+            )
+        else:
+            gammas = [gamma[j] * beta for j in range(len(activations))]
+            return equation.weighted_sum(
+                [*terms, *activations], [*weights, *gammas]
+            )
+        return equation.weighted_sum([*terms, augmentation], [*weights, beta])
+
+    def _carried(self, activations):
+        """What `combine_sum` is given, with the gamma left to apply."""
         if not (self.rank or self.num_activations):
             return None
-        last = self._features_last(activations)
-        if self.rank:
-            a = ops.convert_to_tensor(self.laurel_a)
-            b = ops.convert_to_tensor(self.laurel_b)
-            sum_ = equation.low_rank(last, a, b, self._gamma())
-        else:
-            sum_ = equation.weighted_history(last, self._gamma())
-        return self._features_back(self._normalized(sum_))
-
-    def _from_codes(self, codes):
-        b = ops.convert_to_tensor(self.laurel_b)
-        return equation.from_codes(codes, b, self._gamma())
+        if not self.rank:
+            return activations, self._gamma()
+        a = ops.convert_to_tensor(self.laurel_a)
+        return equation.down_project(activations, a, self._gamma())
 
     def _gamma(self):
         if not self.num_activations:
@@ -230,23 +244,13 @@ class Laurel(keras.layers.Layer):
         return ops.convert_to_tensor(self.laurel_gamma)
 
     def _normalized(self, augmentation):
-        if not self.normalize:
-            return augmentation
         norm_scale = ops.convert_to_tensor(self.laurel_norm_scale)
         return equation.rms_norm(augmentation, norm_scale)
 
-    def _features_last(self, activations):
-        if self._feature_axis_is_last():
-            return activations
-        return [ops.moveaxis(x, self.axis, -1) for x in activations]
-
-    def _features_back(self, x):
-        if self._feature_axis_is_last():
-            return x
-        return ops.moveaxis(x, -1, self.axis)
-
-    def _feature_axis_is_last(self):
-        return self.axis in (-1, len(self._broadcast_shape) - 1)
+    def _move_features(self, tensors, source, destination):
+        if self._features_last:
+            return tensors
+        return [ops.moveaxis(x, source, destination) for x in tensors]
 
     def _build_residual_weights(self, width):
         count = 1 if self.residual_weights == "complement" else 2

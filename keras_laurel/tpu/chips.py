@@ -1,6 +1,7 @@
 """The TPU chips and slices that the compiler knows, and their devices."""
 
 import dataclasses
+import math
 import os
 
 _FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
@@ -68,6 +69,13 @@ def find_chip(topology):
             f'a slice of it, such as "v5e:4x4", out of\n{known}'
         )
     return CHIPS[kind]
+
+
+def num_chips(topology):
+    """The number of chips in a slice, such as 16 for `"v5e:4x4"`."""
+    find_chip(topology)
+    sizes = topology.partition(":")[2].split("x")
+    return math.prod(int(size) for size in sizes)
 
 
 def find_devices(topology):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras
 
+from keras_laurel.distribution import make_distribution
 from keras_laurel.tpu import optimized_hlo
 from keras_laurel.tpu.chips import find_chip
 from keras_laurel.tpu.chips import find_devices
@@ -142,10 +143,7 @@ def _check_arguments(program, topology, effort):
 
 
 def _data_parallel(devices):
-    mesh = keras.distribution.DeviceMesh((len(devices),), ["batch"], devices)
-    return keras.distribution.DataParallel(
-        device_mesh=mesh, auto_shard_dataset=False
-    )
+    return make_distribution("data", devices=devices, auto_shard_dataset=False)
 
 
 def _compile(lowered, chip, effort, about):

@@ -5,7 +5,6 @@ import keras
 
 from keras_laurel.tpu import keras_programs
 
-
 # What reading an abstract value raises.
 _NO_VALUE = (
     jax.errors.ConcretizationTypeError,

@@ -32,7 +32,8 @@ class ProgramCost:
         memory: Bytes of memory that a program may use.
         flops: Products and sums; `None`, as all that follows, for a program
             that does not fit.
-        bytes_accessed: Bytes read and written by all operations.
+        bytes_accessed: Bytes read and written by all operations, those that
+            the compiler keeps on the chip included.
         cycles: Clock cycles that the compiler's scheduler expects, over all
             operations that it gives a number for: not those that move data
             between chips.
@@ -68,7 +69,8 @@ class ProgramCost:
     def roofline_time(self):
         """Seconds that the slowest of computing, memory and network takes.
 
-        No program is faster; `None` for one that does not fit.
+        `None` for a program that does not fit. Memory is taken to serve every
+        byte accessed, so a program that keeps much on the chip is faster.
         """
         return max(self._times().values()) if self._times() else None
 

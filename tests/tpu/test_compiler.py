@@ -1,0 +1,127 @@
+"""Programs compiled for TPUs: needs libtpu; run by `make test-tpu-compiler`."""
+
+import json
+
+import jax
+import keras
+import numpy as np
+import pytest
+
+from keras_laurel import paper_models
+from keras_laurel.footprint.__main__ import main
+from keras_laurel.tpu import compile_program
+from keras_laurel.tpu.comparison import overheads
+from tests.tpu.small_models import build_classifier
+
+if keras.config.backend() != "jax":
+    pytest.skip("the compiler is called by JAX", allow_module_level=True)
+pytest.importorskip(
+    "libtpu", reason='the TPU compiler: pip install "keras-laurel[tpu]"'
+)
+
+CHIPS = "v5e:2x2"
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("programs")
+
+
+@pytest.fixture(scope="module")
+def costs(cache_dir):
+    """A training step of two blocks of the 157M model, by variant."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        return {
+            variant: compile_variant(variant, cache_dir)
+            for variant in ("baseline", "rw", "rw+lr")
+        }
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def compile_variant(variant, cache_dir):
+    case = paper_models.TrainingCase(
+        "ablation-157m", variant, num_blocks=2, sequence_length=256
+    )
+    return compile_program(
+        case.build, *case.batch(16), topology=CHIPS, cache_dir=cache_dir
+    )
+
+
+def test_a_step_fits_and_its_numbers_agree_with_one_another(costs):
+    cost = costs["baseline"]
+    assert cost.num_chips == 4 and cost.fits
+    assert 2**20 < cost.code_size < 2**30
+    times = cost.compute_time, cost.memory_time, cost.network_time
+    assert min(times) > 0 and cost.roofline_time == max(times)
+    # Data parallel: each chip adds its gradient to those of the others.
+    assert cost.collectives["all-reduce"].size > 2 * 40e6
+
+
+def test_overheads_of_the_variants(costs):
+    """Two products of rank 32, thrice, for 4 sequences of 256 on each chip."""
+    tokens, width, rank = 4 * 256, 784, 32
+    products = 2 * 3 * 2 * 2 * width * rank * tokens
+    added = costs["rw+lr"].flops - costs["rw"].flops
+    assert added == pytest.approx(products, rel=0.05)
+    for variant in ("rw", "rw+lr"):
+        found = overheads(costs[variant], costs["baseline"])
+        assert 0 < found["flops"] < 1
+        assert 0 < found["bytes_accessed"] < 4
+        assert abs(found["cycles"]) < 4
+        assert abs(found["peak_memory"]) < 4
+
+
+def test_a_program_is_compiled_once(cache_dir, costs, monkeypatch):
+    monkeypatch.setattr(jax.stages.Lowered, "compile", None)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        assert compile_variant("rw", cache_dir) == costs["rw"]
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_what_does_not_fit_is_a_result(tmp_path):
+    x = keras.KerasTensor((2**31, 8))
+    cost = compile_program(
+        build_classifier,
+        x,
+        program="predict",
+        topology=CHIPS,
+        cache_dir=tmp_path,
+    )
+    assert not cost.fits
+    assert cost.peak_memory >= 2 * np.prod(x.shape, dtype=float) * 4 / 4
+    assert "no, by" in str(cost)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"program": "fit"}, "Unknown program: received 'fit'"),
+        ({"effort": "O9"}, "Unknown effort: received 'O9'"),
+        ({"topology": "v5e:5x5"}, "Unknown topology: received 'v5e:5x5'"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        compile_program(build_classifier, keras.KerasTensor((2, 8)), **options)
+
+
+def test_the_command_writes_what_it_shows(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    path = tmp_path / "cost.json"
+    command = "--model tiny --topology v5e:2x2 --program decode --effort O1"
+    try:
+        main(
+            [*command.split(), "--distribution", "fsdp", "--output", str(path)]
+        )
+    finally:
+        keras.config.set_dtype_policy("float32")
+    found = json.loads(path.read_text())
+    assert set(found["tpu"]) == {"baseline", "rw+lr"}
+    shown = capsys.readouterr()
+    added = found["percent_added"]["bytes_accessed"]
+    assert f"{added:+.2f} %" in shown.out
+    assert "Compiling tiny rw+lr, decode" in shown.err
