@@ -6,13 +6,16 @@
 ##                    the tests on one backend
 ##   make test-no-tensorflow
 ##                    the package in an environment without TensorFlow
+##   make test-tpu-compiler
+##                    programs compiled for TPUs, by libtpu (0.5 GB)
 ##   make test-slow   the tests too long for `make test`, on each backend
 ##   make test-families
 ##                    every KerasHub family, and docs/families.md made of it;
 ##                    ONLY_MISSING=1 goes on with a run that was interrupted
 ##   make lint        what ruff finds
 ##   make format      what ruff can put right itself
-##   make bench       each script in benchmarks/
+##   make bench       each script in benchmarks/ but the next
+##   make tpu-tables  the paper's cost tables, from the TPU compiler; hours
 ##   make clean       remove the environments and everything else generated
 ##
 ## Each target sets up what it needs in .venv; that takes a few minutes once,
@@ -26,12 +29,16 @@ PYTHON ?= python3
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 BACKENDS := jax tensorflow torch
-TESTS := $(BACKENDS:%=test-%) test-no-tensorflow
+TESTS := $(BACKENDS:%=test-%) test-no-tensorflow test-tpu-compiler
 
-BENCHMARKS := $(filter-out %/measuring.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out %/measuring.py %/tpu_tables.py,\
+    $(wildcard benchmarks/*.py))
 
 VENV := .venv
 VENV_NO_TENSORFLOW := .venv-no-tensorflow
+# Beside the environment: with it JAX looks for a TPU whenever it starts.
+LIBTPU := $(CURDIR)/.venv-libtpu
+WITH_LIBTPU := PYTHONPATH=$(LIBTPU) KERAS_BACKEND=jax JAX_PLATFORMS=cpu
 IN_VENV := $(VENV)/bin/python -m
 
 # Without it TensorFlow describes the processor at each start.
@@ -41,7 +48,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-llm test $(TESTS) test-slow test-families lint format \
-    bench clean
+    bench tpu-tables clean
 
 help:
 	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +68,9 @@ $(BACKENDS:%=test-%): test-%: $(VENV)/stamp
 test-no-tensorflow: $(VENV_NO_TENSORFLOW)/stamp
 	KERAS_BACKEND=jax $(VENV_NO_TENSORFLOW)/bin/python -m pytest \
 	    $(PYTEST_ARGS) tests/no_tensorflow/test_no_tensorflow.py
+
+test-tpu-compiler: $(VENV)/stamp $(LIBTPU)/stamp
+	$(WITH_LIBTPU) $(IN_VENV) pytest tests/tpu/test_compiler.py
 
 # pytest exits with 5 when no test is marked slow.
 test-slow: $(VENV)/stamp
@@ -89,8 +99,11 @@ bench: $(VENV)/stamp
 	@$(call each,script,$(BENCHMARKS),$(VENV)/bin/python \
 	    $$script)
 
+tpu-tables: $(VENV)/stamp $(LIBTPU)/stamp
+	$(WITH_LIBTPU) $(VENV)/bin/python benchmarks/tpu_tables.py
+
 clean:
-	rm -rf $(VENV) $(VENV_NO_TENSORFLOW) build dist *.egg-info
+	rm -rf $(VENV) $(VENV_NO_TENSORFLOW) $(LIBTPU) build dist *.egg-info
 	rm -rf .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -111,6 +124,12 @@ $(VENV)/stamp: constraints.txt pyproject.toml
 
 $(VENV_NO_TENSORFLOW)/stamp: constraints.txt pyproject.toml
 	$(call environment,$(VENV_NO_TENSORFLOW),-e ".[jax]",pytest pytest-xdist)
+
+$(LIBTPU)/stamp: $(VENV)/stamp
+	@rm -rf $(LIBTPU)
+	@$(IN_VENV) pip install -q -c constraints.txt --no-deps \
+	    --target $(LIBTPU) libtpu
+	@touch $@
 
 # The newest Python is the newest that the pinned TensorFlow is built for.
 define environment

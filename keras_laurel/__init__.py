@@ -1,10 +1,13 @@
 """LAuReL: learned augmented residual connections for Keras 3."""
 
+from keras_laurel import distribution
 from keras_laurel.conversion import ResidualSite
 from keras_laurel.conversion import laurel_layers
 from keras_laurel.conversion import laurelize
 from keras_laurel.conversion import residual_sites
 from keras_laurel.conversion.hub_registration import register as _register_hub
+from keras_laurel.footprint import Footprint
+from keras_laurel.footprint import footprint
 from keras_laurel.initializers import ColumnOrthogonal
 from keras_laurel.layers import Laurel
 from keras_laurel.layers import LaurelLR
@@ -19,11 +22,14 @@ _register_hub()
 
 __all__ = [
     "ColumnOrthogonal",
+    "Footprint",
     "Laurel",
     "LaurelLR",
     "LaurelPA",
     "LaurelRW",
     "ResidualSite",
+    "distribution",
+    "footprint",
     "get",
     "laurel_layers",
     "laurelize",

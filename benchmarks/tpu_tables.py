@@ -1,0 +1,178 @@
+"""The paper's cost tables, from the TPU compiler: no TPU is needed.
+
+Each table compiles the training step of a model of the paper for the slice of
+chips named in `TABLES`, plain and with LAuReL, and sets what a chip needs
+beside the paper's measurements. Compiling takes minutes for each program;
+programs that were compiled before are not compiled again.
+
+    make tpu-tables
+    python benchmarks/tpu_tables.py --tables table_5 --effort O1
+
+Needs KERAS_BACKEND=jax and the extra `tpu`.
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import keras  # noqa: E402
+from measuring import write  # noqa: E402
+
+from keras_laurel.distribution import llama_layout_map  # noqa: E402
+from keras_laurel.distribution import make_distribution  # noqa: E402
+from keras_laurel.paper_models import TrainingCase  # noqa: E402
+from keras_laurel.tpu import compile_program  # noqa: E402
+from keras_laurel.tpu.chips import num_chips  # noqa: E402
+from keras_laurel.tpu.comparison import compare  # noqa: E402
+from keras_laurel.tpu.comparison import overheads  # noqa: E402
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """What a table compares.
+
+    Args:
+        model: One of `keras_laurel.paper_models.MODELS`.
+        topology: The slice of chips.
+        batch_size: Global batch.
+        variants: Besides the baseline.
+        distribution: As `make_distribution` takes it.
+        programs: What is compiled of each model.
+        options: Arguments of `TrainingCase`.
+        paper: The paper's step time and peak memory over its baseline's, in
+            percent, by variant; on other chips than these.
+    """
+
+    model: str
+    topology: str
+    batch_size: int
+    variants: tuple
+    distribution: str = "data"
+    programs: tuple = ("train",)
+    options: dict = dataclasses.field(default_factory=dict)
+    paper: dict = dataclasses.field(default_factory=dict)
+
+
+ALL = ("rw", "lr", "pa", "rw+lr", "rw+lr+pa", "deeper")
+TABLES = {
+    "table_5": Table(
+        "ablation-157m",
+        "v5e:4x4",
+        128,
+        ALL,
+        paper={
+            "rw": (0.0, 2.4),
+            "lr": (3.2, 5.5),
+            "pa": (5.3, 7.7),
+            "rw+lr": (4.2, 7.9),
+            "rw+lr+pa": (9.5, 10.7),
+            "deeper": (10.5, 13.6),
+        },
+    ),
+    "table_6": Table(
+        "llm-4b",
+        "v5e:4x4",
+        16,
+        ("rw+lr", "deeper"),
+        "fsdp",
+        options={"remat": True},
+        paper={"rw+lr": (2.42, None), "deeper": (1.81, None)},
+    ),
+    "llm_1b": Table(
+        "llm-1b",
+        "v5e:16x16",
+        512,
+        ("rw+lr",),
+        "fsdp",
+        ("train", "prefill", "decode"),
+    ),
+    "llm_4b": Table(
+        "llm-4b",
+        "v4:8x8x16",
+        1024,
+        ("rw+lr",),
+        "fsdp",
+        options={"remat": True},
+    ),
+    "resnet50": Table("resnet50", "v5e:4x4", 4096, ALL),
+}
+
+
+def main():
+    arguments = parse_arguments()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    for name in arguments.tables:
+        make_table(name, TABLES[name], arguments)
+
+
+def make_table(name, table, arguments):
+    """Compile what a table needs, print it, and write it after each part."""
+    rows, costs = [], {}
+    for program in table.programs:
+        costs = {}
+        for variant in ("baseline", *table.variants):
+            costs[variant] = compile_case(table, variant, program, arguments)
+            rows.append(row_of(table, variant, program, costs))
+            save(name, table, rows, arguments)
+        print(f"\n{name}: {table.model} on {table.topology}, {program}")
+        print(compare(costs), flush=True)
+
+
+def compile_case(table, variant, program, arguments):
+    print(f"{table.model} {variant}, {program} ...", file=sys.stderr)
+    case = TrainingCase(table.model, variant, **table.options)
+    return compile_program(
+        case.build,
+        *case.batch(table.batch_size),
+        program=program,
+        topology=table.topology,
+        distribution=lambda devices: make_distribution(
+            table.distribution,
+            devices=devices,
+            layout_map=llama_layout_map,
+            auto_shard_dataset=False,
+        ),
+        effort=arguments.effort,
+    )
+
+
+def row_of(table, variant, program, costs):
+    step_time, memory = table.paper.get(variant, (None, None))
+    return {
+        "program": program,
+        "variant": variant,
+        "percent_added": overheads(costs[variant], costs["baseline"]),
+        "paper_percent_step_time": step_time,
+        "paper_percent_memory": memory,
+        "cost": costs[variant].to_dict(),
+    }
+
+
+def save(name, table, rows, arguments):
+    effort = arguments.effort or "default"
+    suffix = "" if arguments.effort is None else f"_{arguments.effort}"
+    write(
+        f"tpu_{name}{suffix}",
+        rows,
+        command=f"python benchmarks/tpu_tables.py --tables {name}",
+        unit="for each chip: flops, bytes, scheduled cycles; percent over "
+        "the baseline",
+        setting=f"{table.model}, {table.topology} ({num_chips(table.topology)}"
+        f" chips), global batch {table.batch_size}, {table.distribution}, "
+        f"mixed bfloat16, compiler effort {effort}, {table.options}",
+    )
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
+    parser.add_argument("--effort", choices=("O0", "O1", "O2", "O3"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

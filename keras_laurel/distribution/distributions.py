@@ -1,0 +1,173 @@
+"""Distributions for `keras.distribution`, made by name."""
+
+import math
+import re
+
+import keras
+
+from keras_laurel.distribution.layout_maps import BATCH
+from keras_laurel.distribution.layout_maps import MODEL
+
+AXES = {"data": (BATCH,), "fsdp": (BATCH,), "tensor": (BATCH, MODEL)}
+
+
+class FullyShardedDataParallel(keras.distribution.DataParallel):
+    """Data parallelism that divides the weights among the devices too (FSDP).
+
+    Every device keeps one part of each large weight, of its gradient and of
+    its optimizer slots, and gathers the whole weight to use it. A weight is
+    divided along its longest axis that is a multiple of the number of devices;
+    one that has none stays whole, as a small one does. This needs no layout
+    map and fits any model, LAuReL weights included.
+
+    Args:
+        device_mesh: A `keras.distribution.DeviceMesh` with one axis.
+        minimum_size: Integer. Weights with fewer elements stay whole.
+        activations: Regular expression of the paths, such as
+            `"transformer_layer_0/output"`, of layers whose output is kept
+            divided along the batch. Left to itself XLA may keep activations
+            whole on every device. By default the layers of the model
+            itself, but not those inside them.
+        auto_shard_dataset: As in `keras.distribution.DataParallel`.
+
+    Example:
+
+    >>> mesh = keras.distribution.DeviceMesh((1,), ("batch",), ["cpu:0"])
+    >>> fsdp = keras_laurel.distribution.FullyShardedDataParallel(mesh)
+    >>> with fsdp.scope():
+    ...     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+    """
+
+    def __init__(
+        self,
+        device_mesh,
+        minimum_size=2**14,
+        activations="[^/]+/output",
+        auto_shard_dataset=True,
+    ):
+        super().__init__(
+            device_mesh=device_mesh, auto_shard_dataset=auto_shard_dataset
+        )
+        self.minimum_size = minimum_size
+        self.activations = activations
+
+    def get_variable_layout(self, variable):
+        given = getattr(variable, "_layout", None)
+        if given is not None:
+            return given
+        axes = [None] * len(variable.shape)
+        if math.prod(variable.shape) >= self.minimum_size:
+            self._divide_longest(variable.shape, axes)
+        return keras.distribution.TensorLayout(axes, self.device_mesh)
+
+    def _divide_longest(self, shape, axes):
+        count = self.num_model_replicas
+        divisible = [i for i, size in enumerate(shape) if size % count == 0]
+        if divisible:
+            axes[max(divisible, key=lambda i: shape[i])] = self.batch_dim_name
+
+    def get_tensor_layout(self, path):
+        if not re.fullmatch(self.activations, path):
+            return None
+        return keras.distribution.TensorLayout(
+            (self.batch_dim_name,), self.device_mesh
+        )
+
+
+def make_distribution(
+    kind,
+    mesh_shape=None,
+    devices=None,
+    layout_map=None,
+    auto_shard_dataset=True,
+):
+    """A distribution by its name, for JAX.
+
+    Args:
+        kind: `"data"`, whole weights on every device; `"fsdp"`, weights
+            divided among all devices; `"tensor"`, weights and the work of
+            each layer divided along the second axis of a mesh.
+        mesh_shape: Tuple of integers, `(devices,)` for `"data"` and `"fsdp"`,
+            where it may be left out, `(batch, model)` for `"tensor"`.
+        devices: List of devices; by default all, those of a process next to
+            each other, as Keras expects when it divides data.
+        layout_map: For `"tensor"`, a function that makes the layout map of a
+            mesh, such as `keras_laurel.distribution.llama_layout_map`.
+        auto_shard_dataset: Boolean. Each process is given all data and takes
+            its part; `False` if it is given its part.
+
+    Returns:
+        A `keras.distribution.Distribution`. Make the model in its `scope()`.
+
+    Raises:
+        ValueError: if the backend is not JAX, or the arguments do not go
+            together.
+
+    Example:
+
+    >>> distribution = keras_laurel.distribution.make_distribution(
+    ...     "fsdp", devices=["cpu:0"]
+    ... )
+    """
+    if kind not in AXES:
+        raise ValueError(
+            f"`kind` got {kind!r}; it needs one of {sorted(AXES)}."
+        )
+    _check_backend(kind)
+    mesh = _make_mesh(kind, mesh_shape, devices)
+    if kind == "data":
+        return keras.distribution.DataParallel(
+            mesh, auto_shard_dataset=auto_shard_dataset
+        )
+    if kind == "fsdp":
+        return FullyShardedDataParallel(
+            mesh, auto_shard_dataset=auto_shard_dataset
+        )
+    if layout_map is None:
+        raise ValueError(
+            '`kind="tensor"` got no `layout_map`; it needs a function that '
+            "makes one for a mesh, such as "
+            "`keras_laurel.distribution.llama_layout_map`."
+        )
+    return keras.distribution.ModelParallel(
+        layout_map=layout_map(mesh),
+        batch_dim_name=BATCH,
+        auto_shard_dataset=auto_shard_dataset,
+    )
+
+
+def _check_backend(kind):
+    backend = keras.backend.backend()
+    if backend != "jax":
+        raise ValueError(
+            f"`make_distribution({kind!r})` got the backend {backend}; "
+            "`keras.distribution` divides models on JAX. Set "
+            "`KERAS_BACKEND=jax`, or build the model in the scope of a "
+            "`tf.distribute` strategy."
+        )
+
+
+def _make_mesh(kind, shape, devices):
+    axes = AXES[kind]
+    if devices is None:
+        devices = _devices_by_process()
+    if shape is None and len(axes) == 1:
+        shape = (len(devices),)
+    if shape is None or len(shape) != len(axes):
+        raise ValueError(
+            f"`mesh_shape` got {shape} for {kind!r}; it needs {len(axes)} "
+            f"sizes, of the axes {axes}."
+        )
+    if math.prod(shape) != len(devices):
+        raise ValueError(
+            f"`mesh_shape` got {shape}, a mesh of {math.prod(shape)} devices; "
+            f"there are {len(devices)}. The sizes have to multiply to that."
+        )
+    return keras.distribution.DeviceMesh(tuple(shape), axes, devices)
+
+
+def _devices_by_process():
+    """All devices; a TPU slice numbers them row by row, across its hosts."""
+    import jax
+
+    return sorted(jax.devices(), key=lambda d: (d.process_index, d.id))

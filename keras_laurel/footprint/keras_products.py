@@ -1,0 +1,177 @@
+"""The one place that reads what Keras keeps private of its backends.
+
+Keras counts no operations. But every product of `keras.ops` ends in one of a
+few functions of the backend (`PRODUCTS`), and Keras asks each backend for the
+shapes of a model's outputs without computing them. So those functions are
+wrapped, while one such question is asked, to note the shapes they are given.
+Private are
+
+- `keras.src.backend.compute_output_spec`, which asks;
+- the modules `keras.src.backend.numpy`, `.nn` and `.core`, where the functions
+  lie, and `keras.src.backend` itself, where layers find some of them.
+
+`tests/footprint/test_keras_products.py` pins their names and arguments.
+"""
+
+import functools
+
+import keras
+from keras import ops
+from keras.src import backend
+
+from keras_laurel.footprint import products
+from keras_laurel.footprint.replacing import replaced
+
+PRODUCTS = {
+    "numpy": ("matmul", "dot", "inner", "vdot", "tensordot", "einsum"),
+    "nn": (
+        "conv",
+        "depthwise_conv",
+        "separable_conv",
+        "conv_transpose",
+        "dot_product_attention",
+    ),
+}
+OPERATORS = {"__matmul__": "matmul", "__rmatmul__": "reversed_matmul"}
+# A backend follows their functions once, or once a branch, not once a round.
+CONTROL_FLOW = (
+    "associative_scan",
+    "cond",
+    "fori_loop",
+    "map",
+    "scan",
+    "switch",
+    "vectorized_map",
+    "while_loop",
+)
+# Written for a device as a whole, with products of their own.
+RECURRENT = ("gru", "lstm", "rnn")
+
+
+def product_flops(function, inputs, watched=()):
+    """Floating point operations of the products in `function(inputs)`.
+
+    Nothing is computed, and variables need no values.
+
+    Args:
+        function: A function of tensors, such as a model.
+        inputs: Structure of `keras.KerasTensor` without undefined sizes.
+        watched: List of `(owner, name, note)`: `note` is called with the
+            arguments of each call of the function `name` of `owner`.
+
+    Raises:
+        ValueError: for products whose number depends on values.
+    """
+    count = _Count()
+
+    def run(inputs):
+        # PyTorch runs it again where its device without memory cannot.
+        count.flops = 0
+        with replaced(_operators(count, keras.tree.flatten(inputs))):
+            return function(inputs)
+
+    ask, constant = backend.compute_output_spec, ops.convert_to_tensor(0.0)
+    with (
+        replaced(_replacements(count)),
+        replaced(_operators(count, [constant])),
+        replaced([(o, name, count.noting(note)) for o, name, note in watched]),
+        # Or the scope in which shapes are asked for would end by giving
+        # variables without values theirs.
+        keras.StatelessScope(initialize_variables=False),
+    ):
+        ask(run, inputs)
+    return count.flops
+
+
+def _replacements(count):
+    for module, names in PRODUCTS.items():
+        for name in names:
+            make = functools.partial(count.of_product, name)
+            yield getattr(backend, module), name, make
+    for name in CONTROL_FLOW:
+        make = functools.partial(count.of_control_flow, name)
+        yield backend.core, name, make
+        if hasattr(backend, name):
+            yield backend, name, make
+    for name in RECURRENT:
+        yield backend, name, functools.partial(count.of_control_flow, name)
+    # Layers ask for shapes themselves to decide on rematerialisation.
+    yield backend, "compute_output_spec", count.paused
+    if keras.backend.backend() == "torch":
+        yield backend.numpy, "repeat", _repeat
+
+
+def _operators(count, tensors):
+    """Python's `@` goes to the backend past Keras."""
+    for tensor_class in {type(x) for x in tensors}:
+        for operator, name in OPERATORS.items():
+            make = functools.partial(count.of_product, name)
+            yield tensor_class, operator, make
+
+
+class _Count:
+    """Makes functions that count what they are called on."""
+
+    def __init__(self):
+        self.flops = 0
+        self.is_paused = False
+
+    def paused(self, function):
+        def uncounted(*args, **kwargs):
+            before, self.is_paused = self.is_paused, True
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.is_paused = before
+
+        return uncounted
+
+    def of_product(self, name, function):
+        # Products may be made of one another.
+        outermost = self.paused(function)
+
+        def counted(*args, **kwargs):
+            output = outermost(*args, **kwargs)
+            if not self.is_paused and output is not NotImplemented:
+                self.flops += getattr(products, name)(output, *args, **kwargs)
+            return output
+
+        return counted
+
+    def noting(self, note):
+        def make(function):
+            def noted(*args, **kwargs):
+                if not self.is_paused:
+                    note(*args, **kwargs)
+                return function(*args, **kwargs)
+
+            return noted
+
+        return make
+
+    def of_control_flow(self, name, function):
+        def checked(*args, **kwargs):
+            before = self.flops
+            output = function(*args, **kwargs)
+            if self.flops > before or name in RECURRENT:
+                raise ValueError(
+                    f"The model computes products inside `{name}`, a loop or "
+                    "branch of Keras: how often they run does not follow from "
+                    "shapes. The footprint is for models without recurrent "
+                    "layers, whose products are outside of `ops.scan` and the "
+                    "like."
+                )
+            return output
+
+        return checked
+
+
+def _repeat(keras_repeat):
+    """Keras' own calls itself for ever on PyTorch's device without memory."""
+
+    def repeat(x, repeats, axis=None):
+        if getattr(x, "is_meta", False) and isinstance(repeats, int):
+            return x.repeat_interleave(repeats, dim=axis)
+        return keras_repeat(x, repeats, axis)
+
+    return repeat
