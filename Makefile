@@ -31,7 +31,8 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 BACKENDS := jax tensorflow torch
 TESTS := $(BACKENDS:%=test-%) test-no-tensorflow test-tpu-compiler
 
-BENCHMARKS := $(filter-out %/measuring.py %/tpu_tables.py,\
+BENCHMARKS := $(filter-out %/measuring.py %/tpu_tables.py \
+    %/tpu_picture.py,\
     $(wildcard benchmarks/*.py))
 
 VENV := .venv

@@ -20,7 +20,9 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import keras  # noqa: E402
+from measuring import RESULTS  # noqa: E402
 from measuring import write  # noqa: E402
+from tpu_picture import draw  # noqa: E402
 
 from keras_laurel.distribution import llama_layout_map  # noqa: E402
 from keras_laurel.distribution import make_distribution  # noqa: E402
@@ -120,6 +122,8 @@ def make_table(name, table, arguments):
             save(name, table, rows, arguments)
         print(f"\n{name}: {table.model} on {table.topology}, {program}")
         print(compare(costs), flush=True)
+    title = f"Training step of {table.model}, one chip of {table.topology}"
+    draw(rows, title, RESULTS / f"{file_name(name, arguments)}.png")
 
 
 def compile_case(table, variant, program, arguments):
@@ -154,9 +158,8 @@ def row_of(table, variant, program, costs):
 
 def save(name, table, rows, arguments):
     effort = arguments.effort or "default"
-    suffix = "" if arguments.effort is None else f"_{arguments.effort}"
     write(
-        f"tpu_{name}{suffix}",
+        file_name(name, arguments),
         rows,
         command=f"python benchmarks/tpu_tables.py --tables {name}",
         unit="for each chip: flops, bytes, scheduled cycles; percent over "
@@ -165,6 +168,10 @@ def save(name, table, rows, arguments):
         f" chips), global batch {table.batch_size}, {table.distribution}, "
         f"mixed bfloat16, compiler effort {effort}, {table.options}",
     )
+
+
+def file_name(name, arguments):
+    return f"tpu_{name}" + (f"_{arguments.effort}" if arguments.effort else "")
 
 
 def parse_arguments():

@@ -7,6 +7,8 @@ import os
 
 import keras
 
+from keras_laurel.distribution import make_distribution
+
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
@@ -14,55 +16,129 @@ class Devices:
 
     Args:
         kind: What the backend calls one device, such as "TPU v5e" or "cpu".
-        count: Number of devices over all processes; batches are divided
-            among them.
-        scope: Makes a context in which models are built.
+        count: Number of devices over all processes.
+        scope: Makes a context in which models are built and trained.
+        local_scope: Makes a context for what one process does alone, such as
+            reading back what was saved.
         process_index: Index of this process.
         process_count: Number of processes.
+        distribution: The `keras.distribution.Distribution`, if there is one.
     """
 
     kind: str
     count: int = 1
     scope: object = contextlib.nullcontext
+    local_scope: object = contextlib.nullcontext
     process_index: int = 0
     process_count: int = 1
+    distribution: object = None
 
     def __str__(self):
         return f"{self.count} x {self.kind}" if self.count > 1 else self.kind
 
+    @property
+    def is_writer(self):
+        return self.process_index == 0
 
-def find_devices():
-    """All devices of the current backend; keeps TensorFlow off JAX's GPUs."""
+    @property
+    def batch_parts(self):
+        """Into how many parts a batch is divided."""
+        if self.distribution is None:
+            return self.count
+        return self.distribution.num_model_replicas
+
+    @property
+    def data_shard(self):
+        """Which of the parts that processes read this one reads."""
+        return self.distribution.data_shard_id if self.distribution else 0
+
+    @property
+    def data_shards(self):
+        """Fewer than processes where several share one copy of a model."""
+        return min(self.batch_parts, self.process_count)
+
+
+def find_devices(distribution="data", mesh=None, layout_map=None):
+    """All devices of the current backend; keeps TensorFlow off JAX's GPUs.
+
+    Args:
+        distribution: "data", "fsdp" or "tensor"; the latter two on JAX.
+        mesh: Tuple, the shape of the mesh; None for all devices in a row.
+        layout_map: For "tensor", a function that makes the model's layout
+            map for a mesh.
+
+    Raises:
+        ValueError: If the mesh is not one of these devices.
+    """
     backend = keras.backend.backend()
     if backend == "tensorflow":
         return find_tensorflow_devices()
     hide_gpus_from_tensorflow()
-    return find_jax_devices() if backend == "jax" else find_torch_device()
+    if backend == "jax":
+        return find_jax_devices(distribution, mesh, layout_map)
+    return find_torch_device()
 
 
-def find_jax_devices():
-    """Data parallelism over every device, of every process if several.
+def find_jax_devices(kind, mesh, layout_map):
+    """Every device of every process, if there are several.
 
-    Several processes, as on a TPU pod, are joined if Keras's variable
-    KERAS_DISTRIBUTION_NUM_PROCESSES is set.
+    Processes, as on a TPU slice of several hosts, are joined if Keras's
+    variable KERAS_DISTRIBUTION_NUM_PROCESSES is set.
     """
     import jax
 
     if "KERAS_DISTRIBUTION_NUM_PROCESSES" in os.environ:
         keras.distribution.initialize()
-    devices = jax.devices()
-    scope = contextlib.nullcontext
-    if len(devices) > 1:
-        parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
-        scope = parallel.scope
-        keras.distribution.set_distribution(parallel)
+    name, count = jax.devices()[0].device_kind, len(jax.devices())
+    if count == 1 and kind == "data" and mesh in (None, (1,)):
+        return Devices(name)
+    distribution = distribute(kind, mesh, layout_map)
+    alone = contextlib.nullcontext if kind == "data" else on_the_host
     return Devices(
-        devices[0].device_kind,
-        len(devices),
-        scope,
+        name,
+        count,
+        distribution.scope,
+        alone,
         jax.process_index(),
         jax.process_count(),
+        distribution,
     )
+
+
+def distribute(kind, mesh, layout_map):
+    try:
+        return make_distribution(
+            kind, mesh, layout_map=layout_map, auto_shard_dataset=False
+        )
+    except ValueError as error:
+        shape = "x".join(map(str, mesh or ())) or "not given"
+        raise ValueError(
+            f"Received `--distribution {kind}`, `--mesh` {shape}: {error}"
+        ) from error
+
+
+def on_the_host():
+    """Where a model fits that one accelerator cannot hold."""
+    return keras.device("cpu:0")
+
+
+@contextlib.contextmanager
+def writer_first(devices):
+    """What the first process does here is done before the others begin."""
+    if not devices.is_writer:
+        wait_for_all(devices)
+    try:
+        yield
+    finally:
+        if devices.is_writer:
+            wait_for_all(devices)
+
+
+def wait_for_all(devices):
+    if devices.process_count > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("keras_laurel examples")
 
 
 def find_tensorflow_devices():
@@ -81,6 +157,7 @@ def find_tensorflow_devices():
     return Devices(
         tensorflow_device_kind(),
         strategy.num_replicas_in_sync,
+        strategy.scope,
         strategy.scope,
     )
 
@@ -147,11 +224,12 @@ def hide_gpus_from_tensorflow():
 
 def check_batch_size(batch_size, devices):
     """Raises unless a batch divides evenly among the devices."""
-    if batch_size % devices.count == 0:
+    parts = devices.batch_parts
+    if batch_size % parts == 0:
         return
-    next_multiple = -(-batch_size // devices.count) * devices.count
+    next_multiple = -(-batch_size // parts) * parts
     raise ValueError(
-        f"Received `--batch-size {batch_size}` on {devices}; expected a "
-        f"multiple of {devices.count}, so that every device gets as many "
-        f"images. Use `--batch-size {next_multiple}`."
+        f"Received `--batch-size {batch_size}` on {devices}, which divide a "
+        f"batch by {parts}; expected a multiple of {parts}, so that every "
+        f"device gets as much. Use `--batch-size {next_multiple}`."
     )

@@ -5,6 +5,9 @@ import os
 import sys
 from pathlib import Path
 
+from distribution_options import add_distribution_options
+from distribution_options import check_distribution
+
 BACKENDS = ("jax", "tensorflow", "torch")
 AUGMENTATIONS = ("crop", "flip", "rand_augment")
 FLIP_CHANGES_MEANING = ("digits", "mnist_5k", "mnist", "svhn_cropped")
@@ -243,6 +246,7 @@ def add_system_options(group):
         help="Keras backend; the initial default is $KERAS_BACKEND, else jax. "
         "jax and tensorflow use every device they see, torch uses one",
     )
+    add_distribution_options(group)
     group.add_argument(
         "--precision",
         choices=("float32", "mixed_bfloat16"),
@@ -296,6 +300,7 @@ def check_options(options):
             )
     check_names("--augment", options.augment, AUGMENTATIONS)
     check_names("--variants", options.variants)
+    check_distribution(options)
     if options.warmup_epochs >= options.epochs:
         raise ValueError(
             f"Received `--warmup-epochs {options.warmup_epochs}` with "

@@ -184,7 +184,7 @@ is read back from there is computed once more.
 def tune(experiment):
     """Converts and trains the model; what came of it, as a dict."""
     options = experiment.options
-    with fresh_keras(options.precision, experiment.devices):
+    with fresh_keras(options.precision, experiment.devices.scope):
         model = convert(experiment)
         before, laurel = started_from(experiment, model)
         folder = experiment.folder["state"]
@@ -222,7 +222,7 @@ def started_from(experiment, model):
 
 
 def loss_of_preset(experiment):
-    with fresh_keras(experiment.options.precision, experiment.devices):
+    with fresh_keras(experiment.options.precision, experiment.devices.scope):
         model = read_language_model(experiment.folder["preset"])
         compile_language_model(model, experiment.recipe)
         return evaluate(model, experiment.corpus)

@@ -8,6 +8,8 @@ from pathlib import Path
 from command_line import BACKENDS
 from command_line import HelpFormatter
 from command_line import check_names
+from distribution_options import add_distribution_options
+from distribution_options import check_distribution
 
 DESCRIPTION = """\
 Train a Llama-style language model with and without LAuReL on the same text in
@@ -253,8 +255,10 @@ def add_system_options(group):
         "--backend",
         choices=BACKENDS,
         default=os.environ.get("KERAS_BACKEND", "jax"),
-        help="Keras backend; the initial default is $KERAS_BACKEND, else jax",
+        help="Keras backend; the initial default is $KERAS_BACKEND, else jax. "
+        "jax and tensorflow use every device they see, torch uses one",
     )
+    add_distribution_options(group)
     group.add_argument(
         "--precision",
         choices=("float32", "mixed_bfloat16"),
@@ -302,6 +306,7 @@ def parse_options(arguments=None):
 def check_options(options):
     check_ranges(options, RANGES)
     check_names("--variants", options.variants)
+    check_distribution(options)
     check_steps(options)
 
 

@@ -23,7 +23,7 @@ any text set of TensorFlow Datasets or on text that is on this machine already:
 Each subject has its own file beside this one: `llm_command_line.py`,
 `text_datasets.py`, `text_tokenizers.py`, `token_stream.py`, `text_corpus.py`,
 `llm_models.py`, `llm_training.py`, `training_log.py`,
-`llm_saving.py`, `accelerators.py` and `llm_report.py`.
+`llm_saving.py`, `accelerators.py`, `device_plan.py` and `llm_report.py`.
 
 ## Setup
 
@@ -55,6 +55,8 @@ import keras_laurel
 from accelerators import Devices
 from accelerators import check_batch_size
 from accelerators import find_devices
+from accelerators import writer_first
+from device_plan import describe_plan
 from keras_laurel.paper_models import Architecture
 from keras_laurel.paper_models import LaurelSizes
 from keras_laurel.paper_models import build_language_model
@@ -72,6 +74,7 @@ from llm_report import write_samples
 from llm_saving import fresh_keras
 from llm_saving import sample_text
 from llm_saving import save_language_model
+from llm_saving import values_of_all_processes
 from llm_training import Recipe
 from llm_training import check_orbax
 from llm_training import clear_checkpoints
@@ -90,6 +93,17 @@ taken any memory.
 """
 
 
+WITHOUT_EFFECT = (
+    "demo",
+    "output",
+    "data_dir",
+    "parameters",
+    "tensorboard",
+    "distribution",
+    "mesh",
+)
+
+
 class Experiment(typing.NamedTuple):
     """What all variants share."""
 
@@ -100,10 +114,6 @@ class Experiment(typing.NamedTuple):
     laurel: LaurelSizes
     recipe: Recipe
     corpus: Corpus
-
-    @property
-    def is_writer(self):
-        return self.devices.process_index == 0
 
 
 def prepare(options):
@@ -119,14 +129,20 @@ def prepare(options):
     check_orbax()
     folder = RunFolder(options.output)
     folder.check(comparable(options))
-    devices = find_devices()
-    check_batch_size(options.batch_size, devices)
-    corpus = open_corpus(
-        options,
-        architecture.vocabulary_size,
-        architecture.sequence_length,
-        devices,
+    devices = find_devices(
+        options.distribution,
+        options.mesh,
+        keras_laurel.distribution.llama_layout_map,
     )
+    check_batch_size(options.batch_size, devices)
+    check_accumulation(options.accumulate, devices)
+    with writer_first(devices):
+        corpus = open_corpus(
+            options,
+            architecture.vocabulary_size,
+            architecture.sequence_length,
+            devices,
+        )
     recipe = Recipe(**pick(options, Recipe))
     return Experiment(
         options, folder, devices, architecture, laurel, recipe, corpus
@@ -155,9 +171,8 @@ def pick(options, kind):
 
 
 def comparable(options):
-    """The options that the numbers depend on."""
-    without = ("demo", "output", "data_dir", "parameters", "tensorboard")
-    return {n: v for n, v in vars(options).items() if n not in without}
+    """The options that the numbers depend on, rounding aside."""
+    return {n: v for n, v in vars(options).items() if n not in WITHOUT_EFFECT}
 
 
 def check_backend(backend):
@@ -166,6 +181,18 @@ def check_backend(backend):
             f"Received `--backend {backend}`, but Keras was already imported "
             f"with {keras.backend.backend()}. Set KERAS_BACKEND={backend} "
             "before the import, or run this file as a program."
+        )
+
+
+def check_accumulation(accumulate, devices):
+    """Keras averages gradients in a branch, where `tf.distribute` may not."""
+    if accumulate == 1 or devices.count == 1:
+        return
+    if keras.backend.backend() == "tensorflow":
+        raise ValueError(
+            f"Received `--accumulate {accumulate}` on {devices}; expected 1, "
+            "since Keras cannot accumulate gradients under a strategy of "
+            "TensorFlow. Leave it out, or pass `--backend jax`."
         )
 
 
@@ -196,15 +223,17 @@ def run_variant(experiment, variant):
     found = read_json(folder / "result.json")
     if found is not None:
         return found
-    print(f"\nTraining {variant}", flush=True)
-    with fresh_keras(experiment.options.precision, experiment.devices):
+    if experiment.devices.is_writer:
+        print(f"\nTraining {variant}", flush=True)
+    with fresh_keras(experiment.options.precision, experiment.devices.scope):
         model, history = train_variant(experiment, variant, folder)
     result = {
         "variant": variant,
         "parameters": model.count_params(),
         "history": history,
     }
-    if experiment.is_writer:
+    model = bring_together(experiment, variant, model)
+    if experiment.devices.is_writer:
         result["sample"] = keep(experiment, model, folder)
         write_json(folder / "result.json", result)
         clear_checkpoints(folder)
@@ -212,19 +241,29 @@ def run_variant(experiment, variant):
 
 
 def train_variant(experiment, variant, folder):
-    options = experiment.options
-    model = build_language_model(
+    options, devices = experiment.options, experiment.devices
+    model = build_variant(experiment, variant)
+    is_logged = options.tensorboard and devices.is_writer
+    callbacks = [tensorboard(folder)] if is_logged else []
+    history = train(
+        model,
+        experiment.recipe,
+        experiment.corpus,
+        folder,
+        callbacks,
+        devices.is_writer,
+    )
+    return model, history
+
+
+def build_variant(experiment, variant):
+    return build_language_model(
         variant,
         experiment.architecture,
         experiment.laurel,
-        options.seed,
-        options.remat,
+        experiment.options.seed,
+        experiment.options.remat,
     )
-    callbacks = [tensorboard(folder)] if options.tensorboard else []
-    history = train(
-        model, experiment.recipe, experiment.corpus, folder, callbacks
-    )
-    return model, history
 
 
 def tensorboard(folder):
@@ -236,14 +275,31 @@ def tensorboard(folder):
 """
 A model is kept as a KerasHub preset and as a `.keras` file. The sample text
 comes from the preset, read back: a file that cannot be read is of no use.
+
+Where several processes hold a part of the model each, the first one brings it
+together before it writes.
 """
+
+
+def bring_together(experiment, variant, model):
+    """The model as the first process can save it; every one has to call."""
+    devices = experiment.devices
+    if devices.process_count == 1:
+        return model
+    values = values_of_all_processes(model)
+    if not devices.is_writer:
+        return None
+    with fresh_keras(experiment.options.precision, devices.local_scope):
+        model = build_variant(experiment, variant)
+        model.set_weights(values)
+    return model
 
 
 def keep(experiment, model, folder):
     options, corpus = experiment.options, experiment.corpus
     length = experiment.architecture.sequence_length
     save_language_model(model, corpus.tokenizer, length, folder)
-    with fresh_keras(options.precision, experiment.devices):
+    with fresh_keras(options.precision, experiment.devices.local_scope):
         return sample_text(
             folder / "preset", options.dataset, options.prompt, options.seed
         )
@@ -324,12 +380,14 @@ def main(options):
         if options.parameters:
             return print_parameters(options)
         experiment = prepare(options)
+        start = describe_start(experiment)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    experiment.folder.claim(comparable(options))
-    print(describe_start(experiment), flush=True)
+    if experiment.devices.is_writer:
+        experiment.folder.claim(comparable(options))
+        print(start, flush=True)
     results = [run_variant(experiment, v) for v in options.variants]
-    if experiment.is_writer:
+    if experiment.devices.is_writer:
         report(experiment, results)
 
 
@@ -356,7 +414,21 @@ def describe_start(experiment):
             f"Keras {keras.__version__} with {options.backend} on "
             f"{experiment.devices}, {options.precision}; results in "
             f"{options.output}",
+            describe_last_plan(experiment),
         ]
+    )
+
+
+def describe_last_plan(experiment):
+    """What devices keep in the last variant, most often the largest."""
+    variant = experiment.options.variants[-1]
+    # AdamW has two; a third where gradients are added up.
+    slots = 2 + (experiment.recipe.accumulate > 1)
+    return describe_plan(
+        variant,
+        lambda: build_variant(experiment, variant),
+        experiment.devices,
+        slots,
     )
 
 

@@ -11,12 +11,22 @@ OTHER_PROMPT = "The "
 
 
 @contextlib.contextmanager
-def fresh_keras(precision, devices):
+def fresh_keras(precision, scope):
     """No names and graphs of earlier models; this run's policy and devices."""
     keras.utils.clear_session()
     keras.config.set_dtype_policy(precision)
-    with devices.scope():
+    with scope():
         yield
+
+
+def values_of_all_processes(model):
+    """The weights as arrays; every process has to take part."""
+    from jax.experimental import multihost_utils
+
+    return [
+        multihost_utils.process_allgather(weight.value, tiled=True)
+        for weight in model.weights
+    ]
 
 
 def save_language_model(model, tokenizer, sequence_length, folder):

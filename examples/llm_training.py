@@ -109,7 +109,7 @@ def compile_language_model(model, recipe, sampler="greedy"):
     return model
 
 
-def train(model, recipe, corpus, folder, callbacks=()):
+def train(model, recipe, corpus, folder, callbacks=(), is_writer=True):
     """Trains a model for the rounds that are left.
 
     Args:
@@ -118,12 +118,13 @@ def train(model, recipe, corpus, folder, callbacks=()):
         corpus: A `Corpus`.
         folder: Where the state to go on from is kept.
         callbacks: Further callbacks.
+        is_writer: Whether this process logs; all write checkpoints.
 
     Returns:
         The history: a list of one dict per round.
     """
     compile_language_model(model, recipe)
-    log = RoundLog(folder, recipe, corpus)
+    log = RoundLog(folder, recipe, corpus, is_writer)
     done = restore(model, folder, log)
     if done == recipe.rounds:
         return log.history
@@ -138,7 +139,7 @@ def train(model, recipe, corpus, folder, callbacks=()):
         # The log first: where there is a checkpoint, its numbers are too.
         callbacks=[*callbacks, log, build_checkpoints(folder)],
         shuffle=False,
-        verbose=1 if sys.stdout.isatty() else 2,
+        verbose=(1 if sys.stdout.isatty() else 2) if is_writer else 0,
     )
     return log.history
 
@@ -183,14 +184,23 @@ def check_orbax():
         )
 
 
+class Checkpoints(keras.callbacks.OrbaxCheckpoint):
+    """Keras's Orbax callback, also under a strategy of `tf.distribute`."""
+
+    def set_model(self, model):
+        # Keras reads here how many batches there were, which it cannot from a
+        # mirrored variable. Checkpoints of whole rounds do not ask.
+        keras.callbacks.Callback.set_model(self, model)
+
+
 def build_checkpoints(folder):
-    """Keras's Orbax callback, which replaces the last round's state.
+    """The callback that replaces the last round's state.
 
     In the background it would read JAX arrays that the next step has already
     given away, so it saves in the foreground.
     """
     logging.getLogger("absl").setLevel(logging.ERROR)
-    return keras.callbacks.OrbaxCheckpoint(
+    return Checkpoints(
         str((folder / "checkpoints").resolve()),
         max_to_keep=1,
         save_on_background=False,

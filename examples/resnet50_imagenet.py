@@ -23,8 +23,8 @@ that, on ImageNet or on another image classification set:
 
 Each subject has its own file beside this one: `command_line.py`,
 `image_datasets.py`, `image_pipeline.py`, `image_augmentation.py`,
-`resnet50_models.py`, `trial_training.py`, `accelerators.py` and
-`training_report.py`.
+`resnet50_models.py`, `trial_training.py`, `accelerators.py`, `device_plan.py`
+and `training_report.py`.
 
 ## Setup
 
@@ -55,7 +55,9 @@ import keras_laurel
 from accelerators import Devices
 from accelerators import check_batch_size
 from accelerators import find_devices
+from accelerators import writer_first
 from command_line import parse_options
+from device_plan import describe_plan
 from image_datasets import choose_splits
 from image_datasets import open_builder
 from image_pipeline import ImagePipeline
@@ -97,10 +99,6 @@ class Experiment(typing.NamedTuple):
     architecture: Architecture
     recipe: Recipe
 
-    @property
-    def is_writer(self):
-        return self.devices.process_index == 0
-
 
 def prepare(options):
     """Checks the options and opens the data set.
@@ -111,9 +109,15 @@ def prepare(options):
     check_backend(options.backend)
     folder = RunFolder(options.output)
     folder.check(comparable(options))
-    devices = find_devices()
+    devices = find_devices(
+        options.distribution,
+        options.mesh,
+        keras_laurel.distribution.convolution_layout_map,
+    )
+    check_processes(options.distribution, devices)
     check_batch_size(options.batch_size, devices)
-    pipeline = open_pipeline(options, devices)
+    with writer_first(devices):
+        pipeline = open_pipeline(options, devices)
     splits = choose_splits(
         pipeline.builder, options.train_split, options.eval_split
     )
@@ -139,8 +143,8 @@ def open_pipeline(options, devices):
         batch_size=options.batch_size,
         augmentations=tuple(options.augment),
         magnitude=options.magnitude,
-        process_index=devices.process_index,
-        process_count=devices.process_count,
+        process_index=devices.data_shard,
+        process_count=devices.data_shards,
     )
 
 
@@ -151,9 +155,9 @@ def pick(options, kind):
 
 
 def comparable(options):
-    """The options that the numbers depend on."""
-    where = ("demo", "output", "data_dir")
-    return {name: v for name, v in vars(options).items() if name not in where}
+    """The options that the numbers depend on, rounding aside."""
+    without = ("demo", "output", "data_dir", "distribution", "mesh")
+    return {n: v for n, v in vars(options).items() if n not in without}
 
 
 def check_backend(backend):
@@ -162,6 +166,16 @@ def check_backend(backend):
             f"Received `--backend {backend}`, but Keras was already imported "
             f"with {keras.backend.backend()}. Set KERAS_BACKEND={backend} "
             "before the import, or run this file as a program."
+        )
+
+
+def check_processes(distribution, devices):
+    """The first process writes the weights, so it has to have all of them."""
+    if distribution != "data" and devices.process_count > 1:
+        raise ValueError(
+            f"Received `--distribution {distribution}` in "
+            f"{devices.process_count} processes; expected data, since a "
+            "ResNet-50 fits every device. Leave out `--distribution`."
         )
 
 
@@ -224,10 +238,10 @@ class TrialProgress:
 def run_trial(experiment, variant, index):
     folder, recipe = experiment.folder, experiment.recipe
     state = EpochState(
-        folder.trial(variant, index) / "state", experiment.is_writer
+        folder.trial(variant, index) / "state", experiment.devices.is_writer
     )
     seed = experiment.options.seed + index
-    with fresh_keras(experiment):
+    with fresh_keras(experiment, experiment.devices.scope):
         model = build_classifier(variant, experiment.architecture, seed)
         history = train(
             model,
@@ -245,23 +259,23 @@ def run_trial(experiment, variant, index):
         "parameters": trainable_parameters(model),
         "history": history,
     }
-    if experiment.is_writer:
+    if experiment.devices.is_writer:
         folder.finish(result, variant, index)
         state.clear()
     return result
 
 
 @contextlib.contextmanager
-def fresh_keras(experiment):
-    """No names and graphs of earlier models; this run's devices and policy."""
+def fresh_keras(experiment, scope):
+    """No names and graphs of earlier models; this run's policy and devices."""
     keras.utils.clear_session()
     keras.config.set_dtype_policy(experiment.options.precision)
-    with experiment.devices.scope():
+    with scope():
         yield
 
 
 def keep_best(experiment, variant, index):
-    if not experiment.is_writer:
+    if not experiment.devices.is_writer:
         return []
     whose = {"variant": variant, "trial": index + 1}
     return [BestModel(experiment.folder["best.keras"], whose)]
@@ -278,17 +292,20 @@ not hold what the table says is of no use.
 def check_best_model(experiment):
     """Accuracy of `best.keras`, beside the one it had in training."""
     path = experiment.folder["best.keras"]
-    with fresh_keras(experiment):
+    pipeline = dataclasses.replace(
+        experiment.pipeline, process_index=0, process_count=1
+    )
+    with fresh_keras(experiment, experiment.devices.local_scope):
         model = keras.models.load_model(path)
         reloaded = evaluate(
-            model, experiment.recipe, experiment.pipeline, experiment.splits[1]
+            model, experiment.recipe, pipeline, experiment.splits[1]
         )
     best = read_json(path.with_suffix(".json"))
     return {**best, "accuracy_reloaded": reloaded}
 
 
 def count_baseline_parameters(experiment):
-    with fresh_keras(experiment):
+    with fresh_keras(experiment, experiment.devices.local_scope):
         model = build_classifier("baseline", experiment.architecture, 0)
     return trainable_parameters(model)
 
@@ -359,12 +376,14 @@ What next
 def main(options):
     try:
         experiment = prepare(options)
+        start = describe_start(experiment)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    experiment.folder.claim(comparable(options))
-    print(describe_start(experiment), flush=True)
+    if experiment.devices.is_writer:
+        experiment.folder.claim(comparable(options))
+        print(start, flush=True)
     trials = run_trials(experiment)
-    if experiment.is_writer:
+    if experiment.devices.is_writer:
         report(experiment, trials)
 
 
@@ -377,7 +396,19 @@ def describe_start(experiment):
         f"{options.image_size}, {pipeline.num_classes} classes\n"
         f"Keras {keras.__version__} with {options.backend} on "
         f"{experiment.devices}, {options.precision}; results in "
-        f"{options.output}"
+        f"{options.output}\n{describe_last_plan(experiment)}"
+    )
+
+
+def describe_last_plan(experiment):
+    """What devices keep in the last variant."""
+    variant = experiment.options.variants[-1]
+    return describe_plan(
+        variant,
+        lambda: build_classifier(variant, experiment.architecture, 0),
+        experiment.devices,
+        # SGD has its momentum, AdamW two.
+        1 if experiment.recipe.optimizer == "sgd" else 2,
     )
 
 

@@ -129,8 +129,8 @@ def divide(training, evaluation, tokenizer, options, length, devices):
     sizes = {
         "sequence_length": length,
         "batch_size": options.batch_size,
-        "process_index": devices.process_index,
-        "process_count": devices.process_count,
+        "process_index": devices.data_shard,
+        "process_count": devices.data_shards,
     }
     shuffled = Batches(training, seed=options.seed, **sizes)
     held_out = Batches(evaluation, **sizes)

@@ -17,11 +17,13 @@ class RoundLog(keras.callbacks.Callback):
         folder: The variant's folder.
         recipe: A `Recipe`.
         corpus: A `Corpus`.
+        is_writer: Whether this process writes and prints.
     """
 
-    def __init__(self, folder, recipe, corpus):
+    def __init__(self, folder, recipe, corpus, is_writer=True):
         super().__init__()
         self.path = folder / "history.json"
+        self.is_writer = is_writer
         self.recipe = recipe
         self.corpus = corpus
         self.history = []
@@ -52,6 +54,10 @@ class RoundLog(keras.callbacks.Callback):
             "peak_memory_mb": peak_memory() / 1e6,
         }
         self.history.append(row)
+        if self.is_writer:
+            self._write(row)
+
+    def _write(self, row):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.path, self.history)
         print(describe_row(row), flush=True)

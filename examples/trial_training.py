@@ -4,6 +4,7 @@ After each epoch the model, the optimizer and the history are written to disk,
 so the process may be killed at any moment.
 """
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -127,7 +128,8 @@ class EpochState(keras.callbacks.Callback):
         """The JSON file comes last: where it exists the weights do too."""
         record = self.folder / f"epoch_{epoch:04d}.json"
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(weights_path(record), self.model.save_weights)
+        with without_distribution():
+            write_whole(weights_path(record), self.model.save_weights)
         write_json(record, self.history)
         for path in self.folder.iterdir():
             if not path.name.startswith(record.stem):
@@ -157,7 +159,8 @@ class BestModel(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         accuracy = float(logs["val_accuracy"])
         if accuracy > best_accuracy(self.path):
-            write_whole(self.path, self._save)
+            with without_distribution():
+                write_whole(self.path, self._save)
             write_json(
                 self.path.with_suffix(".json"),
                 {**self.label, "epoch": epoch + 1, "accuracy": accuracy},
@@ -165,6 +168,18 @@ class BestModel(keras.callbacks.Callback):
 
     def _save(self, path):
         self.model.save(path, include_optimizer=False)
+
+
+@contextlib.contextmanager
+def without_distribution():
+    """For what one of several processes does alone: under a distribution it
+    would wait for the others whenever an array is made."""
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
 
 
 def best_accuracy(path):

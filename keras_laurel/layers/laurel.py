@@ -66,6 +66,9 @@ class Laurel(keras.layers.Layer):
     >>> y.shape
     (None, 8, 64)
 
+    With `residual_weights` on JAX the layer has derivatives in reverse mode
+    (`jax.grad`), which f(x) need not be kept for, and none in forward mode.
+
     Reference: arXiv 2411.07501, equations (2) to (6). `normalize="rms"`
     with `rank=64` and `scale=2**-0.5` is the LAuReL addition of Gemma 3n.
     """

@@ -17,7 +17,8 @@ class Chip:
 
     Args:
         flops: Products and sums in bfloat16, a second.
-        memory: Bytes of high-bandwidth memory.
+        memory: Bytes of high-bandwidth memory that the compiler gives to a
+            program, slightly less than the chip has.
         memory_bandwidth: Bytes a second between that memory and the chip.
         network_bandwidth: Bytes a second that a chip sends to its neighbours,
             over all its links: half of the bidirectional figure.
@@ -34,10 +35,10 @@ class Chip:
 
 
 CHIPS = {
-    "v4": Chip(275e12, 32 * 2**30, 1228e9, 300e9, _CUBES, "megacore"),
-    "v5e": Chip(197e12, 16 * 2**30, 819e9, 200e9, _FLAT),
-    "v5p": Chip(459e12, 95 * 2**30, 2765e9, 600e9, _CUBES, "megacore"),
-    "v6e": Chip(918e12, 32 * 2**30, 1640e9, 400e9, _FLAT),
+    "v4": Chip(275e12, 30.75 * 2**30, 1228e9, 300e9, _CUBES, "megacore"),
+    "v5e": Chip(197e12, 15.75 * 2**30, 819e9, 200e9, _FLAT),
+    "v5p": Chip(459e12, 95.73 * 2**30, 2765e9, 600e9, _CUBES, "megacore"),
+    "v6e": Chip(918e12, 31.24 * 2**30, 1640e9, 400e9, _FLAT),
 }
 
 # Read when libtpu starts: no TPU's host is asked about itself, and a second

@@ -21,10 +21,9 @@ PROGRAMS = ("train", "predict", "prefill", "decode")
 EFFORTS = ("O0", "O1", "O2", "O3")
 
 _OUT_OF_MEMORY = re.compile(
-    r"Ran out of memory in memory space hbm\. "
-    r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm"
+    r"\(([\d.]+)([KMGT])\) exceeds available HBM \(([\d.]+)([KMGT])\)"
 )
-_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def compile_program(

@@ -1,7 +1,6 @@
 """Trace a program of a model whose variables never get a value."""
 
 import jax
-import keras
 
 from keras_laurel.tpu import keras_programs
 
@@ -20,11 +19,9 @@ def lower(build, data, program, distribution):
         function, state, arguments, donated = keras_programs.make_program(
             program, model, data
         )
-        state = keras.tree.map_structure(_variable_shape(distribution), state)
-        arguments = keras.tree.map_structure(
-            _data_shape(distribution), arguments
-        )
-        state_shardings = keras.tree.map_structure(lambda s: s.sharding, state)
+        state = jax.tree.map(_variable_shape(distribution), state)
+        arguments = jax.tree.map(_data_shape(distribution), arguments)
+        state_shardings = jax.tree.map(lambda s: s.sharding, state)
         step = jax.jit(
             function,
             donate_argnums=donated,

@@ -51,8 +51,25 @@ def test_defaults_follow_from_other_options():
         ("--variants rw rw", "expected each name once"),
         ("--augment flop", "expected some of crop, flip, rand_augment"),
         ("--epochs 3 --warmup-epochs 3", "Lower `--warmup-epochs`"),
+        ("--backend torch --mesh 2", "expected jax. Pass `--backend jax`"),
+        ("--backend jax --distribution tensor", "with the mesh none; expected"),
+        ("--backend jax --mesh 4x2", "the mesh 4x2; expected 1 size. Pass"),
     ],
 )
 def test_values_out_of_range_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         parse_options(arguments.split())
+
+
+@pytest.mark.parametrize("text", ["4by2", "0x2", "4x", ""])
+def test_what_is_no_mesh_is_refused(text, capsys):
+    with pytest.raises(SystemExit):
+        parse_options(["--mesh", text])
+    assert (
+        f"received {text!r}, expected sizes such as" in capsys.readouterr().err
+    )
+
+
+def test_a_mesh_is_read_as_sizes():
+    options = "--backend jax --distribution tensor --mesh 4x2".split()
+    assert parse_options(options).mesh == (4, 2)

@@ -10,9 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import pytest
 
 import llm_pretrain
+from accelerators import Devices
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny_llm.py")
@@ -27,20 +29,24 @@ TUNING = (
     "--train-split test --eval-split train --learning-rate 0.01"
 ).split()
 
+JAX = pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="`keras.distribution` is JAX's"
+)
 
-def start(program, *options):
+
+def start(program, *options, **environment):
     paths = os.pathsep.join((str(ROOT), str(ROOT / "examples")))
     return subprocess.Popen(
         [sys.executable, str(TINY), program, *map(str, options)],
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": paths, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def run(*arguments):
-    process = start(*arguments)
+def run(*arguments, **environment):
+    process = start(*arguments, **environment)
     output, errors = process.communicate(timeout=300)
     return process.returncode, output, errors
 
@@ -123,12 +129,49 @@ def test_a_killed_run_ends_with_the_same_numbers(whole_run, tmp_path):
         ("--sequence-length 999", "`--sequence-length 128` or less"),
         ("--variants rw pa --num-activations 5", "a model of 4 blocks"),
         ("--variants rw lp", "received `lp`, expected one of baseline"),
+        pytest.param(
+            "--variants baseline rw+lr+pa --distribution fsdp --mesh 8",
+            "`--mesh` 8: .* a mesh of 8 devices; there are 1",
+            marks=JAX,
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused(whole_run, change, message):
     arguments = [*OPTIONS, *change.split(), "--output", str(whole_run[0])]
     with pytest.raises(ValueError, match=message):
         llm_pretrain.prepare(llm_pretrain.parse_options(arguments))
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="is about TensorFlow"
+)
+def test_tensorflow_does_not_accumulate_on_several_devices():
+    llm_pretrain.check_accumulation(1, Devices("CPU", count=4))
+    with pytest.raises(ValueError, match="`--accumulate 2` on 4 x CPU"):
+        llm_pretrain.check_accumulation(2, Devices("CPU", count=4))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="is about TensorFlow"
+)
+def test_tensorflow_mirrors_and_goes_on_where_it_was_killed(tmp_path):
+    options = (*OPTIONS, "--variants", "rw+lr+pa", "--accumulate", "1")
+    one, folder = tmp_path / "one", tmp_path / "four"
+    status, _, errors = run("llm_pretrain", *options, "--output", one)
+    assert status == 0, errors
+
+    arguments = (*options, "--output", folder)
+    four = {"TINY_LOGICAL_CPUS": "4"}
+    checkpoint = folder / "rw+lr+pa" / "checkpoints" / "1"
+    kill_when(start("llm_pretrain", *arguments, **four), checkpoint)
+    status, output, errors = run("llm_pretrain", *arguments, **four)
+    assert status == 0, errors
+    assert "on 4 x CPU" in output and "Epoch 1/4" not in output
+    for row, other in zip(numbers(folder), numbers(one), strict=True):
+        for name in ("loss", "val_loss"):
+            close = pytest.approx(float(other[name]), rel=1e-4)
+            assert float(row[name]) == close
 
 
 def test_laurel_and_lora_are_tuned_saved_and_generate(whole_run, tmp_path):

@@ -112,6 +112,7 @@ def reference(model, batches, count):
         ("--steps 100 --warmup-steps 100", "Lower `--warmup-steps`"),
         ("--variants rw rw", "expected each name once"),
         ("--sequence-length 1", "expected 2 tokens or more"),
+        ("--backend tensorflow --distribution fsdp", "Pass `--backend jax`"),
     ],
 )
 def test_values_out_of_range_are_refused(arguments, message):

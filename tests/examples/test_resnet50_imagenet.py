@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import keras
 import pytest
+
+from accelerators import Devices
+from resnet50_imagenet import check_processes
 
 BACKEND = keras.backend.backend()
 ROOT = Path(__file__).parents[2]
@@ -126,12 +130,76 @@ def test_jax_trains_on_all_of_eight_devices(tmp_path, data_dir):
     assert status == 0, errors
     assert "on 8 x cpu" in output
 
+    assert "Mesh: batch=8; 8 devices" in output
+
     status, _, errors = run(
         tmp_path / "odd", data_dir, "--batch-size", "60", **eight
     )
     assert status != 0
     assert "`--batch-size 60` on 8 x cpu" in errors
     assert "`--batch-size 64`" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "jax", reason="is about JAX")
+@pytest.mark.parametrize(
+    "options, layout",
+    [
+        ("--distribution tensor --mesh 4x2", "(-, model, -)"),
+        ("--distribution fsdp --mesh 8", "Mesh: batch=8"),
+    ],
+)
+def test_jax_divides_weights(options, layout, whole_run, data_dir, tmp_path):
+    expected, _ = whole_run
+    eight = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    status, output, errors = run(
+        tmp_path / "run", data_dir, *options.split(), **eight
+    )
+    assert status == 0, errors
+    assert layout in output
+    for row, other in zip(
+        numbers(tmp_path / "run"), numbers(expected), strict=True
+    ):
+        close = pytest.approx(float(other["loss"]), rel=1e-3)
+        assert float(row["loss"]) == close
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "jax", reason="is about JAX")
+def test_jax_trains_in_two_processes(data_dir, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = "{}:{}".format(*free.getsockname())
+    job = {
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    }
+    started = [
+        start(
+            tmp_path / "run",
+            data_dir,
+            *("--variants", "rw+lr", "--epochs", "2"),
+            **job,
+            KERAS_DISTRIBUTION_PROCESS_ID=str(index),
+        )
+        for index in range(2)
+    ]
+    outputs = [process.communicate(timeout=300) for process in started]
+    for process, (_, errors) in zip(started, outputs):
+        assert process.returncode == 0, errors
+    # The first is of both processes, the other of one that reads all images.
+    best = json.loads((tmp_path / "run" / "results.json").read_text())[
+        "best_model"
+    ]
+    assert best["accuracy"] == pytest.approx(best["accuracy_reloaded"])
+
+
+def test_one_of_several_processes_cannot_write_divided_weights():
+    devices = Devices("cpu", count=8, process_count=2)
+    check_processes("data", devices)
+    with pytest.raises(ValueError, match="in 2 processes; expected data"):
+        check_processes("fsdp", devices)
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="is about TensorFlow")

@@ -1,11 +1,14 @@
 """Runs an LLM program with a few thousand weights and a few modules of text.
 
-The name of the program comes first, its options after it.
+The name of the program comes first, its options after it. `TINY_LOGICAL_CPUS`
+gives TensorFlow that many CPU devices.
 """
 
 import importlib
 import itertools
 import sys
+
+from logical_cpus import split_cpu
 
 import text_datasets
 from keras_laurel import paper_models
@@ -34,4 +37,5 @@ if __name__ == "__main__":
     # Only a module that is run as a program takes the options before Keras.
     module = importlib.import_module(program)
     shrink()
+    split_cpu()
     module.main(module.parse_options(arguments))

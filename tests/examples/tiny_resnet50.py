@@ -3,10 +3,9 @@
 `TINY_LOGICAL_CPUS` gives TensorFlow that many CPU devices.
 """
 
-import os
-
 import keras
 from keras import layers
+from logical_cpus import split_cpu
 
 import resnet50_imagenet
 import resnet50_models
@@ -33,17 +32,7 @@ def residual_block(x, filters, name):
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
-def split_cpu(count):
-    import tensorflow as tf
-
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0],
-        [tf.config.LogicalDeviceConfiguration()] * count,
-    )
-
-
 if __name__ == "__main__":
-    if "TINY_LOGICAL_CPUS" in os.environ:
-        split_cpu(int(os.environ["TINY_LOGICAL_CPUS"]))
+    split_cpu()
     resnet50_models.build_keras_cv = build_tiny
     resnet50_imagenet.main(parse_options())

@@ -28,6 +28,7 @@ def build_language_model():
     model.compile(
         optimizer=keras.optimizers.AdamW(1e-2),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        weighted_metrics=[],
     )
     return model
 

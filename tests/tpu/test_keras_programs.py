@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-import keras_laurel
 from keras_laurel.distribution import make_distribution
 from tests.tpu.small_models import LENGTH
 from tests.tpu.small_models import TOKENS
@@ -39,21 +38,17 @@ def test_a_training_step_is_that_of_fit():
     keras.utils.set_random_seed(0)
     model = build_language_model()
     x = batch()
-    losses = [model.train_on_batch(x, x["token_ids"])]
-    state = values(model.trainable_variables), values(model.optimizer.variables)
-    trained, slots = state
-    logs, state = program(
-        (
-            trained,
-            values(model.non_trainable_variables),
-            slots,
-            values(model.metrics_variables),
-        ),
-        (x, x["token_ids"], None),
+    # One step, that the optimizer has slots.
+    model.train_on_batch(x, x["token_ids"])
+    state = (
+        values(model.trainable_variables),
+        values(model.non_trainable_variables),
+        values(model.optimizer.variables),
+        [np.zeros_like(v) for v in values(model.metrics_variables)],
     )
-    losses.append(model.train_on_batch(x, x["token_ids"]))
-    # Keras reports the mean of both steps, as the program's metric does.
-    np.testing.assert_allclose(logs["loss"], losses[1], rtol=1e-5)
+    logs, state = program(state, (x, x["token_ids"], None))
+    loss = model.train_on_batch(x, x["token_ids"])
+    np.testing.assert_allclose(logs["loss"], loss, rtol=1e-5)
     for ours, keras_value in zip(
         state[0], values(model.trainable_variables), strict=True
     ):
@@ -111,10 +106,8 @@ class TestErrors:
     def test_a_build_that_reads_a_weight(self):
         def build():
             model = build_classifier()
-            # It reads the learning rate of the first compilation.
-            return keras_laurel.laurelize(model, keras_laurel.LaurelRW()) and (
-                model.get_weights()
-            )
+            assert model.get_weights()
+            return model
 
         data = (keras.KerasTensor((2, 8)), None, None)
         with pytest.raises(ValueError, match="read the value of a weight"):

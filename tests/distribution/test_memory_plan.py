@@ -1,0 +1,73 @@
+"""The plan's bytes, against counting, and its text."""
+
+import math
+
+import keras
+
+from keras_laurel import distribution
+from tests.distribution.meshes import convert
+from tests.distribution.meshes import dense_model
+from tests.distribution.meshes import mesh
+from tests.distribution.meshes import tiny_llama
+from tests.distribution.meshes import without_values
+
+
+def model_parallel(layout_map):
+    return keras.distribution.ModelParallel(
+        layout_map=layout_map, batch_dim_name="batch"
+    )
+
+
+def test_without_a_distribution_every_device_has_all():
+    model = dense_model()
+    model.layers[1].trainable = False
+    plan = distribution.plan_memory(model, optimizer_slots=1)
+    assert plan.weights == 4 * 3 * (8 * 8 + 8)
+    assert plan.gradients == plan.optimizer == 4 * 2 * (8 * 8 + 8)
+    assert plan.total == plan.weights + 2 * plan.gradients
+    assert str(plan).startswith("Mesh: none")
+
+
+def test_a_device_has_its_part_of_every_weight():
+    layout_map = distribution.llama_layout_map(mesh(4, 2))
+    model = without_values(lambda: convert(tiny_llama()))
+    plan = distribution.plan_memory(model, model_parallel(layout_map))
+    matrices = [v for v in model.weights if len(v.shape) > 1]
+    laurel = [v for v in matrices if v.name.startswith("laurel_")]
+    elements = sum(math.prod(v.shape) for v in model.weights)
+    whole = elements - sum(math.prod(v.shape) for v in matrices)
+    on_batch = sum(math.prod(v.shape) for v in laurel)
+    on_both = elements - whole - on_batch
+    assert plan.weights == 4 * (whole + on_batch // 4 + on_both // 8)
+    assert plan.optimizer == 2 * plan.gradients == 2 * plan.weights
+    assert sum(group["elements"] for group in plan.groups) == elements
+
+
+def test_fsdp_is_an_eighth():
+    fsdp = distribution.FullyShardedDataParallel(mesh(8), minimum_size=64)
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(8)])
+    plan = distribution.plan_memory(model, fsdp)
+    assert plan.weights == 4 * (64 * 8 // 8 + 8)
+
+
+def test_half_precision_takes_half():
+    layer = keras.layers.Dense(8, dtype="bfloat16")
+    model = keras.Sequential([keras.Input((8,)), layer])
+    assert distribution.plan_memory(model).weights == 2 * (8 * 8 + 8)
+
+
+def test_the_text_has_one_line_for_weights_alike():
+    layout_map = distribution.llama_layout_map(mesh(4, 2))
+    model = without_values(lambda: convert(tiny_llama()))
+    plan = distribution.plan_memory(model, model_parallel(layout_map))
+    lines = str(plan).splitlines()
+    assert lines[0] == "Mesh: batch=4, model=2; 8 devices"
+    (line,) = [line for line in lines if "laurel_a" in line]
+    assert (
+        line.split()
+        == (
+            "transformer_layer_*/laurel_residual/laurel_a 2 256 (-, batch, -) "
+            "256 B"
+        ).split()
+    )
+    assert "without activations" in lines[-1]
