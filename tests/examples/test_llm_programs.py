@@ -16,6 +16,10 @@ import pytest
 import llm_pretrain
 from accelerators import Devices
 
+# A minute on each backend; how a run goes on is the same on all.
+SLOW_BUT_ON_JAX = (
+    pytest.mark.slow if keras.backend.backend() != "jax" else lambda test: test
+)
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny_llm.py")
 OPTIONS = (
@@ -106,6 +110,7 @@ def test_a_run_leaves_numbers_a_picture_samples_and_models(whole_run):
         assert (folder / "rw+lr+pa" / name).exists()
 
 
+@SLOW_BUT_ON_JAX
 def test_a_killed_run_ends_with_the_same_numbers(whole_run, tmp_path):
     expected = [r for r in numbers(whole_run[0]) if r["variant"] != "baseline"]
     folder = tmp_path / "run"

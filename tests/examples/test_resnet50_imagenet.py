@@ -18,6 +18,8 @@ from accelerators import Devices
 from resnet50_imagenet import check_processes
 
 BACKEND = keras.backend.backend()
+# A minute on each backend; how a run goes on is the same on all.
+SLOW_BUT_ON_JAX = pytest.mark.slow if BACKEND != "jax" else lambda test: test
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny_resnet50.py")
 OPTIONS = (
@@ -94,6 +96,7 @@ def test_a_run_leaves_table_pictures_and_a_model(whole_run):
     assert "What next" in output
 
 
+@SLOW_BUT_ON_JAX
 def test_an_interrupted_run_ends_with_the_same_numbers(
     whole_run, data_dir, tmp_path
 ):
@@ -123,6 +126,7 @@ def run_on_eight(tmp_path, data_dir, **environment):
     return run(tmp_path / "eight", data_dir, *options, **environment)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "jax", reason="is about JAX")
 def test_jax_trains_on_all_of_eight_devices(tmp_path, data_dir):
     eight = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
