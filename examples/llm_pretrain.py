@@ -357,8 +357,12 @@ def describe_title(experiment):
 
 
 def describe_files(experiment):
-    folder, variant = experiment.folder, experiment.options.variants[-1]
+    folder, options = experiment.folder, experiment.options
+    variant = options.variants[-1]
     preset = folder[variant] / "preset"
+    # KerasHub needs to be told of mixed precision.
+    mixed = options.precision.startswith("mixed")
+    dtype = f', dtype="{options.precision}"' if mixed else ""
     return f"""\
 Picture  {folder["loss.png"]}
 Numbers  {folder["results.json"]}, {folder["history.csv"]}
@@ -368,7 +372,7 @@ Models   {preset}, {folder[variant] / "model.keras"}
 What next
   Look at the picture, or use the model:
     import keras_hub, keras_laurel
-    model = keras_hub.models.CausalLM.from_preset("{preset}")
+    model = keras_hub.models.CausalLM.from_preset("{preset}"{dtype})
     print(model.generate("def ", max_length=100))
   Fine-tune it with LoRA on other text:
     python examples/finetune.py --model {preset}

@@ -41,14 +41,23 @@ def save_language_model(model, tokenizer, sequence_length, folder):
 
 def read_language_model(folder):
     """The model in a preset, to be trained on tokens and without LoRA."""
-    model = keras_hub.models.CausalLM.from_preset(str(folder))
+    model = read_preset(folder)
     model.preprocessor = None
     return model
 
 
+def read_preset(folder):
+    """The task in a preset, in the precision of this run.
+
+    Without a dtype KerasHub 0.32 fails on a preset in mixed precision.
+    """
+    dtype = keras.config.dtype_policy().name
+    return keras_hub.models.CausalLM.from_preset(str(folder), dtype=dtype)
+
+
 def sample_text(folder, dataset, prompt=None, seed=0):
     """Text that a preset, read back, generates by top-k with a fixed seed."""
-    model = keras_hub.models.CausalLM.from_preset(str(folder))
+    model = read_preset(folder)
     model.compile(sampler=keras_hub.samplers.TopKSampler(k=10, seed=seed))
     length = min(SAMPLE_TOKENS, model.preprocessor.sequence_length)
     prompt = prompt or PROMPTS.get(dataset, OTHER_PROMPT)

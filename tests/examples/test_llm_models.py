@@ -17,6 +17,7 @@ from llm_models import check_variant
 from llm_models import count_parameters
 from llm_models import describe_parameters
 from llm_models import find_architecture
+from llm_saving import read_preset
 
 SMALL = Architecture(3, 16, 2, 32, 300, 32)
 
@@ -141,3 +142,18 @@ def test_rematerialised_models_train_alike(variant):
             [float(model.train_on_batch(inputs, tokens)[0]) for _ in "ab"]
         ]
     np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_a_preset_in_mixed_precision_is_read_back(tmp_path):
+    """Which KerasHub does only when it is given the precision."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        laurel = LaurelSizes(rank=4)
+        model = build_language_model("rw+lr", SMALL, laurel, seed=0)
+        model.save_to_preset(str(tmp_path))
+        loaded = read_preset(tmp_path)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert loaded.dtype_policy.name == "mixed_bfloat16"
+    for saved, read in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(saved, read)
