@@ -10,6 +10,7 @@ import math
 import keras
 
 import keras_laurel
+from keras_laurel.paper_models import LaurelSizes
 from keras_laurel.paper_models import build_resnet50_backbone
 from keras_laurel.paper_models.vision import BLOCKS
 from keras_laurel.paper_models.vision import FILTERS
@@ -70,13 +71,8 @@ def check_extra_layer(variant, architecture):
 
 def laurel_layer(variant, architecture):
     """The layer of a LAuReL variant, with the options that it has."""
-    parts = variant.split("+")
-    options = {}
-    if "lr" in parts:
-        options["rank"] = architecture.rank
-    if "pa" in parts:
-        options["num_activations"] = architecture.num_activations
-    return keras_laurel.get(variant, **options)
+    sizes = LaurelSizes(architecture.rank, architecture.num_activations)
+    return sizes.layer(variant)
 
 
 def build_classifier(variant, architecture, seed):

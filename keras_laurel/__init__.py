@@ -1,6 +1,7 @@
 """LAuReL: learned augmented residual connections for Keras 3."""
 
 from keras_laurel import distribution
+from keras_laurel import tpu
 from keras_laurel.conversion import ResidualSite
 from keras_laurel.conversion import laurel_layers
 from keras_laurel.conversion import laurelize
@@ -35,4 +36,5 @@ __all__ = [
     "laurelize",
     "prepare_optimizer",
     "residual_sites",
+    "tpu",
 ]

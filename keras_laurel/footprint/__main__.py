@@ -94,7 +94,7 @@ def compile_cases(cases, batch_size, options):
     """The `ProgramCost` of each case."""
     costs = {}
     for name, case in cases.items():
-        with progress(f"Compiling {case.model} {name}, {options.program}"):
+        with Progress(f"Compiling {case.model} {name}, {options.program}"):
             x, y, sample_weight = case.batch(batch_size)
             costs[name] = compile_program(
                 case.build,
@@ -123,7 +123,7 @@ def distribution_maker(case, options):
     )
 
 
-class progress:
+class Progress:
     """Shows on a terminal that something takes long, and for how long."""
 
     def __init__(self, text):

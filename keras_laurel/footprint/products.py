@@ -123,15 +123,9 @@ def conv_transpose(
     dilation_rate=1,
 ):
     """That of the convolution whose gradient it is."""
-    pairs = _conv_pairs(
-        _spatial(output, data_format),
-        _spatial(inputs, data_format),
-        _shape(kernel)[:-2],
-        strides,
-        padding,
-        dilation_rate,
+    return conv(
+        inputs, output, kernel, strides, padding, data_format, dilation_rate
     )
-    return 2 * _shape(inputs)[0] * pairs * math.prod(_shape(kernel)[-2:])
 
 
 def dot_product_attention(

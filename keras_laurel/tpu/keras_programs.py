@@ -14,14 +14,12 @@ import functools
 import jax
 import keras
 
-PROGRAMS = ("train", "predict", "prefill", "decode")
-
 
 def make_program(name, model, data):
     """`(function, state, arguments, donated)` of a program of a model.
 
     Args:
-        name: One of `PROGRAMS`.
+        name: One of `compiler.PROGRAMS`.
         model: A model whose variables may be without values.
         data: `(x, y, sample_weight)`, shapes for a batch.
 
