@@ -32,7 +32,7 @@ BACKENDS := jax tensorflow torch
 TESTS := $(BACKENDS:%=test-%) test-no-tensorflow test-tpu-compiler
 
 BENCHMARKS := $(filter-out %/measuring.py %/tpu_tables.py \
-    %/tpu_picture.py,\
+    %/tpu_picture.py %/literal_form.py,\
     $(wildcard benchmarks/*.py))
 
 VENV := .venv

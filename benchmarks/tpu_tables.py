@@ -7,11 +7,13 @@ programs that were compiled before are not compiled again.
 
     make tpu-tables
     python benchmarks/tpu_tables.py --tables table_5 --effort O1
+    python benchmarks/tpu_tables.py --tables table_5 --literal
 
 Needs KERAS_BACKEND=jax and the extra `tpu`.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import sys
@@ -20,6 +22,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import keras  # noqa: E402
+from literal_form import literal_form  # noqa: E402
 from measuring import RESULTS  # noqa: E402
 from measuring import write  # noqa: E402
 from tpu_picture import draw  # noqa: E402
@@ -129,19 +132,20 @@ def make_table(name, table, arguments):
 def compile_case(table, variant, program, arguments):
     print(f"{table.model} {variant}, {program} ...", file=sys.stderr)
     case = TrainingCase(table.model, variant, **table.options)
-    return compile_program(
-        case.build,
-        *case.batch(table.batch_size),
-        program=program,
-        topology=table.topology,
-        distribution=lambda devices: make_distribution(
-            table.distribution,
-            devices=devices,
-            layout_map=llama_layout_map,
-            auto_shard_dataset=False,
-        ),
-        effort=arguments.effort,
-    )
+    with literal_form() if arguments.literal else contextlib.nullcontext():
+        return compile_program(
+            case.build,
+            *case.batch(table.batch_size),
+            program=program,
+            topology=table.topology,
+            distribution=lambda devices: make_distribution(
+                table.distribution,
+                devices=devices,
+                layout_map=llama_layout_map,
+                auto_shard_dataset=False,
+            ),
+            effort=arguments.effort,
+        )
 
 
 def row_of(table, variant, program, costs):
@@ -161,7 +165,8 @@ def save(name, table, rows, arguments):
     write(
         file_name(name, arguments),
         rows,
-        command=f"python benchmarks/tpu_tables.py --tables {name}",
+        command=f"python benchmarks/tpu_tables.py --tables {name}"
+        + (" --literal" if arguments.literal else ""),
         unit="for each chip: flops, bytes, scheduled cycles; percent over "
         "the baseline",
         setting=f"{table.model}, {table.topology} ({num_chips(table.topology)}"
@@ -171,13 +176,19 @@ def save(name, table, rows, arguments):
 
 
 def file_name(name, arguments):
-    return f"tpu_{name}" + (f"_{arguments.effort}" if arguments.effort else "")
+    form = "literal" if arguments.literal else None
+    return "_".join(filter(None, ("tpu", name, arguments.effort, form)))
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
     parser.add_argument("--effort", choices=("O0", "O1", "O2", "O3"))
+    parser.add_argument(
+        "--literal",
+        action="store_true",
+        help="language models' blocks as the paper writes the equations",
+    )
     return parser.parse_args()
 
 

@@ -29,7 +29,7 @@ class ResidualStream:
     @property
     def carries_history(self):
         """Whether any connection reads what an earlier one has seen."""
-        return any(_reach(layer) > 1 for layer in self.layers)
+        return any(reach(layer) > 1 for layer in self.layers)
 
     @property
     def is_suspended(self):
@@ -80,7 +80,7 @@ class ResidualStream:
         readers = [
             reader
             for reader in range(n, len(self.layers))
-            if reader - n < _reach(self.layers[reader])
+            if reader - n < reach(self.layers[reader])
         ]
         if not readers:
             return {}
@@ -92,7 +92,7 @@ class ResidualStream:
         return {reader: [code] for reader, code in zip(readers, split)}
 
 
-def _reach(layer):
+def reach(layer):
     """The number of activations a built layer reads, its own skip included."""
     if not (layer.rank or layer.num_activations):
         return 0
