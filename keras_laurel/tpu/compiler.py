@@ -20,6 +20,9 @@ from keras_laurel.tpu.program_cost import times_on
 PROGRAMS = ("train", "predict", "prefill", "decode")
 EFFORTS = ("O0", "O1", "O2", "O3")
 
+# Part of the cache's keys: raise it when more or other things are read out of
+# a compiled program.
+_READING = 2
 _OUT_OF_MEMORY = re.compile(
     r"\(([\d.]+)([KMGT])\) exceeds available HBM \(([\d.]+)([KMGT])\)"
 )
@@ -106,7 +109,7 @@ def compile_program(
         (distribution or _data_parallel)(devices),
     )
     versions = _versions()
-    key = [lowered.as_text(), program, topology, effort, versions]
+    key = [_READING, lowered.as_text(), program, topology, effort, versions]
     path = _cache_path(cache_dir, key)
     if path.exists():
         return ProgramCost.from_dict(json.loads(path.read_text()))

@@ -16,19 +16,20 @@ COLLECTIVES = (
 
 _COMPUTATION = re.compile(r"^(ENTRY )?%([^ ]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^  (?:ROOT )?%[^ ]+ = (.*)")
-_CALLED = re.compile(r"(?:calls|body|to_apply)=%([^ ,)]+)")
+_CALLED = re.compile(r"(calls|body|to_apply)=%([^ ,)]+)")
 _TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _COLLECTIVE = re.compile(
-    r"^(\(.*?\)|[^ (]+) (" + "|".join(COLLECTIVES) + r")(-start)?\("
+    r"^(\(.*?\)|\S+) (" + "|".join(COLLECTIVES) + r")(-start)?\("
 )
+_CHANNEL = re.compile(r"channel_id=\d+")
 _ARRAY = re.compile(r"\b([a-z]+)(\d*)[a-z0-9]*\[([\d,]*)\]")
 
 
 def estimated_cycles(text):
     """Cycles that the scheduler expects, a loop's as often as it runs."""
     total = 0
-    for line, times in _instructions(text):
+    for line, times, _ in _instructions(text):
         found = _CYCLES.search(line)
         total += times * int(found.group(1)) if found else 0
     return total
@@ -37,32 +38,38 @@ def estimated_cycles(text):
 def find_collectives(text):
     """`Collectives` by kind; the size is that of the larger side.
 
-    A collective that is started and awaited by two instructions is one.
+    One that is started and awaited by two instructions is one, and so is one
+    that goes on during several fusions: each of them then has it in its
+    computation, with the same channel.
     """
+    found = {}
+    for number, (line, times, is_fused) in enumerate(_instructions(text)):
+        match = _COLLECTIVE.match(line)
+        if match:
+            shapes, kind, started = match.groups()
+            channel = _CHANNEL.search(line) if is_fused else None
+            key = kind, channel.group() if channel else number
+            found[key] = times, times * _buffer_size(shapes, kind, started)
     counts, sizes = collections.Counter(), collections.Counter()
-    for line, times in _instructions(text):
-        found = _COLLECTIVE.match(line)
-        if found is None:
-            continue
-        shapes, kind, started = found.groups()
+    for (kind, _), (times, size) in found.items():
         counts[kind] += times
-        sizes[kind] += times * _buffer_size(shapes, kind, started)
+        sizes[kind] += size
     return {kind: Collectives(counts[kind], sizes[kind]) for kind in counts}
 
 
 def _instructions(text):
-    """Each instruction and how often a run of the module executes it."""
+    """Each instruction, how often the module runs it, and if in a fusion."""
     computations, entry = _computations(text)
-    waiting = [(entry, 1)]
+    waiting = [(entry, 1, False)]
     while waiting:
-        name, times = waiting.pop()
+        name, times, is_fused = waiting.pop()
         for line in computations[name]:
-            yield line, times
+            yield line, times, is_fused
             trips = _TRIP_COUNT.search(line)
             inside = times * (int(trips.group(1)) if trips else 1)
             waiting += [
-                (called, inside)
-                for called in _CALLED.findall(line)
+                (called, inside, is_fused or how == "calls")
+                for how, called in _CALLED.findall(line)
                 if called in computations
             ]
 
