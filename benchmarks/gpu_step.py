@@ -53,7 +53,7 @@ def main():
         write(
             "gpu_step",
             rows,
-            command="python benchmarks/gpu_step.py",
+            command=" ".join(["python benchmarks/gpu_step.py", *sys.argv[1:]]),
             unit="step: seconds, variant over baseline; memory: peak bytes "
             "in use, variant over baseline",
             devices=devices,
@@ -182,7 +182,10 @@ def parse_arguments():
     add("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     add("--model", default="", help=argparse.SUPPRESS)
     add("--variant", default="", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.rounds < 2:
+        parser.error("--rounds needs 2 or more, for quartiles")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def interleaved(functions, rounds, warm_up=2):
 
 
 def ratio(measured, name, baseline="baseline"):
-    """Median and quartiles over the rounds of one function over another."""
+    """Median and quartiles over two rounds or more of one over another."""
     ratios = [seconds[name] / seconds[baseline] for seconds in measured]
     low, median, high = statistics.quantiles(ratios, n=4)
     return {"median": median, "quartiles": [low, high], "rounds": len(ratios)}
@@ -59,10 +59,18 @@ def _seconds(function):
 
 
 def _run_on():
-    packages = ("keras", "jax", "tensorflow", "torch")
+    packages = ("keras", "keras-hub", "jax", "tensorflow", "torch", "libtpu")
+    versions = {name: _version(name) for name in packages}
     return {
         "cores": os.cpu_count(),
         "processor": platform.machine(),
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in packages},
+        **{name: found for name, found in versions.items() if found},
     }
+
+
+def _version(package):
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

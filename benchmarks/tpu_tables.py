@@ -34,6 +34,7 @@ from keras_laurel.tpu import compile_program  # noqa: E402
 from keras_laurel.tpu.chips import num_chips  # noqa: E402
 from keras_laurel.tpu.comparison import compare  # noqa: E402
 from keras_laurel.tpu.comparison import overheads  # noqa: E402
+from keras_laurel.tpu.compiler import EFFORTS  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +167,7 @@ def save(name, table, rows, arguments):
         file_name(name, arguments),
         rows,
         command=f"python benchmarks/tpu_tables.py --tables {name}"
+        + (f" --effort {arguments.effort}" if arguments.effort else "")
         + (" --literal" if arguments.literal else ""),
         unit="for each chip: flops, bytes, scheduled cycles; percent over "
         "the baseline",
@@ -183,7 +185,7 @@ def file_name(name, arguments):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
-    parser.add_argument("--effort", choices=("O0", "O1", "O2", "O3"))
+    parser.add_argument("--effort", choices=EFFORTS)
     parser.add_argument(
         "--literal",
         action="store_true",

@@ -18,7 +18,8 @@ class FullyShardedDataParallel(keras.distribution.DataParallel):
     its optimizer slots, and gathers the whole weight to use it. A weight is
     divided along its longest axis that is a multiple of the number of devices;
     one that has none stays whole, as a small one does. This needs no layout
-    map and fits any model, LAuReL weights included.
+    map and fits any model, LAuReL weights included, whose own layers return
+    one tensor each; for others name those that do by `activations`.
 
     Args:
         device_mesh: A `keras.distribution.DeviceMesh` with one axis.

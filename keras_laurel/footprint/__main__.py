@@ -22,7 +22,7 @@ from keras_laurel.paper_models import MODELS
 from keras_laurel.paper_models import TrainingCase
 from keras_laurel.tpu import compile_program
 from keras_laurel.tpu.chips import find_chip
-from keras_laurel.tpu.chips import num_chips
+from keras_laurel.tpu.chips import find_devices
 from keras_laurel.tpu.comparison import compare
 from keras_laurel.tpu.comparison import overheads
 from keras_laurel.tpu.compiler import EFFORTS
@@ -31,8 +31,8 @@ from keras_laurel.tpu.compiler import PROGRAMS
 
 def main(arguments=None):
     options = parse(arguments)
-    keras.config.set_dtype_policy(options.precision)
     try:
+        keras.config.set_dtype_policy(options.precision)
         results = run(options)
     except ValueError as error:
         sys.exit(f"{error}")
@@ -48,8 +48,13 @@ def run(options):
         variant: make_case(options, variant)
         for variant in dict.fromkeys(["baseline", options.variant])
     }
-    chips = num_chips(options.topology) if options.topology else 1
     first = next(iter(cases.values()))
+    chips = 1
+    if options.topology:
+        # Before Keras or JAX look for a TPU, and with the error about a mesh.
+        devices = find_devices(options.topology)
+        distribution_maker(first, options)(devices)
+        chips = len(devices)
     batch_size = options.batch_size or first.batch_size(chips)
     counted = count(cases, batch_size)
     print(counted)
@@ -149,13 +154,16 @@ class Progress:
         self.write("\n")
 
 
-def mesh_shape(text):
-    try:
-        return tuple(int(size) for size in text.split("x"))
-    except ValueError:
+def positive(text):
+    if not (text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(
-            f"received {text!r}, expected sizes joined by x, such as 4x4"
-        ) from None
+            f"received {text!r}, expected a whole number of 1 or more"
+        )
+    return int(text)
+
+
+def mesh_shape(text):
+    return tuple(positive(size) for size in text.split("x"))
 
 
 def parse(arguments=None):
@@ -167,26 +175,47 @@ def parse(arguments=None):
     add = parser.add_argument
     add("--model", choices=MODELS, default="ablation-157m")
     add("--variant", default="rw+lr", help="rw, lr, pa, rw+lr, ..., deeper")
-    add("--rank", type=int, help="default: the paper's for the model")
-    add("--num-activations", type=int, default=3)
-    add("--blocks", type=int, help="another number of transformer blocks")
-    add("--batch-size", type=int, help="of all chips; default: by the model")
-    add("--sequence-length", type=int)
+    add("--rank", type=positive, help="default: the paper's for the model")
+    add("--num-activations", type=positive, default=3)
+    add("--blocks", type=positive, help="another number of transformer blocks")
+    add(
+        "--batch-size",
+        type=positive,
+        help="of all chips; default: by the model",
+    )
+    add("--sequence-length", type=positive)
     add("--remat", action="store_true", help="rematerialise the blocks")
     add("--precision", default="mixed_bfloat16")
-    add("--topology", help="for example v5e:4x4")
+    add("--topology", help="for example v5e:4x4; what follows is for it")
     add("--program", choices=PROGRAMS, default="train")
     add("--distribution", choices=("data", "fsdp", "tensor"), default="data")
     add("--mesh", type=mesh_shape, help="for tensor: batch x model, 4x4")
     add("--effort", choices=EFFORTS, help="of the compiler")
     add("--output", help="a JSON file for what was found")
     options = parser.parse_args(arguments)
+    check(options, parser)
+    return options
+
+
+def check(options, parser):
+    """Say what is wrong with the options before anything takes its time."""
+    if options.output and not Path(options.output).absolute().parent.is_dir():
+        parser.error(
+            f"--output got {options.output}, whose folder does not exist"
+        )
     if options.topology:
         try:
             find_chip(options.topology)
         except ValueError as error:
             parser.error(str(error))
-    return options
+        return
+    without = ("program", "distribution", "mesh", "effort")
+    for name in without:
+        if getattr(options, name) != parser.get_default(name):
+            parser.error(
+                f"--{name} is about a slice of TPUs; pass --topology too, such "
+                "as v5e:4x4"
+            )
 
 
 if __name__ == "__main__":

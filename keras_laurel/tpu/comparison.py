@@ -11,7 +11,8 @@ def overheads(cost, baseline):
         baseline: `ProgramCost` of the plain model.
 
     Returns:
-        A dict of floats; `None` where either does not fit its chip.
+        A dict of floats; `None` where the compiler gives no number, as for a
+        program that does not fit, but for the memory it needs.
     """
     return {
         name: _percent(getattr(cost, name), getattr(baseline, name))
@@ -20,7 +21,7 @@ def overheads(cost, baseline):
 
 
 def _percent(value, plain):
-    return None if None in (value, plain) else 100 * (value / plain - 1)
+    return 100 * (value / plain - 1) if value and plain else None
 
 
 def compare(costs):

@@ -15,14 +15,15 @@ from keras_laurel.tpu import optimized_hlo
 from keras_laurel.tpu.chips import find_chip
 from keras_laurel.tpu.chips import find_devices
 from keras_laurel.tpu.program_cost import ProgramCost
-from keras_laurel.tpu.program_cost import times_on
 
 PROGRAMS = ("train", "predict", "prefill", "decode")
 EFFORTS = ("O0", "O1", "O2", "O3")
 
 # Part of the cache's keys: raise it when more or other things are read out of
 # a compiled program.
-_READING = 2
+_READING = 3
+# What the compiler reads beside its arguments.
+_FLAGS = ("LIBTPU_INIT_ARGS", "XLA_FLAGS")
 _OUT_OF_MEMORY = re.compile(
     r"\(([\d.]+)([KMGT])\) exceeds available HBM \(([\d.]+)([KMGT])\)"
 )
@@ -74,7 +75,8 @@ def compile_program(
         False and says how much it would need.
 
     Raises:
-        ValueError: for an unknown program, topology or effort; for another
+        ValueError: for an unknown program, topology or effort, shapes that
+            are not given, or that the mesh does not divide; for another
             backend than JAX; without libtpu; for a `build` that reads values
             of weights, or a model that lacks what the program needs.
 
@@ -97,6 +99,7 @@ def compile_program(
     ```
     """
     _check_arguments(program, topology, effort)
+    _check_shapes(x, y, sample_weight)
     chip = find_chip(topology)
     devices = find_devices(topology)
     # Needs JAX, which only this backend has for certain.
@@ -109,8 +112,9 @@ def compile_program(
         (distribution or _data_parallel)(devices),
     )
     versions = _versions()
-    key = [_READING, lowered.as_text(), program, topology, effort, versions]
-    path = _cache_path(cache_dir, key)
+    flags = [os.environ.get(name) for name in _FLAGS]
+    called = [program, topology, effort, versions, flags]
+    path = _cache_path(cache_dir, [_READING, lowered.as_text(), *called])
     if path.exists():
         return ProgramCost.from_dict(json.loads(path.read_text()))
     about = {
@@ -142,6 +146,18 @@ def _check_arguments(program, topology, effort):
             f"{keras.config.backend()!r}. Set the environment variable "
             "KERAS_BACKEND=jax before Keras is imported."
         )
+
+
+def _check_shapes(*data):
+    for tensor in keras.tree.flatten(data):
+        is_shape = isinstance(tensor, keras.KerasTensor)
+        if tensor is not None and (not is_shape or None in tensor.shape):
+            raise ValueError(
+                f"`x`, `y` and `sample_weight` got {tensor!r}; they need "
+                "`keras.KerasTensor`s with every size given, the batch of all "
+                "chips first, such as `keras.KerasTensor((4096, 224, 224, "
+                "3))`."
+            )
 
 
 def _data_parallel(devices):
@@ -183,7 +199,6 @@ def _cost(compiled, chip, about):
     counted = compiled.cost_analysis()
     memory = compiled.memory_analysis()
     text = compiled.as_text()
-    collectives = optimized_hlo.find_collectives(text)
     return ProgramCost(
         peak_memory=memory.peak_memory_in_bytes,
         memory=chip.memory,
@@ -191,10 +206,8 @@ def _cost(compiled, chip, about):
         bytes_accessed=counted["bytes accessed"],
         cycles=optimized_hlo.estimated_cycles(text),
         code_size=memory.generated_code_size_in_bytes,
-        collectives=collectives,
-        **times_on(
-            chip, counted["flops"], counted["bytes accessed"], collectives
-        ),
+        collectives=optimized_hlo.find_collectives(text),
+        loops=optimized_hlo.count_loops(text),
         **about,
     )
 
@@ -202,7 +215,7 @@ def _cost(compiled, chip, about):
 def _versions():
     return {
         name: importlib.metadata.version(name)
-        for name in ("jax", "keras", "libtpu")
+        for name in ("jax", "jaxlib", "keras", "libtpu")
     }
 
 

@@ -24,15 +24,15 @@ def make_program(name, model, data):
         data: `(x, y, sample_weight)`, shapes for a batch.
 
     Returns:
-        `function(state, *arguments)` returns its results and the new state.
         `state` is a tuple of lists of variables, `donated` the arguments
-        that the program may overwrite.
+        that the program may overwrite. `function(state, *arguments)` returns
+        its results, and beside them the new state where that is donated.
     """
     if name == "train":
         return model.train_step, _training_state(model), (data,), (0,)
     if name == "predict":
         function = functools.partial(_predict, model)
-        return function, _state(model), (data[:1],), ()
+        return function, _state(model), (data[:1],), (0,)
     token_ids = data[0]["token_ids"]
     if name == "prefill":
         function = functools.partial(_prefill, model)
@@ -86,12 +86,12 @@ def _predict(model, state, data):
 
 def _prefill(model, state, token_ids):
     with _values(model, state):
-        return model._build_cache(token_ids), state
+        return model._build_cache(token_ids)
 
 
 def _decode(model, state, token_ids, cache, index):
     with _values(model, state):
-        return model.call_with_cache(token_ids, cache, index), state
+        return model.call_with_cache(token_ids, cache, index)
 
 
 def _values(model, state):
@@ -109,9 +109,7 @@ def _one_token(model, token_ids):
         lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), _state(model)
     )
     prompt = jax.ShapeDtypeStruct(token_ids.shape, token_ids.dtype)
-    (_, cache), _ = jax.eval_shape(
-        functools.partial(_prefill, model), state, prompt
-    )
+    _, cache = jax.eval_shape(functools.partial(_prefill, model), state, prompt)
     token = keras.KerasTensor((token_ids.shape[0], 1), token_ids.dtype)
     index = keras.KerasTensor((), "int32")
     return token, cache, index

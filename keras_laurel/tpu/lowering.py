@@ -2,6 +2,7 @@
 
 import jax
 
+from keras_laurel.distribution.layout_maps import parts
 from keras_laurel.tpu import keras_programs
 
 # What reading an abstract value raises.
@@ -21,11 +22,11 @@ def lower(build, data, program, distribution):
         )
         state = jax.tree.map(_variable_shape(distribution), state)
         arguments = jax.tree.map(_data_shape(distribution), arguments)
-        state_shardings = jax.tree.map(lambda s: s.sharding, state)
+        shardings = None, jax.tree.map(lambda s: s.sharding, state)
         step = jax.jit(
             function,
             donate_argnums=donated,
-            out_shardings=(None, state_shardings),
+            out_shardings=shardings if 0 in donated else None,
         )
         return step.lower(state, *arguments)
 
@@ -54,6 +55,8 @@ def _build_without_values(build, data, program):
 def _variable_shape(distribution):
     def shape(variable):
         layout = distribution.get_variable_layout(variable)
+        # Raises where XLA would name neither the weight nor what to do.
+        parts(variable, layout, distribution.device_mesh)
         return jax.ShapeDtypeStruct(
             variable.shape,
             variable.dtype,
@@ -68,8 +71,21 @@ def _data_shape(distribution):
         if not tensor.shape:
             return jax.ShapeDtypeStruct((), tensor.dtype)
         layout = distribution.get_data_layout(tensor.shape)
+        _check_batch(tensor, layout)
         return jax.ShapeDtypeStruct(
             tensor.shape, tensor.dtype, sharding=layout.backend_layout
         )
 
     return shape
+
+
+def _check_batch(tensor, layout):
+    mesh = layout.device_mesh
+    sizes = dict(zip(mesh.axis_names, mesh.shape))
+    count = sizes.get(layout.axes[0], 1)
+    if tensor.shape[0] % count:
+        raise ValueError(
+            f"Received a global batch of {tensor.shape[0]} for a mesh of "
+            f"{sizes}; expected a multiple of {count}, since each of its "
+            "parts takes as many samples. Choose another batch size."
+        )

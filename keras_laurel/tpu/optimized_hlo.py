@@ -1,4 +1,8 @@
-"""What the text of an optimised HLO module says that no API of JAX gives."""
+"""What the text of an optimised HLO module says that no API of JAX gives.
+
+As the compiler's own counts of flops and bytes do, this takes one pass of each
+loop, since the text does not say how often it runs, and all branches.
+"""
 
 import collections
 import math
@@ -15,24 +19,29 @@ COLLECTIVES = (
 )
 
 _COMPUTATION = re.compile(r"^(ENTRY )?%([^ ]+) \(.*\{$")
-_INSTRUCTION = re.compile(r"^  (?:ROOT )?%[^ ]+ = (.*)")
+_INSTRUCTION = re.compile(r"^  (?:ROOT )?%([^ ]+) = (.*)")
 _CALLED = re.compile(r"(calls|body|to_apply)=%([^ ,)]+)")
-_TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_LOOP = re.compile(r"^(?:\(.*?\)|\S+) while\(")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _COLLECTIVE = re.compile(
-    r"^(\(.*?\)|\S+) (" + "|".join(COLLECTIVES) + r")(-start)?\("
+    r"^(\(.*?\)|\S+) (" + "|".join(COLLECTIVES) + r")(-start)?\(([^)]*)\)"
 )
 _CHANNEL = re.compile(r"channel_id=\d+")
+_SHAPE = re.compile(r"^\(.*?\) |^\S+ ")
 _ARRAY = re.compile(r"\b([a-z]+)(\d*)[a-z0-9]*\[([\d,]*)\]")
 
 
 def estimated_cycles(text):
-    """Cycles that the scheduler expects, a loop's as often as it runs."""
-    total = 0
-    for line, times, _ in _instructions(text):
-        found = _CYCLES.search(line)
-        total += times * int(found.group(1)) if found else 0
-    return total
+    """Cycles that the scheduler expects."""
+    cycles = [_CYCLES.search(line) for _, _, line, _ in _instructions(text)]
+    return sum(int(found.group(1)) for found in cycles if found)
+
+
+def count_loops(text):
+    """The number of loops."""
+    lines = [line for _, _, line, _ in _instructions(text)]
+    return sum(bool(_LOOP.match(line)) for line in lines)
 
 
 def find_collectives(text):
@@ -40,49 +49,80 @@ def find_collectives(text):
 
     One that is started and awaited by two instructions is one, and so is one
     that goes on during several fusions: each of them then has it in its
-    computation, with the same channel.
+    computation, with the same channel. A sum of which each chip keeps its
+    part is a fusion of an all-reduce and a slice here, by its name.
     """
     found = {}
-    for number, (line, times, is_fused) in enumerate(_instructions(text)):
+    for computation, name, line, is_fused in _instructions(text):
         match = _COLLECTIVE.match(line)
-        if match:
-            shapes, kind, started = match.groups()
-            channel = _CHANNEL.search(line) if is_fused else None
-            key = kind, channel.group() if channel else number
-            found[key] = times, times * _buffer_size(shapes, kind, started)
+        if match is None:
+            continue
+        shapes, kind, started, operands = match.groups()
+        if computation.name.startswith("all-reduce-scatter"):
+            kind = "reduce-scatter"
+        elif kind == "reduce-scatter":
+            shapes = computation.shapes_of(operands)
+        channel = _CHANNEL.search(line) if is_fused else None
+        key = kind, channel.group() if channel else (computation.name, name)
+        found[key] = _buffer_size(shapes, kind, started)
     counts, sizes = collections.Counter(), collections.Counter()
-    for (kind, _), (times, size) in found.items():
-        counts[kind] += times
+    for (kind, _), size in found.items():
+        counts[kind] += 1
         sizes[kind] += size
     return {kind: Collectives(counts[kind], sizes[kind]) for kind in counts}
 
 
+class _Computation:
+    """A named list of instructions, `{name: text}`."""
+
+    def __init__(self, name):
+        self.name = name
+        self.instructions = {}
+
+    def shapes_of(self, operands):
+        """The shapes of `"%a, %b"`."""
+        names = [operand.strip().lstrip("%") for operand in operands.split(",")]
+        lines = [self.instructions.get(name, "") for name in names]
+        return " ".join(m.group() for m in map(_SHAPE.match, lines) if m)
+
+
 def _instructions(text):
-    """Each instruction, how often the module runs it, and if in a fusion."""
+    """`(computation, name, instruction, is_fused)` of all that run."""
     computations, entry = _computations(text)
-    waiting = [(entry, 1, False)]
+    waiting = [(entry, False)]
     while waiting:
-        name, times, is_fused = waiting.pop()
-        for line in computations[name]:
-            yield line, times, is_fused
-            trips = _TRIP_COUNT.search(line)
-            inside = times * (int(trips.group(1)) if trips else 1)
+        called, is_fused = waiting.pop()
+        computation = computations[called]
+        for name, line in computation.instructions.items():
+            yield computation, name, line, is_fused
             waiting += [
-                (called, inside, is_fused or how == "calls")
-                for how, called in _CALLED.findall(line)
+                (called, is_fused or how == "calls")
+                for how, called in _callees(line)
                 if called in computations
             ]
 
 
+def _callees(line):
+    branches = _BRANCHES.search(line)
+    names = branches.group(1).split(",") if branches else []
+    return [
+        *_CALLED.findall(line),
+        *[("branch", name.strip().lstrip("%")) for name in names],
+    ]
+
+
 def _computations(text):
-    computations, entry, lines = {}, None, []
+    computations, entry, current = {}, None, None
     for line in text.splitlines():
         header = _COMPUTATION.match(line)
         if header:
-            lines = computations.setdefault(header.group(2), [])
-            entry = header.group(2) if header.group(1) else entry
+            name = header.group(2)
+            current = computations.setdefault(name, _Computation(name))
+            entry = name if header.group(1) else entry
         elif instruction := _INSTRUCTION.match(line):
-            lines.append(instruction.group(1))
+            if current is not None:
+                name, rest = instruction.groups()
+                current.instructions[name] = rest
     if entry is None:
         raise ValueError(
             "Expected the text of an HLO module with an ENTRY computation; "

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from keras_laurel.tpu.chips import find_chip
+
 # What crosses the network of a ring of chips, in the size of the buffer.
 _TRIPS = {"all-reduce": 2.0}
 
@@ -31,7 +33,8 @@ class ProgramCost:
             not fit, what it would need.
         memory: Bytes of memory that a program may use.
         flops: Products and sums; `None`, as all that follows, for a program
-            that does not fit.
+            that does not fit. As in all that the compiler counts, a loop
+            counts as one pass, and all branches count.
         bytes_accessed: Bytes read and written by all operations, those that
             the compiler keeps on the chip included.
         cycles: Clock cycles that the compiler's scheduler expects, over all
@@ -39,9 +42,7 @@ class ProgramCost:
             between chips.
         code_size: Bytes of the program itself.
         collectives: `Collectives` by kind, such as `"all-reduce"`.
-        compute_time: Seconds for the flops at the chip's full rate.
-        memory_time: Seconds for the bytes at its memory's full bandwidth.
-        network_time: Seconds for the collectives at its links' bandwidth.
+        loops: How many loops there are.
         versions: Of the compiler and what calls it.
     """
 
@@ -55,15 +56,35 @@ class ProgramCost:
     cycles: int | None = None
     code_size: int | None = None
     collectives: dict = dataclasses.field(default_factory=dict)
-    compute_time: float | None = None
-    memory_time: float | None = None
-    network_time: float | None = None
+    loops: int | None = None
     versions: dict = dataclasses.field(default_factory=dict)
 
     @property
     def fits(self):
         """Whether a chip's memory holds the program."""
         return self.peak_memory <= self.memory
+
+    @property
+    def compute_time(self):
+        """Seconds for the flops at the chip's full rate."""
+        return self.flops and self.flops / find_chip(self.topology).flops
+
+    @property
+    def memory_time(self):
+        """Seconds for the bytes at the full bandwidth of its memory."""
+        bandwidth = find_chip(self.topology).memory_bandwidth
+        return self.bytes_accessed and self.bytes_accessed / bandwidth
+
+    @property
+    def network_time(self):
+        """Seconds for the collectives at the full bandwidth of its links."""
+        if not self.fits:
+            return None
+        sent = sum(
+            found.size * _TRIPS.get(kind, 1.0)
+            for kind, found in self.collectives.items()
+        )
+        return sent / find_chip(self.topology).network_bandwidth
 
     @property
     def roofline_time(self):
@@ -85,6 +106,9 @@ class ProgramCost:
         return {
             **dataclasses.asdict(self),
             "fits": self.fits,
+            "compute_time": self.compute_time,
+            "memory_time": self.memory_time,
+            "network_time": self.network_time,
             "roofline_time": self.roofline_time,
             "bound": self.bound,
         }
@@ -124,6 +148,8 @@ class ProgramCost:
             rows[kind] = f"{found.count} of {found.size / 1e6:,.1f} MB together"
         milliseconds = f"{1e3 * self.roofline_time:,.3f} ms"
         rows["roofline"] = f"{milliseconds}, bound by {self.bound}"
+        if self.loops:
+            rows["loops"] = f"{self.loops}, each counted as one pass"
         return rows
 
     def _times(self):
@@ -134,19 +160,6 @@ class ProgramCost:
             "memory": self.memory_time,
             "network": self.network_time,
         }
-
-
-def times_on(chip, flops, bytes_accessed, collectives):
-    """The three times of `ProgramCost` on a `Chip`, in seconds."""
-    sent = sum(
-        found.size * _TRIPS.get(kind, 1.0)
-        for kind, found in collectives.items()
-    )
-    return {
-        "compute_time": flops / chip.flops,
-        "memory_time": bytes_accessed / chip.memory_bandwidth,
-        "network_time": sent / chip.network_bandwidth,
-    }
 
 
 def _gibibytes(size):

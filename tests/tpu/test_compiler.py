@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from keras_laurel import paper_models
+from keras_laurel.distribution import llama_layout_map
+from keras_laurel.distribution import make_distribution
 from keras_laurel.footprint.__main__ import main
 from keras_laurel.tpu import compile_program
 from keras_laurel.tpu.comparison import overheads
@@ -73,6 +75,41 @@ def test_overheads_of_the_variants(costs):
         assert abs(found["peak_memory"]) < 4
 
 
+@pytest.mark.parametrize("kind, mesh", [("fsdp", (4,)), ("tensor", (2, 2))])
+def test_divided_weights_are_gathered_and_their_gradients_summed(
+    kind, mesh, cache_dir
+):
+    case = paper_models.TrainingCase("tiny", "rw+lr", num_blocks=1)
+    cost = compile_program(
+        case.build,
+        *case.batch(8),
+        topology=CHIPS,
+        distribution=lambda devices: make_distribution(
+            kind, mesh, devices, llama_layout_map, auto_shard_dataset=False
+        ),
+        effort="O1",
+        cache_dir=cache_dir,
+    )
+    assert cost.collectives["all-gather"].count > 4
+    assert cost.collectives["reduce-scatter"].size > 4 * 128 * 1024
+    assert cost.loops == 0
+
+
+def test_inference_has_the_weights_once(cache_dir):
+    def build():
+        x = keras.Input((2**13,))
+        return keras.Model(x, keras.layers.Dense(2**14, use_bias=False)(x))
+
+    cost = compile_program(
+        build,
+        keras.KerasTensor((8, 2**13)),
+        program="predict",
+        topology=CHIPS,
+        cache_dir=cache_dir,
+    )
+    assert 4 * 2**27 < cost.peak_memory < 1.1 * 4 * 2**27
+
+
 def test_a_program_is_compiled_once(cache_dir, costs, monkeypatch):
     monkeypatch.setattr(jax.stages.Lowered, "compile", None)
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -102,11 +139,22 @@ def test_what_does_not_fit_is_a_result(tmp_path):
         ({"program": "fit"}, "Unknown program: received 'fit'"),
         ({"effort": "O9"}, "Unknown effort: received 'O9'"),
         ({"topology": "v5e:5x5"}, "Unknown topology: received 'v5e:5x5'"),
+        ({"x": keras.KerasTensor((None, 8))}, "with every size given"),
+        ({"x": (8, 8)}, "with every size given"),
+        ({"x": keras.KerasTensor((7, 8))}, "a global batch of 7 for a mesh"),
     ],
 )
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
-        compile_program(build_classifier, keras.KerasTensor((2, 8)), **options)
+        compile_program(
+            build_classifier,
+            **{
+                "x": keras.KerasTensor((4, 8)),
+                "program": "predict",
+                "topology": CHIPS,
+                **options,
+            },
+        )
 
 
 def test_the_command_writes_what_it_shows(tmp_path, capsys, monkeypatch):

@@ -66,11 +66,9 @@ def test_prediction_prefill_and_decoding_agree():
     expected = model.predict(x, verbose=0)
     logits, _ = compiled(build_language_model, "predict")(state, (x,))
     np.testing.assert_allclose(logits, expected, atol=1e-5)
-    (_, cache), _ = compiled(build_language_model, "prefill")(
-        state, x["token_ids"]
-    )
+    _, cache = compiled(build_language_model, "prefill")(state, x["token_ids"])
     last = np.array(LENGTH - 1, "int32")
-    (logits, *_), _ = compiled(build_language_model, "decode")(
+    logits, *_ = compiled(build_language_model, "decode")(
         state, x["token_ids"][:, -1:], cache, last
     )
     np.testing.assert_allclose(logits[:, 0], expected[:, -1], atol=1e-5)

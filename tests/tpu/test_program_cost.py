@@ -5,12 +5,10 @@ import json
 
 import pytest
 
-from keras_laurel.tpu import CHIPS
 from keras_laurel.tpu.comparison import compare
 from keras_laurel.tpu.comparison import overheads
 from keras_laurel.tpu.program_cost import Collectives
 from keras_laurel.tpu.program_cost import ProgramCost
-from keras_laurel.tpu.program_cost import times_on
 
 COST = ProgramCost(
     program="train",
@@ -23,12 +21,7 @@ COST = ProgramCost(
     cycles=1_000,
     code_size=2**20,
     collectives={"all-reduce": Collectives(2, 100_000_000)},
-    **times_on(
-        CHIPS["v5e"],
-        197e9,
-        819e6 * 3,
-        {"all-reduce": Collectives(2, 100_000_000)},
-    ),
+    loops=0,
 )
 TOO_LARGE = ProgramCost("train", "v5e:4x4", 16, 17 * 2**30, 16 * 2**30)
 
@@ -39,6 +32,18 @@ def test_the_roofline_is_the_slowest_of_three():
     assert COST.network_time == pytest.approx(1e-3)
     assert COST.roofline_time == COST.memory_time
     assert COST.bound == "memory"
+
+
+def test_a_sum_of_which_each_chip_keeps_a_part_crosses_the_network_once():
+    part = {"reduce-scatter": Collectives(2, 100_000_000)}
+    cost = dataclasses.replace(COST, collectives=part)
+    assert cost.network_time == pytest.approx(0.5e-3)
+
+
+def test_loops_are_told():
+    assert "loops" not in str(COST)
+    cost = dataclasses.replace(COST, loops=2)
+    assert "loops             2, each counted as one pass" in str(cost)
 
 
 def test_a_program_that_does_not_fit_says_by_how_much():
