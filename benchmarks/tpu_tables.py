@@ -120,7 +120,7 @@ def make_table(name, table, arguments):
     rows, costs = [], {}
     for program in table.programs:
         costs = {}
-        for variant in ("baseline", *table.variants):
+        for variant in variants_of(table, arguments):
             costs[variant] = compile_case(table, variant, program, arguments)
             rows.append(row_of(table, variant, program, costs))
             save(name, table, rows, arguments)
@@ -128,6 +128,13 @@ def make_table(name, table, arguments):
         print(compare(costs), flush=True)
     title = f"Training step of {table.model}, one chip of {table.topology}"
     draw(rows, title, RESULTS / f"{file_name(name, arguments)}.png")
+
+
+def variants_of(table, arguments):
+    """The baseline first; a deeper model has nothing to write literally."""
+    literal = arguments.literal
+    others = [v for v in table.variants if not (literal and v == "deeper")]
+    return ["baseline", *others]
 
 
 def compile_case(table, variant, program, arguments):
