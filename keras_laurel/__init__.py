@@ -1,6 +1,7 @@
 """LAuReL: learned augmented residual connections for Keras 3."""
 
 from keras_laurel import distribution
+from keras_laurel import plots
 from keras_laurel import tpu
 from keras_laurel.conversion import ResidualSite
 from keras_laurel.conversion import laurel_layers
@@ -15,6 +16,9 @@ from keras_laurel.layers import LaurelLR
 from keras_laurel.layers import LaurelPA
 from keras_laurel.layers import LaurelRW
 from keras_laurel.layers import get
+from keras_laurel.learned import LaurelLogger
+from keras_laurel.learned import LaurelSummary
+from keras_laurel.learned import laurel_summary
 from keras_laurel.optimizers import prepare_optimizer
 
 __version__ = "0.1.0"
@@ -26,14 +30,18 @@ __all__ = [
     "Footprint",
     "Laurel",
     "LaurelLR",
+    "LaurelLogger",
     "LaurelPA",
     "LaurelRW",
+    "LaurelSummary",
     "ResidualSite",
     "distribution",
     "footprint",
     "get",
     "laurel_layers",
+    "laurel_summary",
     "laurelize",
+    "plots",
     "prepare_optimizer",
     "residual_sites",
     "tpu",

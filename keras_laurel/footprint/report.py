@@ -41,7 +41,7 @@ class ConnectionFootprint:
         size = positions * _BYTES[layer.compute_dtype]
         return cls(
             layer=layer.path,
-            variant=_variant(cost),
+            variant=layer.variant,
             width=cost.width,
             rank=cost.rank,
             activations=cost.activations,
@@ -162,12 +162,3 @@ class Footprint:
 
     def _sum(self, name):
         return sum(getattr(row, name) for row in self.connections)
-
-
-def _variant(cost):
-    parts = {
-        "rw": cost.residual_weights,
-        "lr": cost.rank,
-        "pa": cost.has_gamma,
-    }
-    return "+".join(name for name, has in parts.items() if has)

@@ -158,6 +158,16 @@ class Laurel(keras.layers.Layer):
         }
 
     @property
+    def variant(self):
+        """The paper's name of what is learned, such as `"rw+lr"`."""
+        parts = {
+            "rw": self.residual_weights,
+            "lr": self.rank,
+            "pa": self.num_activations,
+        }
+        return "+".join(name for name, has in parts.items() if has)
+
+    @property
     def alpha(self):
         """The weight of `f(x)`: a scalar, or `(D,)` if `per_channel`."""
         return self._bounded_weights()[0]

@@ -1,0 +1,8 @@
+"""What LAuReL connections have learned: read, tabled, logged."""
+
+from keras_laurel.learned.connection import (
+    ConnectionSummary as ConnectionSummary,
+)
+from keras_laurel.learned.logger import LaurelLogger as LaurelLogger
+from keras_laurel.learned.summary import LaurelSummary as LaurelSummary
+from keras_laurel.learned.summary import laurel_summary as laurel_summary

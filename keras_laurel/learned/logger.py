@@ -1,0 +1,140 @@
+"""Log what connections learn while they learn it."""
+
+import keras
+
+from keras_laurel.learned.connection import quantities
+from keras_laurel.learned.log_file import LogFile
+from keras_laurel.learned.summary import laurel_summary
+from keras_laurel.learned.tensorboard import ScalarWriter
+
+
+class LaurelLogger(keras.callbacks.Callback):
+    """Logs alpha, beta, gamma, norms and shares of each connection in `fit`.
+
+    `path` is a CSV file with a row for each connection and logged step. The
+    columns are `step` (`optimizer.iterations`, updates so far), `epoch` (the
+    one under way, from 0), `connection` (its number in
+    `keras_laurel.laurel_layers`), `layer` and `variant`, then the numbers of
+    `keras_laurel.laurel_summary`: `alpha`, `beta` (with `alpha_min`,
+    `alpha_max`, ... if `per_channel`), `gamma_0`, ..., `norm_0`, ..., `share`.
+    What a connection has not is left empty. The start of training is logged
+    too. The file is closed after each write, so that it can be read meanwhile.
+
+    A run goes on with its file: rows beyond the step at which `fit` starts are
+    dropped, none is written twice, so that a run that was killed and resumed
+    leaves the file of one that was not. From step 0 the file starts anew.
+
+    `keras_laurel.plots.residual_weights(path)` draws the file.
+
+    Args:
+        path: The CSV file, or `None`. Missing folders are made.
+        every: `"epoch"`, or an integer n for every n batches. Each time takes
+            some small products for each connection; on JAX it waits for the
+            step to end, as any callback that reads weights in an epoch.
+        inputs: A batch as the model is called on, to measure the shares on;
+            each time the model then runs on it once, op by op.
+        tensorboard: A folder for TensorBoard, or `None`: the same numbers as
+            `laurel_alpha/<layer>` and so on. Needs TensorFlow. Those of a
+            resumed run follow what is there.
+        is_writer: Boolean, whether this process writes. Of several processes
+            only the first should, while all have the callback, since they
+            read the weights together.
+
+    Raises:
+        ValueError: for arguments that make no log; in `fit`, if the model has
+            no LAuReL layer, or if the file is the log of another model.
+
+    Example:
+
+    >>> logger = keras_laurel.LaurelLogger("runs/laurel.csv", every=100)
+    """
+
+    def __init__(
+        self,
+        path=None,
+        every="epoch",
+        inputs=None,
+        tensorboard=None,
+        is_writer=True,
+    ):
+        super().__init__()
+        _check(path, every, tensorboard)
+        self.path = path
+        self.every = every
+        self.inputs = inputs
+        self.tensorboard = tensorboard
+        self.is_writer = is_writer
+
+    def on_train_begin(self, logs=None):
+        self._batches = 0
+        self._last_step = None
+        self._outputs = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+        self._epoch_start = self._batches
+        if self._outputs is None:
+            # Not before: `BackupAndRestore` restores in `on_train_begin`.
+            self._batches = self._epoch_start = self._step()
+            self._begin()
+
+    def on_train_batch_end(self, batch, logs=None):
+        # `self.model` is only asked for where it is needed: on JAX that takes
+        # the weights out of the running step.
+        before, self._batches = self._batches, self._epoch_start + batch + 1
+        if self.every == "epoch":
+            return
+        if self._batches // self.every > before // self.every:
+            self._log()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.every == "epoch":
+            self._log()
+
+    def _begin(self):
+        rows = self._rows()
+        self._outputs = []
+        if self.path and self.is_writer:
+            file = LogFile(self.path, len(rows), quantities(rows))
+            self._last_step = file.go_on_from(self._step())
+            self._outputs.append(file)
+        if self.tensorboard and self.is_writer:
+            self._outputs.append(ScalarWriter(self.tensorboard))
+        if self._last_step is None:
+            self._write(rows)
+
+    def _log(self):
+        self._write(self._rows())
+
+    def _write(self, rows):
+        step = self._step()
+        # With accumulated gradients, not every batch updates the weights.
+        if step != self._last_step:
+            self._last_step = step
+            for output in self._outputs:
+                output.append(rows)
+
+    def _rows(self):
+        keys = {"step": self._step(), "epoch": self._epoch}
+        summary = laurel_summary(self.model, self.inputs)
+        return [
+            {**keys, "connection": i, **connection.to_dict()}
+            for i, connection in enumerate(summary.connections)
+        ]
+
+    def _step(self):
+        return int(self.model.optimizer.iterations)
+
+
+def _check(path, every, tensorboard):
+    if path is None and tensorboard is None:
+        raise ValueError(
+            "`LaurelLogger` got neither `path` nor `tensorboard`; it would "
+            "log nothing. Pass the path of a CSV file, or a folder."
+        )
+    is_number = isinstance(every, int) and not isinstance(every, bool)
+    if every != "epoch" and not (is_number and every > 0):
+        raise ValueError(
+            f"`every` got {every!r}; it needs 'epoch', or an integer of at "
+            "least 1 for a number of batches."
+        )

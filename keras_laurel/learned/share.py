@@ -1,0 +1,65 @@
+"""How much of the residual stream LAuReL connections add, on a batch."""
+
+import contextlib
+
+import keras
+from keras import ops
+
+from keras_laurel.footprint.replacing import replaced
+from keras_laurel.layers import Laurel
+
+
+def shares(model, inputs):
+    """`ConnectionSummary.share` of each layer that `model(inputs)` runs.
+
+    The model runs op by op, in inference.
+
+    Returns:
+        Dict from layer to float, without layers that add nothing to the skip.
+    """
+    squares = {}
+    watched = [
+        # Both forms of the connection, `call` and `combine_sum`, end in it.
+        (Laurel, "_weighted_sum", lambda method: _noting(method, squares)),
+        # Rematerialised, a connection would be traced and have no values.
+        (keras.layers.Layer, "rematerialized_call", _without_remat),
+    ]
+    with without_gradients(), replaced(watched):
+        model(inputs, training=False)
+    return {layer: _share(pairs) for layer, pairs in squares.items()}
+
+
+def without_gradients():
+    """A scope in which PyTorch keeps nothing for a backward pass."""
+    if keras.config.backend() != "torch":
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.no_grad()
+
+
+def _noting(weighted_sum, squares):
+    def noting(layer, terms, carried):
+        if carried:
+            skip = terms[1]
+            zero = ops.zeros_like(skip, dtype="float32")
+            # What is left of the connection where f(x) and the skip are 0.
+            added = weighted_sum(layer, [zero, zero], carried)
+            pairs = squares.setdefault(layer, [])
+            pairs.append((_mean_square(added), _mean_square(skip)))
+        return weighted_sum(layer, terms, carried)
+
+    return noting
+
+
+def _without_remat(method):
+    return lambda layer, layer_call, *args, **kwargs: layer_call
+
+
+def _mean_square(x):
+    return float(ops.mean(ops.square(ops.cast(x, "float32"))))
+
+
+def _share(pairs):
+    added, skip = map(sum, zip(*pairs))
+    return (added / skip) ** 0.5 if skip else float("nan")
