@@ -94,14 +94,15 @@ def add_model_options(group):
         "--configuration",
         metavar="NAME",
         default="tiny",
-        help="size of the model: tiny, ablation-157m, llm-1b or llm-4b",
+        help="size of the model: tiny, ablation-157m, ablation-narrow (as "
+        "deep), llm-1b or llm-4b",
     )
     group.add_argument(
         "--variants",
         nargs="+",
         metavar="NAME",
         default=["baseline", "rw", "rw+lr", "rw+lr+pa"],
-        help="`baseline`, `deeper` (more blocks: 4 for ablation-157m, else 1), "
+        help="`baseline`, `deeper` (more blocks: 4 for the ablation, else 1), "
         "or parts of LAuReL joined by +: rw (residual weights), lr (low "
         "rank), pa (previous activations)",
     )

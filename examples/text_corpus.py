@@ -43,10 +43,15 @@ class Corpus:
     evaluation_bytes: int
     tokenizer: object
 
-    def bits_per_byte(self, mean_loss):
+    @property
+    def evaluation_tokens(self):
         per_batch = self.evaluation.batch_size * self.evaluation.sequence_length
-        num_tokens = self.evaluation_batches * per_batch
-        return bits_per_byte(mean_loss, num_tokens, self.evaluation_bytes)
+        return self.evaluation_batches * per_batch
+
+    def bits_per_byte(self, mean_loss):
+        return bits_per_byte(
+            mean_loss, self.evaluation_tokens, self.evaluation_bytes
+        )
 
 
 def bits_per_byte(mean_loss, num_tokens, num_bytes):

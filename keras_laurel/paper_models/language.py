@@ -52,10 +52,15 @@ class Architecture:
 #
 # Input and output embeddings are two matrices: KerasHub's Llama does not save
 # that they are tied, so that a model with tied ones cannot be read back.
+#
+# The narrow one has the depth and the proportions of the 157M model.
 ARCHITECTURES = {
     "tiny": Architecture(4, 128, 4, 384, 1024, 128),
     "ablation-157m": Architecture(
         24, 784, 14, 1296, 15_940, 1024, extra_blocks=4
+    ),
+    "ablation-narrow": Architecture(
+        24, 48, 2, 80, 1024, 128, extra_blocks=4, paper_rank=2
     ),
     "llm-1b": Architecture(16, 1024, 8, 10_240, 256_000, 2048, paper_rank=4),
     "llm-4b": Architecture(40, 1152, 9, 28_160, 128_000, 4096, paper_rank=64),

@@ -1,0 +1,38 @@
+"""What a few seeds say: means, deviations, and intervals of differences."""
+
+import statistics
+
+import numpy as np
+
+
+def mean_and_deviation(values):
+    """The mean, and the sample standard deviation or None of one value."""
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return statistics.fmean(values), deviation
+
+
+def paired_difference(values, baseline, confidence=0.95):
+    """Mean of `values - baseline`, and its bootstrap interval.
+
+    The pairs are drawn again, with replacement, 10,000 times; the interval
+    holds the middle of the means. Of few pairs it is too narrow: where 95 %
+    is meant and differences are normal, it covers the true one in 84 % of
+    cases with five pairs and in 75 % with three. It is None of a single pair.
+
+    Args:
+        values: Numbers, one for each seed.
+        baseline: Those of the baseline, for the same seeds in the same order.
+        confidence: Share of the means in the interval.
+
+    Returns:
+        The mean and `(low, high)` or None.
+    """
+    differences = np.subtract(values, baseline)
+    mean = float(differences.mean())
+    if len(differences) == 1:
+        return mean, None
+    generator = np.random.default_rng(0)
+    draws = generator.choice(differences, (10_000, len(differences)))
+    outside = (1 - confidence) / 2
+    low, high = np.quantile(draws.mean(axis=1), (outside, 1 - outside))
+    return mean, (float(low), float(high))
