@@ -127,6 +127,7 @@ def make_table(name, table, arguments):
         print(f"\n{name}: {table.model} on {table.topology}, {program}")
         print(compare(costs), flush=True)
     title = f"Training step of {table.model}, one chip of {table.topology}"
+    title += ", equations as written" if arguments.literal else ""
     draw(rows, title, RESULTS / f"{file_name(name, arguments)}.png")
 
 
