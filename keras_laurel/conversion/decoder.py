@@ -1,6 +1,5 @@
 """Apply LAuReL to the blocks of a KerasHub backbone, in place."""
 
-import math
 import re
 
 import keras
@@ -108,21 +107,6 @@ def _check(backbone, family, blocks, recipe):
         )
     for block in blocks:
         _check_block(family, block, recipe)
-    _check_distribution(backbone)
-
-
-def _check_distribution(backbone):
-    # The smallest: in a scope without values, reading one makes it.
-    smallest = min(backbone.weights, key=lambda w: math.prod(w.shape))
-    sharding = getattr(smallest.value, "sharding", None)
-    devices = len(getattr(sharding, "device_set", ()))
-    if devices > 1 and keras.distribution.distribution() is None:
-        raise ValueError(
-            f"{backbone.name!r} lies on {devices} devices and no distribution "
-            "is active, so that LAuReL weights would lie on one. Call "
-            "`laurelize` where the model was made: after "
-            "`keras.distribution.set_distribution(...)`, or in its `scope()`."
-        )
 
 
 def _check_block(family, block, recipe):

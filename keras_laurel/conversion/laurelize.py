@@ -1,5 +1,7 @@
 """The one verb: turn residual additions into LAuReL layers."""
 
+import math
+
 import keras
 
 from keras_laurel.conversion import decoder
@@ -53,8 +55,9 @@ def laurelize(model, layer, sites=None, granularity="block"):
     Raises:
         ValueError: if `model` has no graph, no residual addition, or LAuReL
             layers already; if `layer` is no LAuReL layer or does not fit a
-            site; if `sites` is empty or not of this model. Nothing has
-            changed then.
+            site; if `sites` is empty or not of this model; if it lies on
+            several devices and no distribution is active. Nothing has changed
+            then.
 
     Example:
 
@@ -70,6 +73,7 @@ def laurelize(model, layer, sites=None, granularity="block"):
         )
     check_has_graph(model)
     _check_not_converted(model)
+    _check_distribution(model)
     is_decoder = decoder.is_decoder(model)
     if granularity != "block" and not is_decoder:
         raise ValueError(
@@ -116,6 +120,22 @@ def _check_not_converted(model):
             f"`model` got {model.name!r}, which has {len(present)} LAuReL "
             f"layers already, the first {present[0].name!r}. Convert the "
             "model they were not yet in; `residual_sites` chooses where."
+        )
+
+
+def _check_distribution(model):
+    if not model.weights:
+        return
+    # The smallest: in a scope without values, reading one makes it.
+    smallest = min(model.weights, key=lambda w: math.prod(w.shape))
+    sharding = getattr(smallest.value, "sharding", None)
+    devices = len(getattr(sharding, "device_set", ()))
+    if devices > 1 and keras.distribution.distribution() is None:
+        raise ValueError(
+            f"{model.name!r} lies on {devices} devices and no distribution "
+            "is active, so that LAuReL weights would lie on one. Call "
+            "`laurelize` where the model was made: after "
+            "`keras.distribution.set_distribution(...)`, or in its `scope()`."
         )
 
 

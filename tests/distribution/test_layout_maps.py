@@ -4,11 +4,11 @@ import keras
 import pytest
 
 from keras_laurel import distribution
-from tests.distribution.meshes import convert
-from tests.distribution.meshes import dense_model
 from tests.distribution.meshes import mesh
-from tests.distribution.meshes import tiny_llama
-from tests.distribution.meshes import without_values
+from tests.small_models import convert
+from tests.small_models import llama
+from tests.small_models import residual_mlp
+from tests.small_models import without_values
 
 
 def dense_map(shape=(2, 4)):
@@ -23,7 +23,7 @@ def axes(layout_map, path):
 
 
 def test_laurel_joins_the_residual_axis_of_the_model():
-    layout_map = distribution.extend_layout_map(dense_map(), dense_model())
+    layout_map = distribution.extend_layout_map(dense_map(), residual_mlp())
     assert axes(layout_map, "sum_0/laurel_a") == (None, "model", None)
     assert axes(layout_map, "sum_0/laurel_b") == (None, "model")
     for name in ("residual_weights", "gamma", "norm_scale"):
@@ -31,12 +31,12 @@ def test_laurel_joins_the_residual_axis_of_the_model():
     assert axes(layout_map, "dense_0/kernel") == (None, "model")
 
 
-@pytest.mark.parametrize("name", ["LlamaBackbone", "Llama3Backbone"])
-def test_laurel_joins_the_map_of_keras_hub(name):
-    model = without_values(lambda: tiny_llama(name))
+@pytest.mark.parametrize("kind", ["Llama", "Llama3"])
+def test_laurel_joins_the_map_of_keras_hub(kind):
+    model = without_values(lambda: llama(kind=kind))
     layout_map = type(model).get_layout_map(mesh(4, 2))
     distribution.extend_layout_map(layout_map, model)
-    model = without_values(lambda: convert(tiny_llama(name)))
+    model = without_values(lambda: convert(llama(kind=kind)))
     distribution.check_layout_map(layout_map, model)
     path = "transformer_layer_1/laurel_residual/laurel_b"
     assert path in {variable.path for variable in model.variables}
@@ -45,7 +45,7 @@ def test_laurel_joins_the_map_of_keras_hub(name):
 
 def test_the_llama_map_leaves_no_matrix_whole():
     layout_map = distribution.llama_layout_map(mesh(2, 2))
-    model = without_values(lambda: convert(tiny_llama()))
+    model = without_values(lambda: convert(llama()))
     distribution.check_layout_map(layout_map, model)
     for variable in model.variables:
         layout = axes(layout_map, variable.path)
@@ -87,7 +87,7 @@ def test_weights_that_do_not_agree_are_refused(rule):
     if rule != "nothing":
         layout_map["dense_1/kernel"] = (None, "batch")
     with pytest.raises(ValueError, match="Name it by `residual_axis`"):
-        distribution.extend_layout_map(layout_map, dense_model())
+        distribution.extend_layout_map(layout_map, residual_mlp())
 
 
 @pytest.mark.parametrize(
@@ -100,26 +100,26 @@ def test_the_axes_of_the_mesh_have_to_be_known(make):
 
 
 def test_a_rule_that_matches_nothing_is_refused():
-    layout_map = distribution.extend_layout_map(dense_map(), dense_model())
+    layout_map = distribution.extend_layout_map(dense_map(), residual_mlp())
     layout_map["residual_.*/laurel_a"] = (None, "model", None)
-    model = convert(dense_model(), rank=2)
+    model = convert(residual_mlp(), rank=2)
     with pytest.raises(ValueError, match=r"\['residual_.*'\].*sum_0/laurel_"):
         distribution.check_layout_map(layout_map, model)
 
 
 def test_a_large_weight_that_lies_whole_is_reported():
-    model = convert(dense_model(), rank=2)
+    model = convert(residual_mlp(), rank=2)
     with pytest.warns(UserWarning, match="sum_0/laurel_a, .* 64 bytes"):
         distribution.check_layout_map(dense_map(), model, large_bytes=64)
     distribution.check_layout_map(dense_map(), model, large_bytes=65)
     distribution.check_layout_map(dense_map((1, 1)), model, large_bytes=64)
-    extended = distribution.extend_layout_map(dense_map(), dense_model())
+    extended = distribution.extend_layout_map(dense_map(), residual_mlp())
     distribution.check_layout_map(extended, model, large_bytes=64)
 
 
 def test_a_weight_that_does_not_divide_is_refused():
     layout_map = dense_map((1, 3))
     distribution.extend_layout_map(layout_map, residual_axis="model")
-    model = convert(dense_model(), rank=2)
+    model = convert(residual_mlp(), rank=2)
     with pytest.raises(ValueError, match="expected 8 to be a multiple of 3"):
         distribution.check_layout_map(layout_map, model)

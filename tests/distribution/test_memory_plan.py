@@ -5,11 +5,11 @@ import math
 import keras
 
 from keras_laurel import distribution
-from tests.distribution.meshes import convert
-from tests.distribution.meshes import dense_model
 from tests.distribution.meshes import mesh
-from tests.distribution.meshes import tiny_llama
-from tests.distribution.meshes import without_values
+from tests.small_models import convert
+from tests.small_models import llama
+from tests.small_models import residual_mlp
+from tests.small_models import without_values
 
 
 def model_parallel(layout_map):
@@ -19,7 +19,7 @@ def model_parallel(layout_map):
 
 
 def test_without_a_distribution_every_device_has_all():
-    model = dense_model()
+    model = residual_mlp()
     model.layers[1].trainable = False
     plan = distribution.plan_memory(model, optimizer_slots=1)
     assert plan.weights == 4 * 3 * (8 * 8 + 8)
@@ -30,7 +30,7 @@ def test_without_a_distribution_every_device_has_all():
 
 def test_a_device_has_its_part_of_every_weight():
     layout_map = distribution.llama_layout_map(mesh(4, 2))
-    model = without_values(lambda: convert(tiny_llama()))
+    model = without_values(lambda: convert(llama()))
     plan = distribution.plan_memory(model, model_parallel(layout_map))
     matrices = [v for v in model.weights if len(v.shape) > 1]
     laurel = [v for v in matrices if v.name.startswith("laurel_")]
@@ -58,7 +58,7 @@ def test_half_precision_takes_half():
 
 def test_the_text_has_one_line_for_weights_alike():
     layout_map = distribution.llama_layout_map(mesh(4, 2))
-    model = without_values(lambda: convert(tiny_llama()))
+    model = without_values(lambda: convert(llama()))
     plan = distribution.plan_memory(model, model_parallel(layout_map))
     lines = str(plan).splitlines()
     assert lines[0] == "Mesh: batch=4, model=2; 8 devices"

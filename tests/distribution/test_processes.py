@@ -1,53 +1,38 @@
-"""Losses of two processes, over loopback, are those of one."""
+"""Two processes, over loopback: their losses, and what is left of one."""
 
-import json
-import os
-import socket
-import subprocess
-import sys
+import re
+import signal
 from pathlib import Path
 
 import keras
 import pytest
 
 from tests.distribution.train_in_processes import train
+from tests.processes import LOST
+from tests.processes import finish
+from tests.processes import job
 
-ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("train_in_processes.py")
-PROCESSES = 2
 
 
-def start(index, address):
-    return subprocess.Popen(
-        [sys.executable, str(PROGRAM)],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-            "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
-            "KERAS_DISTRIBUTION_NUM_PROCESSES": str(PROCESSES),
-            "KERAS_DISTRIBUTION_PROCESS_ID": str(index),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def free_address():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return "{}:{}".format(*free.getsockname())
+def losses(output):
+    return [float(x) for x in re.findall(r"round \d: ([\d.]+)", output)]
 
 
 @pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="`keras.distribution` is JAX's"
 )
-def test_two_processes_train_as_one_device_does():
-    address = free_address()
-    started = [start(index, address) for index in range(PROCESSES)]
-    for process in started:
-        output, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-        for losses in json.loads(output.splitlines()[-1]):
-            assert losses == pytest.approx(train(), rel=1e-5)
+def test_a_job_that_loses_a_process_ends_and_goes_on(tmp_path):
+    """On another mesh than before; the losses are those of one device."""
+    expected = train(tmp_path / "alone")
+    folder = tmp_path / "job"
+    with job(2, 4, PROGRAM, folder, 2, 2, "die") as (lost, left):
+        assert lost.wait() == -signal.SIGKILL and left.wait() != 0
+        assert re.search(LOST, left.output), left.output
+        for process in (lost, left):
+            begun = pytest.approx(expected[:1], rel=1e-5)
+            assert losses(process.output) == begun
+
+    with job(2, 4, PROGRAM, folder, 1, 4) as programs:
+        for output in finish(programs):
+            assert losses(output) == pytest.approx(expected[1:], rel=1e-5)

@@ -22,27 +22,15 @@ import numpy as np
 
 import keras_laurel
 from keras_laurel import distribution
+from tests.small_models import llama_language_model
+from tests.small_models import residual_mlp
 
 BATCH, STEPS = 16, 3
 LAUREL = keras_laurel.get("rw+lr+pa", rank=4, num_activations=2)
 
 
-def plain_llama():
-    import keras_hub
-
-    backbone = keras_hub.models.Llama3Backbone(
-        vocabulary_size=64,
-        num_layers=2,
-        num_query_heads=4,
-        num_key_value_heads=2,
-        hidden_dim=32,
-        intermediate_dim=64,
-    )
-    return keras_hub.models.Llama3CausalLM(backbone, compile=False)
-
-
 def llama():
-    return keras_laurel.laurelize(plain_llama(), LAUREL)
+    return keras_laurel.laurelize(llama_language_model(), LAUREL)
 
 
 def llama_batches(steps):
@@ -173,10 +161,10 @@ def up_projections(model):
     return float(np.mean(sizes))
 
 
-def converted_elsewhere(distributed):
+def converted_elsewhere(build, distributed):
     """The error of a conversion outside the scope that the model is of."""
     with distributed.scope():
-        model = plain_llama()
+        model = build()
     try:
         keras_laurel.laurelize(model, LAUREL)
     except ValueError as error:
@@ -206,7 +194,10 @@ def main(name, folder):
         losses = seen["tensor"]["losses"][:2] + train(model, batches[2:])
     seen["restored"] = {"losses": losses, "b": up_projections(model)}
     if name == "llama":
-        seen["one device"]["refused"] = converted_elsewhere(distributed)
+        seen["one device"]["refused"] = [
+            converted_elsewhere(build, distributed)
+            for build in (llama_language_model, residual_mlp)
+        ]
     print(json.dumps(seen))
 
 

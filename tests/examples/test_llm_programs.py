@@ -2,12 +2,7 @@
 
 import csv
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import keras
@@ -15,12 +10,13 @@ import pytest
 
 import llm_pretrain
 from accelerators import Devices
+from tests.processes import Program
+from tests.processes import run
 
 # A minute on each backend; how a run goes on is the same on all.
 SLOW_BUT_ON_JAX = (
     pytest.mark.slow if keras.backend.backend() != "jax" else lambda test: test
 )
-ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny_llm.py")
 OPTIONS = (
     "--rank 4 --steps 12 --evaluate-every 3 "
@@ -36,33 +32,6 @@ TUNING = (
 JAX = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="`keras.distribution` is JAX's"
 )
-
-
-def start(program, *options, **environment):
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "examples")))
-    return subprocess.Popen(
-        [sys.executable, str(TINY), program, *map(str, options)],
-        env={**os.environ, "PYTHONPATH": paths, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run(*arguments, **environment):
-    process = start(*arguments, **environment)
-    output, errors = process.communicate(timeout=300)
-    return process.returncode, output, errors
-
-
-def kill_when(process, path):
-    """SIGKILL as soon as the file is there."""
-    while not path.exists():
-        if process.poll() is not None:
-            pytest.fail(process.communicate()[1])
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
 
 
 def numbers(folder):
@@ -88,8 +57,8 @@ def whole_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "run"
     variants = ("--variants", "baseline", "rw+lr+pa")
     arguments = (*OPTIONS, *variants, "--output", folder)
-    status, output, errors = run("llm_pretrain", *arguments)
-    assert status == 0, errors
+    status, output = run(TINY, "llm_pretrain", *arguments)
+    assert status == 0, output
     return folder, output
 
 
@@ -116,11 +85,12 @@ def test_a_killed_run_ends_with_the_same_numbers(whole_run, tmp_path):
     folder = tmp_path / "run"
     arguments = (*OPTIONS, "--variants", "rw+lr+pa", "--output", folder)
     checkpoints = folder / "rw+lr+pa" / "checkpoints"
-    kill_when(start("llm_pretrain", *arguments), checkpoints / "1")
+    with Program(TINY, "llm_pretrain", *arguments) as program:
+        program.kill_when(checkpoints / "1")
     assert not (folder / "results.json").exists()
 
-    status, output, errors = run("llm_pretrain", *arguments)
-    assert status == 0, errors
+    status, output = run(TINY, "llm_pretrain", *arguments)
+    assert status == 0, output
     assert "Epoch 1/4" not in output and "Epoch 4/4" in output
     assert numbers(folder) == expected
     assert not checkpoints.exists()
@@ -163,15 +133,16 @@ def test_tensorflow_does_not_accumulate_on_several_devices():
 def test_tensorflow_mirrors_and_goes_on_where_it_was_killed(tmp_path):
     options = (*OPTIONS, "--variants", "rw+lr+pa", "--accumulate", "1")
     one, folder = tmp_path / "one", tmp_path / "four"
-    status, _, errors = run("llm_pretrain", *options, "--output", one)
-    assert status == 0, errors
+    status, output = run(TINY, "llm_pretrain", *options, "--output", one)
+    assert status == 0, output
 
     arguments = (*options, "--output", folder)
     four = {"TINY_LOGICAL_CPUS": "4"}
     checkpoint = folder / "rw+lr+pa" / "checkpoints" / "1"
-    kill_when(start("llm_pretrain", *arguments, **four), checkpoint)
-    status, output, errors = run("llm_pretrain", *arguments, **four)
-    assert status == 0, errors
+    with Program(TINY, "llm_pretrain", *arguments, **four) as program:
+        program.kill_when(checkpoint)
+    status, output = run(TINY, "llm_pretrain", *arguments, **four)
+    assert status == 0, output
     assert "on 4 x CPU" in output and "Epoch 1/4" not in output
     for row, other in zip(numbers(folder), numbers(one), strict=True):
         for name in ("loss", "val_loss"):
@@ -182,8 +153,8 @@ def test_tensorflow_mirrors_and_goes_on_where_it_was_killed(tmp_path):
 def test_laurel_and_lora_are_tuned_saved_and_generate(whole_run, tmp_path):
     preset = whole_run[0] / "baseline" / "preset"
     arguments = (*TUNING, "--model", preset, "--output", tmp_path / "tuned")
-    status, output, errors = run("finetune", *arguments)
-    assert status == 0, errors
+    status, output = run(TINY, "finetune", *arguments)
+    assert status == 0, output
     result = json.loads((tmp_path / "tuned" / "results.json").read_text())
     assert result["laurel_weights_changed"] == result["laurel_weights"] == 9
     assert result["trainable_parameters"] < result["parameters"] / 4

@@ -2,7 +2,8 @@
 
 import keras
 
-import keras_laurel
+from tests.small_models import convert
+from tests.small_models import llama_language_model
 
 BATCH, LENGTH = 4, 16
 TOKENS = keras.KerasTensor((BATCH, LENGTH), "int32")
@@ -13,18 +14,7 @@ X = {
 
 
 def build_language_model():
-    import keras_hub
-
-    backbone = keras_hub.models.Llama3Backbone(
-        vocabulary_size=50,
-        num_layers=2,
-        num_query_heads=2,
-        num_key_value_heads=2,
-        hidden_dim=16,
-        intermediate_dim=32,
-    )
-    model = keras_hub.models.Llama3CausalLM(backbone, compile=False)
-    model = keras_laurel.laurelize(model, keras_laurel.get("rw+lr", rank=4))
+    model = convert(llama_language_model())
     model.compile(
         optimizer=keras.optimizers.AdamW(1e-2),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

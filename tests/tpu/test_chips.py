@@ -2,9 +2,11 @@
 
 import sys
 
+import keras
 import pytest
 
 from keras_laurel.tpu import CHIPS
+from keras_laurel.tpu import compile_program
 from keras_laurel.tpu.chips import find_chip
 from keras_laurel.tpu.chips import find_devices
 from keras_laurel.tpu.chips import num_chips
@@ -30,3 +32,13 @@ def test_without_the_compiler_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "libtpu", None)
     with pytest.raises(ValueError, match=r"keras-laurel\[tpu\]"):
         find_devices("v5e:2x2")
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX can")
+def test_another_backend_is_refused_before_a_model_is_built():
+    def build():
+        pytest.fail("the model was built")
+
+    message = f"received the backend '{keras.backend.backend()}'"
+    with pytest.raises(ValueError, match=f"{message}.*KERAS_BACKEND=jax"):
+        compile_program(build, keras.KerasTensor((2, 8)))
