@@ -98,8 +98,9 @@ TABLES = {
     ),
     "llm_4b": Table(
         "llm-4b",
-        "v4:8x8x16",
-        1024,
+        # 1,024 chips do not divide its weights.
+        "v4:4x8x8",
+        256,
         ("rw+lr",),
         "fsdp",
         options={"remat": True},

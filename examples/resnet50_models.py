@@ -5,6 +5,7 @@ KerasHub to load.
 """
 
 import dataclasses
+import functools
 import math
 
 import keras
@@ -15,8 +16,9 @@ from keras_laurel.paper_models import build_resnet50_backbone
 from keras_laurel.paper_models.vision import BLOCKS
 from keras_laurel.paper_models.vision import FILTERS
 from keras_laurel.paper_models.vision import STRIDES
+from narrow_resnet import build_narrow_resnet
 
-BACKBONES = ("keras_cv", "keras_hub", "applications")
+BACKBONES = ("keras_cv", "keras_hub", "applications", "narrow")
 PLAIN_VARIANTS = ("baseline", "extra-layer")
 LAUREL_PARTS = ("rw", "lr", "pa")
 
@@ -33,6 +35,9 @@ class Architecture:
         num_activations: k of the variants with previous activations.
         sites: "all" residual connections, or the "identity" ones only.
         batch_norm_momentum: Momentum of the running mean and variance.
+        width: Filters of the first stage of the backbone "narrow"; those of
+            the others are ResNet-50's.
+        layer_options: Dict of further arguments of `keras_laurel.Laurel`.
     """
 
     backbone: str = "keras_cv"
@@ -42,6 +47,8 @@ class Architecture:
     num_activations: int = 3
     sites: str = "all"
     batch_norm_momentum: float = 0.9
+    width: int = 16
+    layer_options: dict = dataclasses.field(default_factory=dict)
 
 
 def check_variant(variant, architecture):
@@ -72,7 +79,9 @@ def check_extra_layer(variant, architecture):
 def laurel_layer(variant, architecture):
     """The layer of a LAuReL variant, with the options that it has."""
     sizes = LaurelSizes(architecture.rank, architecture.num_activations)
-    return sizes.layer(variant)
+    layer = sizes.layer(variant)
+    options = {**layer.get_config(), **architecture.layer_options}
+    return layer.from_config(options)
 
 
 def build_classifier(variant, architecture, seed):
@@ -105,6 +114,9 @@ def build_backbone(architecture, blocks):
         "keras_cv": build_keras_cv,
         "keras_hub": build_resnet50_backbone,
         "applications": build_applications,
+        "narrow": functools.partial(
+            build_narrow_resnet, width=architecture.width
+        ),
     }[architecture.backbone]
     return build((side, side, 3), blocks)
 

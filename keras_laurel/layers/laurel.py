@@ -278,12 +278,14 @@ class Laurel(keras.layers.Layer):
         self.laurel_a = self.add_weight(
             name="laurel_a",
             shape=(pairs, width, self.rank),
-            initializer=self._draw_a,
+            initializer=_Initializer(self._draw_a),
         )
         self.laurel_b = self.add_weight(
             name="laurel_b",
             shape=(pairs * self.rank, width),
-            initializer=self._draw_b if self.normalize else "zeros",
+            initializer=(
+                _Initializer(self._draw_b) if self.normalize else "zeros"
+            ),
             autocast=False,
         )
 
@@ -324,3 +326,18 @@ class Laurel(keras.layers.Layer):
             dtype=self.variable_dtype if wide else "float32",
             autocast=False,
         )
+
+
+class _Initializer(keras.initializers.Initializer):
+    """A function as an initializer.
+
+    A weight that is divided among devices is made in parts where it is large:
+    Keras compiles the `__call__` of its initializer, which on JAX a function's
+    own cannot be.
+    """
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, shape, dtype=None):
+        return self.function(shape, dtype)

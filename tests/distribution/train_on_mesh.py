@@ -171,6 +171,26 @@ def converted_elsewhere(build, distributed):
         return str(error)
 
 
+def large_weight(distributed):
+    """Whether A is the same, and in parts, where Keras makes it in parts.
+
+    It does so from 250 MiB, times the number of devices.
+    """
+    shape = (1, 2**17)
+
+    def build():
+        draw = keras.initializers.GlorotUniform(seed=0)
+        layer = keras_laurel.LaurelLR(rank=64, a_initializer=draw)
+        layer.build([shape, shape])
+        return layer.laurel_a.value
+
+    expected = build()
+    with distributed.scope():
+        a = build()
+    parts = {part.data.shape for part in a.addressable_shards}
+    return bool(np.allclose(a, expected)), sorted(parts)
+
+
 def main(name, folder):
     build, make_batches, layout_map, optimizer = MODELS[name]
     batches = make_batches(STEPS)
@@ -198,6 +218,7 @@ def main(name, folder):
             converted_elsewhere(build, distributed)
             for build in (llama_language_model, residual_mlp)
         ]
+        seen["one device"]["large"] = large_weight(distributed)
     print(json.dumps(seen))
 
 

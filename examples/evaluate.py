@@ -1,0 +1,231 @@
+"""
+Title: Evaluating language models with LAuReL
+Author: The keras_laurel authors
+Date created: 2026/12/06
+Last modified: 2026/12/06
+Description: KerasHub models under EleutherAI's lm-evaluation-harness.
+Accelerator: GPU
+"""
+# ruff: noqa: E402
+
+"""
+## Introduction
+
+The tables of the LAuReL paper compare language models on tasks such as MMLU
+and GSM8K. EleutherAI's lm-evaluation-harness has these tasks, and
+`keras_laurel.evaluation.HarnessLM` lets it ask any CausalLM of KerasHub. This
+program evaluates one model, or several side by side:
+
+    python examples/evaluate.py --list
+    python examples/evaluate.py --model plain/preset laurel/preset \
+        --tasks hellaswag boolq --limit 100
+
+## Setup
+
+Keras reads the name of its backend when it is imported, so the command line
+comes first.
+"""
+
+import os
+import sys
+
+from evaluate_command_line import parse_options
+from llm_command_line import parse_or_exit
+
+os.environ["KERAS_BACKEND"] = parse_or_exit(
+    parse_options, sys.argv, __name__
+).backend
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import contextlib
+import json
+import math
+
+import keras
+import lm_eval
+from lm_eval.tasks import TaskManager
+from lm_eval.utils import handle_non_serializable
+
+import keras_laurel
+from evaluate_tasks import describe
+from keras_laurel.evaluation import HarnessLM
+from llm_saving import fresh_keras
+from llm_saving import read_preset
+from run_folder import write_json
+
+"""
+## The tasks
+
+What can be wrong with the names is found before a model is read. A folder
+given with `--include-path` brings tasks of its own.
+"""
+
+
+def find_tasks(options):
+    """The harness' catalogue of tasks.
+
+    Raises:
+        ValueError: If it lacks one that was asked for.
+    """
+    folder = options.include_path
+    manager = TaskManager(include_path=None if folder is None else str(folder))
+    unknown = [x for x in options.tasks if not manager.match_tasks([x])]
+    if unknown:
+        raise ValueError(
+            f"Received `--tasks {' '.join(options.tasks)}`, expected names of "
+            f"tasks in the harness. Replace {', '.join(unknown)}, or name the "
+            "folder of their YAML files with `--include-path`; "
+            "`lm-eval ls tasks` lists what there is."
+        )
+    return manager
+
+
+def check_models(options):
+    if not options.model:
+        raise ValueError(
+            "Received no `--model`; expected a KerasHub preset or a .keras "
+            "file. Name one, or use `--list`."
+        )
+
+
+"""
+## The models
+
+A `.keras` file brings its precision along; a preset is read in the one that
+`--precision` names.
+"""
+
+
+def load(path):
+    if path.endswith(".keras"):
+        return keras.models.load_model(path, compile=False)
+    return read_preset(path)
+
+
+def read_model(path, options):
+    """A model as the harness wants it."""
+    try:
+        return HarnessLM(
+            load(path),
+            batch_size=options.batch_size,
+            max_length=options.max_length,
+            max_gen_toks=options.max_gen_toks,
+        )
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+"""
+## Evaluation
+
+The harness makes prompts from the tasks, the adapter answers them, and the
+harness turns the answers into metrics.
+"""
+
+
+def evaluate(path, options, tasks):
+    """The harness' results of one model, as plain values."""
+    with fresh_keras(options.precision, contextlib.nullcontext):
+        results = lm_eval.simple_evaluate(
+            model=read_model(path, options),
+            tasks=options.tasks,
+            task_manager=tasks,
+            num_fewshot=options.num_fewshot,
+            limit=options.limit,
+            batch_size=options.batch_size,
+            confirm_run_unsafe_code=options.allow_code,
+            log_samples=False,
+        )
+    # Long, and about PyTorch.
+    results.pop("pretty_env_info", None)
+    return json.loads(json.dumps(results, default=handle_non_serializable))
+
+
+"""
+## The results
+
+The standard error of a difference is that of two independent samples. The
+models were asked the same questions, so the true one is smaller as a rule.
+"""
+
+
+def metrics(results):
+    """Value and standard error, or `None`, by task and metric."""
+    found = {}
+    for task, values in results["results"].items():
+        for key, value in values.items():
+            name, _, rule = key.partition(",")
+            if not rule or name.endswith("_stderr"):
+                continue
+            error = values.get(f"{name}_stderr,{rule}")
+            error = error if isinstance(error, float) else None
+            label = name if rule == "none" else f"{name}, {rule}"
+            found[task, label] = value, error
+    return found
+
+
+def subtract(one, other):
+    """The difference of two metrics and its standard error, if known."""
+    (value, error), (first, first_error) = one, other
+    if error is None or first_error is None:
+        return value - first, None
+    return value - first, math.hypot(error, first_error)
+
+
+def show(number):
+    value, error = number
+    return f"{value:.4f}" + ("" if error is None else f" ± {error:.4f}")
+
+
+def describe_results(all_results):
+    """A line for each model and metric, with what the first has less."""
+    (first, baseline), *_ = ((k, metrics(v)) for k, v in all_results.items())
+    lines = []
+    for task, label in baseline:
+        lines.append(f"{task}: {label}")
+        for path, results in all_results.items():
+            found = metrics(results)[task, label]
+            line = f"  {show(found)}  {path}"
+            if path != first:
+                difference = subtract(found, baseline[task, label])
+                line += f"  (difference {show(difference)})"
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def describe_left_out(tasks):
+    return "\n".join(["Left out:", *map(describe, tasks)]) if tasks else ""
+
+
+def main(options):
+    if options.allow_code:
+        os.environ["HF_ALLOW_CODE_EVAL"] = "1"
+    try:
+        check_models(options)
+        tasks = find_tasks(options)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    results = {path: evaluate(path, options, tasks) for path in options.model}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    write_json(
+        options.output,
+        {
+            "options": comparable(options),
+            "keras_laurel": keras_laurel.__version__,
+            "models": results,
+        },
+    )
+    print(describe_results(results))
+    print(describe_left_out(options.left_out))
+    print(f"Numbers  {options.output}")
+
+
+def comparable(options):
+    """The options that the numbers depend on."""
+    without = ("list", "left_out", "output")
+    values = {k: v for k, v in vars(options).items() if k not in without}
+    return {**values, "include_path": str(options.include_path)}
+
+
+if __name__ == "__main__":
+    main(parse_options())

@@ -1,0 +1,190 @@
+"""The claims of the LAuReL paper, and what tests each of them here.
+
+In our words, with the numbers of arXiv 2411.07501 v4.
+"""
+
+import dataclasses
+
+from experiments_verdicts import NOT_TESTED
+from experiments_verdicts import TOO_SMALL
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """An arm against another one with the same seeds.
+
+    Args:
+        text: The claim, or what is asked.
+        part: `vision`, or a part of the language experiments.
+        arm: What the claim is about.
+        reference: The arm it is compared with.
+        source: Where the paper says so.
+        paper: Its difference, as it is shown.
+        rule: One of `experiments_verdicts.RULES`.
+        value: Another number of the arm's runs than the part's measure.
+    """
+
+    text: str
+    part: str
+    arm: str
+    reference: str
+    source: str = ""
+    paper: str = ""
+    rule: str = "which"
+    value: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Untested:
+    """A claim that no number here speaks of, and why."""
+
+    text: str
+    source: str
+    paper: str
+    verdict: str
+    reason: str
+
+
+def vision(rule, source, rows):
+    """Claims on accuracy: text, arm, reference, the paper's difference."""
+    return [
+        Comparison(text, "vision", arm, reference, source, paper, rule)
+        for text, arm, reference, paper in rows
+    ]
+
+
+TABLE_1 = [
+    *vision(
+        "better",
+        "Table 1",
+        [
+            ("One more layer gains accuracy", "extra-layer", "baseline", 0.25),
+            ("RW gains accuracy", "rw", "baseline", 0.15),
+            ("RW+LR gains accuracy", "rw+lr", "baseline", 0.25),
+            ("RW+LR+PA gains accuracy", "rw+lr+pa", "baseline", 0.30),
+            ("RW+LR+PA beats one more layer", "rw+lr+pa", "extra-layer", 0.05),
+        ],
+    ),
+    *vision(
+        "no worse",
+        "Table 1",
+        [("RW+LR reaches one more layer", "rw+lr", "extra-layer", 0.0)],
+    ),
+]
+
+FIGURE_3 = [
+    *vision(
+        "no worse",
+        "Figure 3",
+        [
+            ("r = 4 gains nothing: RW reaches it", "rw", "rank-4", None),
+            ("r = 8 gains nothing: RW reaches it", "rw", "rank-8", None),
+        ],
+    ),
+    *vision(
+        "better",
+        "Figure 3",
+        [
+            ("r = 16 beats r = 8", "rw+lr", "rank-8", None),
+            ("r = 32 beats r = 8", "rank-32", "rank-8", None),
+            ("r = 16 beats r = 64", "rw+lr", "rank-64", None),
+            ("r = 32 beats r = 64", "rank-32", "rank-64", None),
+            ("RW+LR at r = 64 beats RW", "rank-64", "rw", None),
+        ],
+    ),
+]
+
+INITIALIZATION = vision(
+    "differs",
+    "text",
+    [
+        ("How A starts matters: orthogonal", "orthogonal", "rw+lr", None),
+        (
+            "How A starts matters: column-orthogonal",
+            *("column-orthogonal", "rw+lr", None),
+        ),
+    ],
+)
+
+NAMES = {
+    "rw": "RW",
+    "lr": "LR",
+    "pa": "PA",
+    "rw+lr": "RW+LR",
+    "rw+lr+pa": "RW+LR+PA",
+}
+# The paper's test losses, step times in seconds and peak memories in GB.
+TABLE_5_PAPER = {
+    "baseline": (3.0159, 0.095, 11.65),
+    "deeper": (2.9963, 0.105, 13.23),
+    "rw": (2.9557, 0.095, 11.93),
+    "lr": (2.9624, 0.098, 12.29),
+    "pa": (2.9512, 0.100, 12.55),
+    "rw+lr": (2.9531, 0.099, 12.57),
+    "rw+lr+pa": (2.9499, 0.104, 12.90),
+}
+
+
+def lowers_loss(text, arm, reference):
+    paper = TABLE_5_PAPER[arm][0] - TABLE_5_PAPER[reference][0]
+    return Comparison(
+        text, "table_5", arm, reference, "Table 5", paper, "better"
+    )
+
+
+TABLE_5 = [
+    lowers_loss("Four more blocks lower the loss", "deeper", "baseline"),
+    *(lowers_loss(f"{NAMES[x]} lowers the loss", x, "baseline") for x in NAMES),
+    *(
+        lowers_loss(f"{NAMES[x]} beats four more blocks", x, "deeper")
+        for x in NAMES
+    ),
+    lowers_loss("RW+LR+PA beats RW+LR", "rw+lr+pa", "rw+lr"),
+]
+
+COMPARISONS = [*TABLE_1, *FIGURE_3, *INITIALIZATION, *TABLE_5]
+
+UNTESTED = [
+    Untested(
+        "RW+LR at r = 4 makes a 1B model better",
+        "Table 2",
+        "8 of 9 tasks better, 1 equal",
+        TOO_SMALL,
+        "the model reads 0.5 T tokens",
+    ),
+    Untested(
+        "RW+LR at r = 64 makes a 4B model better",
+        "Table 3",
+        "8 of 10 tasks better",
+        TOO_SMALL,
+        "as above, and the model sees images too",
+    ),
+    Untested(
+        "RW+LR at r = 64 slows the 4B model little, on servers and phones",
+        "Table 7",
+        "+1 to +2 %",
+        NOT_TESTED,
+        "its prefill and generation were not compiled, nothing was timed",
+    ),
+    Untested(
+        "γ has to be learned, and k = 3 is enough",
+        "text",
+        "",
+        NOT_TESTED,
+        "no arm has a fixed γ or another k",
+    ),
+    Untested(
+        "α and β have to be bounded",
+        "text",
+        "",
+        NOT_TESTED,
+        "every layer here bounds them; which bound is best is asked above",
+    ),
+    Untested(
+        "LAuReL goes together with AltUp and with shared parameters",
+        "text",
+        "",
+        NOT_TESTED,
+        "no arm has either",
+    ),
+]

@@ -1,0 +1,255 @@
+"""The report of all experiments, made of the numbers in `results/`.
+
+    python examples/experiments_report.py
+
+writes `docs/results.md` and its pictures. What has not been run says so, with
+the command that runs it.
+"""
+
+import argparse
+from pathlib import Path
+
+from experiments_arms import language_section
+from experiments_arms import tuning_section
+from experiments_arms import vision_section
+from experiments_full_scale import CHIP
+from experiments_full_scale import UTILISATION
+from experiments_full_scale import full_scale_table
+from experiments_pictures import draw_differences
+from experiments_pictures import draw_ranks
+from experiments_results import FOLDER
+from experiments_results import TPU_TABLES
+from experiments_results import load
+from experiments_results import not_run
+from experiments_tables import choices_table
+from experiments_tables import compiled_table
+from experiments_tables import cost_table
+from experiments_tables import parameter_table
+from experiments_tables import quality_table
+from experiments_tables import tested_claims
+from experiments_tables import untested_table
+from experiments_verdicts import ACCURACY
+from experiments_verdicts import LOSS
+from run_folder import write_whole
+
+PAGE = Path(__file__).parent.parent / "docs" / "results.md"
+PICTURES = {
+    "vision": "vision_differences.png",
+    "table_5": "language_differences.png",
+    "ranks": "vision_ranks.png",
+}
+
+HEAD = """\
+# Results
+
+The claims of the LAuReL paper (arXiv 2411.07501 v4), and what was found here.
+`python examples/experiments_report.py` writes this page of the numbers in
+`results/`; nothing in it is written by hand.
+
+Except for the counts of costs and parameters, all of it was run on
+{scale}.
+"Confirmed here" is said of those models and that data, and no more.
+"""
+SCALES = {
+    "reduced": "small models and little data",
+    "full": "models of the paper's size",
+}
+RULES = """\
+## How a verdict is made
+
+The rules are in `examples/experiments_verdicts.py`. Those on quality were fixed
+before the runs; the compiler's counts were known before theirs. Arms of one
+seed share their start, as far as their weights are the same, and the order of
+the data, so that differences are taken seed by seed. Of these there are two
+95 % intervals. The bootstrap's is too narrow for few seeds: with five it covers
+the true difference in 84 % of cases, with three in 75 %. Student's t takes
+differences to be normal. The wider one decides; it is that of the claims
+and of the pictures.
+
+- *gains*, *lowers*, *beats*: confirmed here if the interval lies on the claimed
+  side of 0. Otherwise not seen here: the opposite was, if it lies on the other
+  side; undecided, if it holds 0.
+- *reaches*: confirmed here if the interval leaves out all that is worse by
+  {points} points of accuracy, about the paper's deviations in Table 1, or by
+  {nats} nats, a quarter of what four more blocks gain in its Table 5.
+- *matters*: confirmed here if the interval leaves out 0.
+- Costs: confirmed here if the TPU compiler counts no more than the paper
+  measured, with 1 point for the digits of its step times and 0.1 for those of
+  its memory. Noise in latency is taken to be 1 %, since the paper calls 1 to
+  2 % an increase.
+- Parameters: confirmed here if the digits are the paper's.
+
+Accuracy is that of the last epoch, which nothing was chosen by. The paper has
+the best one.
+
+{chance}
+"""
+# Of a claim with a 95 % interval; "no worse" is meant to be confirmed.
+CHANCE = {"better": 0.025, "differs": 0.05}
+QUALITY = """\
+## The claims on quality
+
+Accuracy in points, more is better; losses in nats per token, less is better.
+
+"""
+COSTS = """\
+## The claims on costs
+
+Ours are the TPU compiler's counts for this implementation on v5e: scheduled
+cycles for step time and latency, and peak memory. Nothing was timed. The paper
+measured Table 5 on v6e, with code of its own
+([tpu_costs.md](tpu_costs.md)). The programs of the 157M model nearly fill the
+chip, where the compiler trades memory for time, so that their memory says
+little.
+
+"""
+COMPILED = """\
+
+All that was compiled, in percent over the baseline. `deeper` has one more
+layer, and four more blocks in the 157M model. For ResNet-50 the paper has no
+times.
+
+"""
+PARAMETERS = """\
+Parameters, of models of the paper's size. The widths of its language models are
+not in the paper; ours were derived from its other parameters, so that those
+agree and are no evidence. ResNet-50 has LAuReL on all 16 connections, for RW
+two scalars on each, 32 parameters. The paper does not say what it counts, and
+no single way that was tried gives its figures.
+
+"""
+CHOICES = """\
+## What the paper leaves open
+
+Questions, and no claims. "better" and "worse" are said where the interval
+leaves out 0, by the same rule; among as many questions, chance answers some.
+
+"""
+UNTESTED = """\
+## What no number here speaks of
+
+"""
+TUNING = """\
+## Learning rates
+
+Chosen once, on the baseline, by a part of the training data that is held out;
+then the same for all arms.
+
+"""
+FULL_SCALE = """\
+## At full scale
+
+The same programs at the paper's size. Chip-hours are estimates: the baseline's
+counted flops for all runs (LAuReL adds some percent), at {utilisation:.0f} % of
+the peak of TPU {chip}. For ResNet-50 they are likely to be too low, since it
+moves more bytes for each flop. None of these commands has been run. Each needs
+`--data-dir` with its data set, prepared by TFDS, and an `--output` of its own.
+
+"""
+
+
+def render(results):
+    """The text of the page.
+
+    Args:
+        results: `experiments_results.Results`.
+    """
+    return "\n".join(
+        [
+            HEAD.format(scale=describe_scale(results)),
+            describe_rules(results),
+            QUALITY + quality_table(results),
+            COSTS + cost_table(results) + compiled_section(results),
+            PARAMETERS + parameter_table(results),
+            CHOICES + choices_table(results),
+            UNTESTED + untested_table(),
+            "## Images\n",
+            vision_section(results) + vision_pictures(results),
+            "## Language\n",
+            language_section(results) + language_pictures(results),
+            TUNING + tuning_section(results),
+            full_scale_section(results),
+        ]
+    )
+
+
+def describe_scale(results):
+    files = [name for name in ("vision", "language") if name in results]
+    scales = {results.about(name)["scale"] for name in files} or {"reduced"}
+    return " and ".join(SCALES[scale] for scale in sorted(scales))
+
+
+def describe_rules(results):
+    return RULES.format(
+        points=ACCURACY.margin,
+        nats=LOSS.margin,
+        chance=describe_chance(tested_claims(results)),
+    )
+
+
+def describe_chance(claims):
+    """How many of the tested claims would be confirmed without an effect."""
+    if not claims:
+        return "No claim on quality has an interval yet."
+    shares = [CHANCE[claim.rule] for claim in claims if claim.rule in CHANCE]
+    return (
+        f"{len(claims)} claims on quality have an interval. If no arm differed "
+        f"from any other,\nabout {sum(shares):.1f} of the {len(shares)} that "
+        "speak of a difference would be confirmed by\nchance; they share arms, "
+        "so that chance may confirm several at once."
+    )
+
+
+def compiled_section(results):
+    missing = [
+        not_run(name)
+        for name in (f"tpu_{table}" for table in TPU_TABLES)
+        if name not in results
+    ]
+    return "\n".join([COMPILED + compiled_table(results), *missing])
+
+
+def vision_pictures(results):
+    texts = {
+        "vision": "Differences of accuracy to the baseline, by arm",
+        "ranks": "Accuracy by the rank of RW+LR",
+    }
+    return pictures(texts) if results.runs("vision", "baseline") else ""
+
+
+def language_pictures(results):
+    texts = {"table_5": "Differences of held-out loss to the baseline, by arm"}
+    return pictures(texts) if results.runs("table_5", "baseline") else ""
+
+
+def pictures(texts):
+    return "".join(
+        f"\n![{text}](../results/{PICTURES[name]})\n"
+        for name, text in texts.items()
+    )
+
+
+def full_scale_section(results):
+    head = FULL_SCALE.format(utilisation=100 * UTILISATION, chip=CHIP)
+    if "full_scale" not in results:
+        return head + not_run("full_scale")
+    return head + full_scale_table(results.rows("full_scale"))
+
+
+def draw_pictures(results, folder):
+    for part in ("vision", "table_5"):
+        draw_differences(folder / PICTURES[part], results, part)
+    draw_ranks(folder / PICTURES["ranks"], results)
+
+
+def main():
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    results = load()
+    draw_pictures(results, FOLDER)
+    text = render(results)
+    write_whole(PAGE, lambda partial: partial.write_text(text, "utf-8"))
+    print(f"Written to {PAGE}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The options of `vision_experiments.py`, parsed before Keras is imported."""
+
+import argparse
+import os
+from pathlib import Path
+
+from command_line import BACKENDS
+from command_line import HelpFormatter
+from command_line import check_names
+from llm_command_line import AT_LEAST_ONE
+from llm_command_line import check_ranges
+
+DESCRIPTION = """\
+The LAuReL paper's vision experiments (arXiv 2411.07501) with several seeds:
+Table 1, Figure 3, and one table for each choice of the design. Runs of one seed
+begin with the same shared weights and see the same images in the same order.
+
+Each run is kept in the output folder with its settings, versions and seed. The
+same command goes on with what is missing, after kill -9 too, and a larger
+--seeds adds to what there is.
+"""
+
+EXAMPLES = """\
+examples:
+  # All of it, on a narrow ResNet and Fashion-MNIST.
+  python examples/vision_experiments.py --workers 2
+
+  # The learning rate, on the baseline and a validation part.
+  python examples/vision_experiments.py --tune --workers 2
+
+  # ResNet-50 on ImageNet, on a machine where TFDS has prepared it.
+  python examples/vision_experiments.py --scale full --tables table_1 \\
+      --data-dir /data/tensorflow_datasets --output runs/vision_full
+"""
+
+TABLES = (
+    "table_1",
+    "figure_3",
+    "initialization",
+    "residual_weights",
+    "per_channel",
+    "sites",
+    "scale",
+)
+RANGES = {
+    name: AT_LEAST_ONE
+    for name in ("seeds", "workers", "epochs", "batch_size", "width")
+}
+
+
+def build_parser():
+    parser = argparse.ArgumentParser(
+        prog="vision_experiments.py",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
+    add_experiment_options(parser.add_argument_group("what is compared"))
+    add_system_options(parser.add_argument_group("where and how it runs"))
+    return parser
+
+
+def add_experiment_options(group):
+    add = group.add_argument
+    add("--scale", choices=("reduced", "full"), default="reduced")
+    add(
+        "--tables",
+        nargs="+",
+        metavar="NAME",
+        default=list(TABLES),
+        help=f"some of {', '.join(TABLES)}; arms that several have are trained "
+        "once",
+    )
+    add("--seeds", type=int, default=5, help="runs of each arm: seeds 0, 1, ..")
+    add(
+        "--tune",
+        action="store_true",
+        help="train the baseline with each learning rate of the grid instead, "
+        "with seed 0, and compare on the last tenth of the training images",
+    )
+    add(
+        "--dataset",
+        metavar="NAME",
+        help="another packaged or TFDS image classification set (default: "
+        "fashion_mnist, and mnist_5k where that is not installed; imagenet2012 "
+        "at full scale)",
+    )
+    add("--epochs", type=int, help="passes over the training images")
+    add("--batch-size", type=int, help="images in a batch")
+    add("--width", type=int, help="filters of the narrow network's first stage")
+
+
+def add_system_options(group):
+    add = group.add_argument
+    add(
+        "--backend",
+        choices=BACKENDS,
+        default=os.environ.get("KERAS_BACKEND", "jax"),
+        help="Keras backend; the initial default is $KERAS_BACKEND, else jax",
+    )
+    add(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="runs at the same time, each on a processor core of its own; "
+        "1 for accelerators",
+    )
+    add("--data-dir", metavar="DIR", help="TFDS folder of prepared sets")
+    add(
+        "--output",
+        type=Path,
+        default=Path("runs/vision_experiments"),
+        metavar="DIR",
+        help="folder of the runs",
+    )
+    add(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="JSON file of all numbers (default: OUTPUT/vision.json, or "
+        "OUTPUT/vision_tuning.json with --tune)",
+    )
+
+
+def parse_options(arguments=None):
+    """The options as a namespace, checked.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+    options = build_parser().parse_args(arguments)
+    check_ranges(options, RANGES)
+    check_names("--tables", options.tables, TABLES)
+    if options.results is None:
+        name = "vision_tuning" if options.tune else "vision"
+        options.results = options.output / f"{name}.json"
+    return options

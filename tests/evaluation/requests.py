@@ -1,0 +1,30 @@
+"""Requests in the form in which the harness makes them."""
+
+from lm_eval.api.instance import Instance
+
+
+def instances(kind, *arguments):
+    """One request for each tuple of arguments."""
+    return [
+        Instance(request_type=kind, doc={}, arguments=x, idx=i)
+        for i, x in enumerate(arguments)
+    ]
+
+
+def scores(lm, *pairs):
+    """What the model says to pairs of context and continuation."""
+    return lm.loglikelihood(
+        instances("loglikelihood", *pairs), disable_tqdm=True
+    )
+
+
+def rolling_scores(lm, *texts):
+    requests = instances("loglikelihood_rolling", *((x,) for x in texts))
+    return lm.loglikelihood_rolling(requests, disable_tqdm=True)
+
+
+def texts(lm, *pairs):
+    """What the model writes for pairs of prompt and arguments."""
+    return lm.generate_until(
+        instances("generate_until", *pairs), disable_tqdm=True
+    )

@@ -1,0 +1,126 @@
+"""`examples/evaluate.py`: two models side by side, and what is refused."""
+
+import json
+
+import keras
+import pytest
+
+import evaluate
+from evaluate_command_line import parse_options
+from evaluate_tasks import TABLES
+from evaluate_tasks import expand
+from tests.evaluation.models import harness_lm
+from tests.evaluation.models import model_of
+from tests.evaluation.requests import scores
+from tests.evaluation.tasks import LocalTasks
+
+TASK = """
+task: letters
+dataset_path: json
+dataset_kwargs:
+  data_files: {data}
+test_split: train
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: ["A", "B"]
+doc_to_target: answer
+metric_list:
+  - metric: acc
+metadata:
+  version: 3.0
+"""
+QUESTIONS = [{"question": f"Is it {x}?", "answer": x % 2} for x in range(4)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a task, and none of the user's settings."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    data = tmp_path / "letters.jsonl"
+    data.write_text("\n".join(map(json.dumps, QUESTIONS)))
+    (tmp_path / "tasks").mkdir()
+    task = TASK.format(data=data)
+    (tmp_path / "tasks" / "letters.yaml").write_text(task)
+    policy = keras.config.dtype_policy()
+    yield tmp_path
+    keras.config.set_dtype_policy(policy)
+
+
+def accuracy(name):
+    pairs = [(x["question"], f" {y}") for x in QUESTIONS for y in "AB"]
+    found = [score for score, _ in scores(harness_lm(name), *pairs)]
+    first, second = found[::2], found[1::2]
+    hits = [(b > a) == x["answer"] for a, b, x in zip(first, second, QUESTIONS)]
+    return sum(hits) / len(hits)
+
+
+@pytest.fixture
+def local_tasks(monkeypatch):
+    monkeypatch.setattr(evaluate, "TaskManager", LocalTasks)
+
+
+def test_two_models_are_evaluated_and_compared(folder, local_tasks, capsys):
+    expected = [accuracy(name) for name in ("llama", "laurel")]
+    plain, laurel = str(folder / "plain"), str(folder / "laurel.keras")
+    model_of("llama").save_to_preset(plain)
+    model_of("laurel").save(laurel)
+    output = folder / "run" / "results.json"
+    arguments = f"--model {plain} {laurel} --tasks letters --limit 4 --include-"
+    arguments += f"path {folder / 'tasks'} --output {output} --batch-size 2"
+    evaluate.main(parse_options(arguments.split()))
+
+    results = json.loads(output.read_text())
+    assert results["options"]["tasks"] == ["letters"]
+    assert list(results["models"]) == [plain, laurel]
+    found = [x["results"]["letters"] for x in results["models"].values()]
+    assert [x["acc,none"] for x in found] == expected
+    about = results["models"][laurel]
+    assert about["config"]["model_class"] == "LaurelLlama3CausalLM"
+    assert about["versions"] == {"letters": 3.0}
+    assert about["lm_eval_version"]
+    printed = capsys.readouterr().out
+    error = sum(x["acc_stderr,none"] ** 2 for x in found) ** 0.5
+    difference = expected[1] - expected[0]
+    assert f"(difference {difference:.4f} ± {error:.4f})" in printed
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("--tasks nothing", "Received no `--model`"),
+        ("--model x --tasks nothing", "Replace nothing, or name"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_a_model_is_read(
+    arguments, message, local_tasks
+):
+    with pytest.raises(SystemExit, match=f"error: .*{message}"):
+        evaluate.main(parse_options(arguments.split()))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("--tasks mmlu table_3", "not their names"),
+        ("--model x x", "expected each model once"),
+        ("--limit 0", "`--limit 0`, expected a number of 1 or more"),
+    ],
+)
+def test_a_wrong_command_line_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        parse_options(arguments.split())
+
+
+def test_the_tasks_of_the_paper_are_in_the_harness(capsys):
+    with pytest.raises(SystemExit):
+        parse_options(["--list"])
+    listed = capsys.readouterr().out
+    for task in TABLES["table_2"]:
+        assert task.paper in listed
+    options = parse_options(["--allow-code"])
+    assert len(options.tasks) == 8
+    evaluate.find_tasks(options)
+    safe, left_out = expand(["table_2", "boolq"])
+    assert [x for x in options.tasks if x not in safe] == ["humaneval", "mbpp"]
+    assert [x.paper for x in left_out] == ["GSM8K-PAL", "HumanEval", "MBPP"]
