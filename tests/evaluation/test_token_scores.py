@@ -24,7 +24,7 @@ PAIRS = [
     ("", "the end", "the end"),
     ("in the ", "cat", " cat"),
     ("Grüße, 世界 ", "🎭!", " 🎭!"),
-    ("Is it so?", " no", " no"),
+    ("Is it so?", " nay", " nay"),
     ("a b c d e f g h i j " * 4, "k, and the rest", " k, and the rest"),
 ]
 

@@ -33,9 +33,6 @@ from vision_trials import architecture_of
 from vision_trials import find_fashion_images
 
 # How a run goes on is the same on all backends.
-SLOW_BUT_ON_JAX = (
-    pytest.mark.slow if keras.backend.backend() != "jax" else lambda test: test
-)
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "examples" / "vision_experiments.py"
 TINY = (
@@ -198,7 +195,7 @@ def results(output):
     return found["rows"]
 
 
-@SLOW_BUT_ON_JAX
+@pytest.mark.slow
 def test_an_interrupted_experiment_ends_with_the_same_numbers(
     tmp_path, monkeypatch, capsys
 ):
