@@ -8,11 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import pytest
 
 from experiment_runs import Arm
 from experiment_runs import Experiment
 from experiment_runs import run_all
+
+if keras.backend.backend() != "jax":
+    pytest.skip("is the same on each backend", allow_module_level=True)
 
 ROOT = Path(__file__).parents[2]
 WAITING = Path(__file__).with_name("waiting_experiment.py")

@@ -6,6 +6,7 @@ import re
 import shlex
 import statistics
 
+import keras
 import numpy as np
 import pytest
 
@@ -32,6 +33,9 @@ from experiments_verdicts import student_interval
 from language_command_line import PARTS
 from vision_experiments import ARMS
 from vision_experiments import SCALES
+
+if keras.backend.backend() != "jax":
+    pytest.skip("is the same on each backend", allow_module_level=True)
 
 # Accuracy in percent by seed. RW gains, RW+LR is at the baseline, RW+LR+PA
 # loses, and the extra layer has one seed only.
