@@ -98,8 +98,6 @@ def test_no_process_goes_on_training_alone(end, tmp_path):
         env={**os.environ, "PYTHONPATH": paths},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        # What a shell starts in the background would ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     files = [tmp_path / arm / "seed_1" / "process" for arm in "ab"]
     wait_until(lambda: all(f.exists() and f.read_text() for f in files))

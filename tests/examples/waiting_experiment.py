@@ -1,6 +1,7 @@
 """An experiment whose second seed never ends, in two processes."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,5 +19,7 @@ def train(settings, seed, folder):
 
 
 if __name__ == "__main__":
+    # What a shell starts in the background ignores Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     experiment = Experiment(Path(sys.argv[1]), {"ends": False}, train)
     run_all(experiment, [Arm("a"), Arm("b")], [0, 1], workers=2)
