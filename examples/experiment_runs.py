@@ -19,6 +19,7 @@ from pathlib import Path
 import keras_laurel
 from run_folder import read_json
 from run_folder import write_json
+from settings import describe_differences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,15 +101,11 @@ class Experiment:
 
 def check_settings(path, before, now):
     """Raises a ValueError that names the settings that differ."""
-    differences = [
-        f"`{name}` is {before.get(name)!r} there, {now.get(name)!r} here"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    ]
+    differences = describe_differences(before, now)
     if differences:
         raise ValueError(
             f"{path} has the result of other settings: "
-            f"{'; '.join(differences)}. Expected the same, whose runs go on. "
+            f"{differences}. Expected the same, whose runs go on. "
             "Choose another `--output`, or delete the file."
         )
 

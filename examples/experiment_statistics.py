@@ -36,3 +36,23 @@ def paired_difference(values, baseline, confidence=0.95):
     outside = (1 - confidence) / 2
     low, high = np.quantile(draws.mean(axis=1), (outside, 1 - outside))
     return mean, (float(low), float(high))
+
+
+def with_deviation(values, digits):
+    """Text such as `88.20 ± 0.09`; empty without values."""
+    if not values:
+        return ""
+    mean, deviation = mean_and_deviation(values)
+    text = f"{mean:.{digits}f}"
+    return text if deviation is None else f"{text} ± {deviation:.{digits}f}"
+
+
+def with_interval(values, baseline, digits):
+    """Text such as `+0.10 [-0.02, +0.22]`; empty without values."""
+    if not values or not baseline:
+        return ""
+    mean, interval = paired_difference(values, baseline)
+    if interval is None:
+        return f"{mean:+.{digits}f}"
+    low, high = (f"{end:+.{digits}f}" for end in interval)
+    return f"{mean:+.{digits}f} [{low}, {high}]"

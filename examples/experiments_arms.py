@@ -3,6 +3,7 @@
 import language_report
 import vision_experiments
 import vision_report
+from experiment_statistics import with_deviation
 from experiments_full_scale import language_part
 from experiments_results import measure_of
 from experiments_results import not_run
@@ -65,7 +66,7 @@ def vision_row(results, arm, reference):
     return (
         *difference_cells(results, "vision", arm, reference),
         *(
-            vision_report.with_deviation(vision_report.percent(runs, name))
+            with_deviation(vision_report.percent(runs, name), 2)
             for name in ("accuracy_last", "accuracy_best")
         ),
         format_added(runs[0]),
@@ -123,7 +124,7 @@ def language_row(results, part, arm, reference):
     return (
         *difference_cells(results, part, arm, reference),
         *(
-            language_report.with_deviation(language_report.column(runs, name))
+            with_deviation(language_report.column(runs, name), 4)
             for name in LANGUAGE_NUMBERS
         ),
         f"{runs[0]['parameters']:,}",
@@ -227,7 +228,7 @@ def tuning_table(results, name, number, factor, title, digits):
         rate = row["settings"]["learning_rate"]
         rates.setdefault(rate, []).append(factor * row[number])
     body = [
-        (f"{rate:g}", vision_report.with_deviation(rates[rate], digits))
+        (f"{rate:g}", with_deviation(rates[rate], digits))
         for rate in sorted(rates)
     ]
     command = results.about(name)["command"]

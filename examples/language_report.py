@@ -1,7 +1,7 @@
 """The tables of the language experiments: means, deviations, differences."""
 
-from experiment_statistics import mean_and_deviation
-from experiment_statistics import paired_difference
+from experiment_statistics import with_deviation
+from experiment_statistics import with_interval
 from training_report import format_line
 
 HEADER = (
@@ -18,6 +18,7 @@ HEADER = (
     "step MB",
 )
 LOSS, SPEED = "held_out_loss", "tokens_per_second"
+DIGITS = 4
 NOTE = """\
 Means and standard deviations over the seeds. Differences are of the same
 seeds, with 95 % bootstrap intervals, which are too narrow for few seeds. "Cast
@@ -60,12 +61,12 @@ def describe_arm(name, runs, reference, arms):
         name,
         f"{first['parameters']:,}",
         f"{first['trainable_parameters']:,}",
-        with_deviation(column(runs, f"{LOSS}_before")),
-        with_deviation(losses),
-        with_deviation(column(runs, "bits_per_byte")),
+        with_deviation(column(runs, f"{LOSS}_before"), DIGITS),
+        with_deviation(losses, DIGITS),
+        with_deviation(column(runs, "bits_per_byte"), DIGITS),
         reference if others else "",
-        difference(losses, column(others, LOSS)),
-        difference(column(runs, f"{LOSS}_after_casting"), losses),
+        with_interval(losses, column(others, LOSS), DIGITS),
+        with_interval(column(runs, f"{LOSS}_after_casting"), losses, DIGITS),
         step_time(column(runs, SPEED), column(others, SPEED)),
         f"{memory:,.0f}" if memory else "",
     )
@@ -74,24 +75,6 @@ def describe_arm(name, runs, reference, arms):
 def column(runs, name):
     """The values of the runs that have one."""
     return [run[name] for run in runs if name in run]
-
-
-def with_deviation(values):
-    if not values:
-        return ""
-    mean, deviation = mean_and_deviation(values)
-    return f"{mean:.4f}" + (f" ± {deviation:.4f}" if deviation else "")
-
-
-def difference(values, baseline):
-    """Mean paired difference, with its interval if there are several."""
-    if not values or not baseline:
-        return ""
-    mean, interval = paired_difference(values, baseline)
-    if interval is None:
-        return f"{mean:+.4f}"
-    low, high = interval
-    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def step_time(speeds, baseline):

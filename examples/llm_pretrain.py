@@ -82,6 +82,7 @@ from llm_training import train
 from run_folder import RunFolder
 from run_folder import read_json
 from run_folder import write_json
+from settings import pick
 from text_corpus import Corpus
 from text_corpus import open_corpus
 
@@ -143,7 +144,7 @@ def prepare(options):
             architecture.sequence_length,
             devices,
         )
-    recipe = Recipe(**pick(options, Recipe))
+    recipe = Recipe(**pick(vars(options), Recipe))
     return Experiment(
         options, folder, devices, architecture, laurel, recipe, corpus
     )
@@ -162,12 +163,6 @@ def choose_sizes(options):
     for variant in options.variants:
         check_variant(variant, architecture, laurel)
     return dataclasses.replace(architecture, sequence_length=length), laurel
-
-
-def pick(options, kind):
-    """The options that a dataclass has a field for."""
-    names = {field.name for field in dataclasses.fields(kind)}
-    return {name: v for name, v in vars(options).items() if name in names}
 
 
 def comparable(options):

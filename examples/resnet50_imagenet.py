@@ -67,6 +67,7 @@ from resnet50_models import check_variant
 from resnet50_models import trainable_parameters
 from run_folder import RunFolder
 from run_folder import read_json
+from settings import pick
 from training_report import describe_difference
 from training_report import draw_accuracy
 from training_report import draw_table
@@ -123,11 +124,11 @@ def prepare(options):
     )
     check_enough_images(pipeline, splits[0])
     architecture = Architecture(
-        num_classes=pipeline.num_classes, **pick(options, Architecture)
+        num_classes=pipeline.num_classes, **pick(vars(options), Architecture)
     )
     for variant in options.variants:
         check_variant(variant, architecture)
-    recipe = Recipe(**pick(options, Recipe))
+    recipe = Recipe(**pick(vars(options), Recipe))
     return Experiment(
         options, folder, devices, pipeline, splits, architecture, recipe
     )
@@ -146,12 +147,6 @@ def open_pipeline(options, devices):
         process_index=devices.data_shard,
         process_count=devices.data_shards,
     )
-
-
-def pick(options, kind):
-    """The options that a dataclass has a field for."""
-    names = {field.name for field in dataclasses.fields(kind)}
-    return {name: v for name, v in vars(options).items() if name in names}
 
 
 def comparable(options):

@@ -10,6 +10,8 @@ import json
 import os
 from pathlib import Path
 
+from settings import describe_differences
+
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
@@ -30,15 +32,11 @@ class RunFolder:
         """Raises a ValueError that names the options that differ."""
         before = read_json(self["config.json"]) or config
         now = json.loads(json.dumps(config))
-        differences = [
-            f"`{name}` is {before.get(name)!r} there, {now.get(name)!r} here"
-            for name in sorted({*before, *now})
-            if before.get(name) != now.get(name)
-        ]
+        differences = describe_differences(before, now)
         if differences:
             raise ValueError(
                 f"{self.path} holds a run with other options: "
-                f"{'; '.join(differences)}. Expected the same command, which "
+                f"{differences}. Expected the same command, which "
                 "continues that run. Choose another `--output`, or delete the "
                 "folder."
             )

@@ -1,7 +1,7 @@
 """The tables of the vision experiments: means, deviations, differences."""
 
-from experiment_statistics import mean_and_deviation
-from experiment_statistics import paired_difference
+from experiment_statistics import with_deviation
+from experiment_statistics import with_interval
 from training_report import format_added
 from training_report import format_line
 
@@ -42,33 +42,18 @@ def runs_of(rows, arm):
 
 def describe_arm(arm, runs, first_runs):
     compared = runs is not first_runs
+    last, first_last = (
+        percent(each, "accuracy_last") for each in (runs, first_runs)
+    )
     return (
         arm,
-        with_deviation(percent(runs, "accuracy_last")),
-        difference(runs, first_runs) if compared else "",
-        with_deviation(percent(runs, "accuracy_best")),
-        with_deviation([run["loss"] for run in runs], digits=4),
+        with_deviation(last, 2),
+        with_interval(last, first_last, 2) if compared else "",
+        with_deviation(percent(runs, "accuracy_best"), 2),
+        with_deviation([run["loss"] for run in runs], 4),
         format_added(runs[0]),
     )
 
 
 def percent(runs, name):
     return [100 * run[name] for run in runs]
-
-
-def with_deviation(values, digits=2):
-    mean, deviation = mean_and_deviation(values)
-    text = f"{mean:.{digits}f}"
-    return text if deviation is None else f"{text} ± {deviation:.{digits}f}"
-
-
-def difference(runs, others):
-    """Mean paired difference, with its interval if there are several."""
-    name = "accuracy_last"
-    mean, interval = paired_difference(
-        percent(runs, name), percent(others, name)
-    )
-    if interval is None:
-        return f"{mean:+.2f}"
-    low, high = interval
-    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"

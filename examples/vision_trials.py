@@ -21,6 +21,7 @@ from image_pipeline import ImagePipeline
 from resnet50_models import Architecture
 from resnet50_models import build_classifier
 from resnet50_models import trainable_parameters
+from settings import pick
 from trial_training import EpochState
 from trial_training import Recipe
 from trial_training import train
@@ -102,12 +103,6 @@ def started(settings, folder):
 def architecture_of(settings, num_classes):
     fields = pick(settings, Architecture)
     return Architecture(num_classes=num_classes, **fields)
-
-
-def pick(settings, kind):
-    """The settings that a dataclass has a field for."""
-    names = {field.name for field in dataclasses.fields(kind)}
-    return {name: v for name, v in settings.items() if name in names}
 
 
 def summarize(history, parameters):
