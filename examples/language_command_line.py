@@ -1,12 +1,11 @@
 """The options of `language_experiments.py`, parsed before Keras is imported."""
 
 import argparse
-import os
-from pathlib import Path
 
-from command_line import BACKENDS
 from command_line import HelpFormatter
 from command_line import check_names
+from experiment_command_line import add_system_options
+from experiment_command_line import fill_in_results
 from llm_command_line import AT_LEAST_ONE
 from llm_command_line import RANGES
 from llm_command_line import check_ranges
@@ -53,7 +52,8 @@ def build_parser():
         formatter_class=HelpFormatter,
     )
     add_experiment_options(parser.add_argument_group("what is compared"))
-    add_system_options(parser.add_argument_group("where and how it runs"))
+    system = parser.add_argument_group("where and how it runs")
+    add_system_options(system, "language")
     return parser
 
 
@@ -92,39 +92,6 @@ def add_experiment_options(group):
     add("--learning-rate", type=float, metavar="RATE", help="peak of AdamW's")
 
 
-def add_system_options(group):
-    add = group.add_argument
-    add(
-        "--backend",
-        choices=BACKENDS,
-        default=os.environ.get("KERAS_BACKEND", "jax"),
-        help="Keras backend; the initial default is $KERAS_BACKEND, else jax",
-    )
-    add(
-        "--workers",
-        type=int,
-        default=1,
-        metavar="N",
-        help="runs at the same time, each on a processor core of its own; "
-        "1 for accelerators",
-    )
-    add("--data-dir", metavar="DIR", help="TFDS folder of prepared sets")
-    add(
-        "--output",
-        type=Path,
-        default=Path("runs/language_experiments"),
-        metavar="DIR",
-        help="folder of the runs",
-    )
-    add(
-        "--results",
-        type=Path,
-        metavar="FILE",
-        help="JSON file of all numbers (default: OUTPUT/language.json, or "
-        "OUTPUT/language_tuning.json with --tune)",
-    )
-
-
 def parse_options(arguments=None):
     """The options as a namespace, checked.
 
@@ -134,7 +101,5 @@ def parse_options(arguments=None):
     options = build_parser().parse_args(arguments)
     check_ranges(options, EXPERIMENT_RANGES)
     check_names("--parts", options.parts, PARTS)
-    if options.results is None:
-        name = "language_tuning" if options.tune else "language"
-        options.results = options.output / f"{name}.json"
+    fill_in_results(options, "language")
     return options

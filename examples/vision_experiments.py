@@ -31,6 +31,7 @@ first seed only.
 import os
 import sys
 
+from experiment_command_line import keep_compiled
 from llm_command_line import parse_or_exit
 from vision_command_line import parse_options
 
@@ -38,9 +39,7 @@ OPTIONS = parse_or_exit(parse_options, sys.argv, __name__)
 os.environ["KERAS_BACKEND"] = OPTIONS.backend
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if __name__ == "__main__":
-    compiled = str((OPTIONS.output / "compiled").resolve())
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", compiled)
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    keep_compiled(OPTIONS.output)
 
 import functools
 
