@@ -64,6 +64,7 @@ from llm_training import evaluate
 from llm_training import train
 from run_folder import RunFolder
 from run_folder import write_json
+from settings import pick
 from text_corpus import Corpus
 from text_corpus import open_corpus
 
@@ -126,7 +127,7 @@ def prepare(options):
     corpus = open_corpus(
         options, sizes.vocabulary_size, sizes.sequence_length, devices
     )
-    recipe = Recipe(**llm_pretrain.pick(options, Recipe))
+    recipe = Recipe(**pick(vars(options), Recipe))
     return Experiment(options, folder, preset, devices, recipe, corpus)
 
 
