@@ -182,9 +182,9 @@ def table_5(options, settings):
 
 
 """
-Under mixed_bfloat16 the library keeps alpha and beta in float32 and applies
-them there. The arms `-cast` apply them rounded to bfloat16, as a layer would
-that leaves it to Keras.
+Under mixed_bfloat16 the library keeps alpha, beta and gamma in float32 and
+applies them there. The arms `-cast` apply them rounded to bfloat16, in which
+1.002 is 1; the sum stays in float32, so that nothing else differs.
 """
 
 
@@ -195,7 +195,7 @@ def bfloat16(options, settings):
         "steps": settings["steps"] // 2,
     }
     arms, references = [Arm("baseline", {"variant": "baseline"})], {}
-    for variant in ("rw", "rw+lr"):
+    for variant in ("rw", "pa", "rw+lr"):
         cast = {"variant": variant, "weights_in": "bfloat16"}
         arms.append(Arm(variant, {"variant": variant}))
         arms.append(Arm(f"{variant}-cast", cast))

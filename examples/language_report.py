@@ -22,9 +22,9 @@ DIGITS = 4
 NOTE = """\
 Means and standard deviations over the seeds. Differences are of the same
 seeds, with 95 % bootstrap intervals, which are too narrow for few seeds. "Cast
-afterwards" is what the loss changes by if alpha and beta of the trained model
-are rounded to bfloat16. Step time is the mean ratio over the seeds and its
-range; runs that share a machine disturb each other."""
+afterwards" is what the loss changes by if alpha, beta and gamma of the trained
+model are rounded to bfloat16. Step time is the mean ratio over the seeds and
+its range; runs that share a machine disturb each other."""
 
 
 def describe_results(results, references):

@@ -16,7 +16,6 @@ import keras
 
 import keras_laurel
 from accelerators import find_devices
-from keras_laurel.paper_models import PLAIN_VARIANTS
 from keras_laurel.paper_models import LaurelSizes
 from keras_laurel.paper_models import build_language_model
 from llm_models import find_architecture
@@ -26,6 +25,7 @@ from llm_training import clear_checkpoints
 from llm_training import compile_language_model
 from llm_training import evaluate
 from llm_training import train
+from shared_weights import copy_shared_weights
 from text_corpus import open_corpus
 
 WEIGHTS = "model.weights.h5"
@@ -159,12 +159,14 @@ def started(settings, seed, folder, texts):
 
 
 def build_model(settings, seed):
-    """The model of a variant, as its seed makes it."""
+    """The model of a variant; equal seeds give the shared weights alike."""
     variant, sizes = settings["variant"], architecture_of(settings)
-    if variant in PLAIN_VARIANTS:
-        return build_language_model(variant, sizes, seed=seed)
     model = build_language_model("baseline", sizes, seed=seed)
-    return add_laurel(model, settings)
+    if variant == "deeper":
+        deeper = build_language_model(variant, sizes, seed=seed)
+        copy_shared_weights(model.backbone, deeper.backbone)
+        return deeper
+    return model if variant == "baseline" else add_laurel(model, settings)
 
 
 def add_laurel(model, settings):

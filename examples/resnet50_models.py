@@ -17,6 +17,7 @@ from keras_laurel.paper_models.vision import BLOCKS
 from keras_laurel.paper_models.vision import FILTERS
 from keras_laurel.paper_models.vision import STRIDES
 from narrow_resnet import build_narrow_resnet
+from shared_weights import copy_shared_weights
 
 BACKBONES = ("keras_cv", "keras_hub", "applications", "narrow")
 PLAIN_VARIANTS = ("baseline", "extra-layer")
@@ -90,7 +91,8 @@ def build_classifier(variant, architecture, seed):
     model = build_resnet(architecture)
     if variant == "extra-layer":
         deeper = build_resnet(architecture, extra_blocks=(0, 0, 1, 0))
-        return copy_shared_weights(model, deeper)
+        copy_shared_weights(model, deeper)
+        return deeper
     if variant not in PLAIN_VARIANTS:
         return add_laurel(model, variant, architecture)
     return model
@@ -148,15 +150,6 @@ def set_batch_norm_momentum(model, momentum):
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = momentum
-
-
-def copy_shared_weights(source, target):
-    """Gives `target` the weights of the layers of the same name."""
-    shared = {layer.name: layer for layer in source.layers}
-    for layer in target.layers:
-        if layer.name in shared:
-            layer.set_weights(shared[layer.name].get_weights())
-    return target
 
 
 def add_laurel(model, variant, architecture):

@@ -1,11 +1,6 @@
 """The language experiments: numbers, going on, what is cast and what tuned."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import keras
@@ -23,6 +18,7 @@ from language_command_line import parse_options
 from language_report import describe_results
 from language_trials import CastLaurel
 from run_folder import read_json
+from tests.processes import Program
 
 ON_JAX = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="is the same on each backend"
@@ -84,6 +80,22 @@ def test_runs_have_numbers_and_what_they_were_made_with(whole_run):
     assert sublayer["tokens"] == 16 * 4 * 32
 
 
+def test_arms_of_a_seed_start_alike(tiny):
+    settings = {
+        **language_experiments.SCALES["reduced"],
+        "configuration": "tiny",
+    }
+    plain, deeper, converted = (
+        language_trials.build_model({**settings, "variant": variant}, seed=3)
+        for variant in ("baseline", "deeper", "rw+lr")
+    )
+    assert len(deeper.weights) > len(plain.weights)
+    for model in (deeper, converted):
+        weights = {weight.path: weight for weight in model.weights}
+        for weight in plain.weights:
+            np.testing.assert_array_equal(weight, weights[weight.path])
+
+
 @ON_JAX
 def test_what_is_trained_further_is_what_was_trained(whole_run):
     folder, rows = whole_run
@@ -112,7 +124,9 @@ def test_a_killed_run_ends_with_the_same_numbers(whole_run, tmp_path):
     expected = whole_run[1]["table_5", "rw+lr+pa-sublayer"]
     options = ("--parts", "table_5", "--arms", "rw+lr+pa-sublayer")
     run_of_it = tmp_path / "table_5" / "rw+lr+pa-sublayer" / "seed_0"
-    kill_when(run_of_it / "checkpoints" / "1", *options, folder=tmp_path)
+    command = [TINY, "language_experiments", *OPTIONS, *options]
+    with Program(*command, "--output", tmp_path) as program:
+        program.kill_when(run_of_it / "checkpoints" / "1")
     assert not (run_of_it / "result.json").exists()
     (row,) = run(*options, folder=tmp_path)
     log = (run_of_it / "log.txt").read_text()
@@ -120,25 +134,6 @@ def test_a_killed_run_ends_with_the_same_numbers(whole_run, tmp_path):
     for name in ("held_out_losses", "alpha", "beta", "parameters"):
         # Of two processes one may round another way.
         assert row[name] == pytest.approx(expected[name], rel=1e-6)
-
-
-def kill_when(path, *options, folder):
-    """Starts the program; SIGKILL as soon as the file is there."""
-    command = [str(TINY), "language_experiments", *OPTIONS, *options]
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "examples")))
-    process = subprocess.Popen(
-        [sys.executable, *command, "--output", str(folder)],
-        env={**os.environ, "PYTHONPATH": paths},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    while not path.exists():
-        if process.poll() is not None:
-            pytest.fail(process.communicate()[0])
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
 
 
 @ON_JAX
