@@ -35,7 +35,7 @@ BACKENDS := jax tensorflow torch
 TESTS := $(BACKENDS:%=test-%) test-no-tensorflow test-tpu-compiler
 
 BENCHMARKS := $(filter-out %/measuring.py %/tpu_tables.py \
-    %/tpu_picture.py %/literal_form.py,\
+    %/tpu_picture.py %/literal_form.py %/tpu_ideas.py,\
     $(wildcard benchmarks/*.py))
 
 VENV := .venv
@@ -105,12 +105,13 @@ bench: $(VENV)/stamp
 
 tpu-tables: $(VENV)/stamp $(LIBTPU)/stamp
 	$(WITH_LIBTPU) $(VENV)/bin/python benchmarks/tpu_tables.py
+	$(WITH_LIBTPU) $(VENV)/bin/python benchmarks/tpu_ideas.py
 
 experiments: $(VENV)/stamp
 	$(VENV)/bin/python examples/vision_experiments.py --workers 2 \
-	    --output runs/vision --results results/vision.json
+	    --results results/vision.json
 	$(VENV)/bin/python examples/language_experiments.py --workers 2 \
-	    --output runs/language --results results/language.json
+	    --results results/language.json
 	$(VENV)/bin/python examples/experiments_report.py
 
 clean:

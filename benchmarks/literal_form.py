@@ -21,7 +21,9 @@ def literal_form():
     """A scope: decoders converted in it compute their blocks so."""
     with (
         mock.patch.object(Laurel, "combine_sum", _combine),
-        mock.patch.object(residual_stream.ResidualStream, "_pushed", _pushed),
+        mock.patch.object(
+            residual_stream.ResidualStream, "_pushed", push_activations
+        ),
     ):
         yield
 
@@ -47,7 +49,7 @@ def _augmentation(layer, j, activation):
     return h * layer.laurel_gamma[j] if layer.num_activations else h
 
 
-def _pushed(self, n, x):
+def push_activations(self, n, x):
     """The activation itself for each connection that reads it."""
     return {
         reader: [x]

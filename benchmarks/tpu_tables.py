@@ -105,6 +105,14 @@ TABLES = {
         "fsdp",
         options={"remat": True},
     ),
+    "llm_4b_v5e": Table(
+        "llm-4b",
+        "v5e:16x16",
+        256,
+        ("rw+lr",),
+        "fsdp",
+        options={"remat": True},
+    ),
     "resnet50": Table("resnet50", "v5e:4x4", 4096, ALL),
 }
 

@@ -27,7 +27,7 @@ def add_system_options(group, name):
     add(
         "--output",
         type=Path,
-        default=Path(f"runs/{name}_experiments"),
+        default=Path(f"runs/{name}"),
         metavar="DIR",
         help="folder of the runs",
     )

@@ -93,7 +93,7 @@ class Experiment:
             **numbers,
             # Of the last sitting, where the run was interrupted.
             "seconds": time.perf_counter() - began,
-            "made_with": versions(),
+            "made_with": {**versions(), "processor": processor()},
         }
         write_json(folder / "result.json", result)
         return result
@@ -216,6 +216,16 @@ def versions():
         "keras_laurel": keras_laurel.__version__,
         **{name: version for name, version in found.items() if version},
     }
+
+
+def processor():
+    """Its model, as far as the system says."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else ()
+    for line in lines:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def version_of(package):

@@ -47,12 +47,23 @@ def with_deviation(values, digits):
     return text if deviation is None else f"{text} ± {deviation:.{digits}f}"
 
 
+def signed(value, digits):
+    """With a sign in front, but for what rounds to zero."""
+    text = f"{value:+.{digits}f}"
+    return text if float(text) else text[1:]
+
+
+def format_difference(mean, interval, digits):
+    """Text such as `+0.10 [-0.02, +0.22]`; the interval may be None."""
+    text = signed(mean, digits)
+    if interval is None:
+        return text
+    low, high = (signed(end, digits) for end in interval)
+    return f"{text} [{low}, {high}]"
+
+
 def with_interval(values, baseline, digits):
-    """Text such as `+0.10 [-0.02, +0.22]`; empty without values."""
+    """The difference and its bootstrap interval; empty without values."""
     if not values or not baseline:
         return ""
-    mean, interval = paired_difference(values, baseline)
-    if interval is None:
-        return f"{mean:+.{digits}f}"
-    low, high = (f"{end:+.{digits}f}" for end in interval)
-    return f"{mean:+.{digits}f} [{low}, {high}]"
+    return format_difference(*paired_difference(values, baseline), digits)

@@ -7,9 +7,13 @@ from experiment_statistics import with_deviation
 from experiments_full_scale import language_part
 from experiments_results import measure_of
 from experiments_results import not_run
+from experiments_setup import describe_language
+from experiments_setup import describe_vision
 from experiments_tables import signed
 from experiments_tables import table
 from experiments_verdicts import difference_of
+from narrow_resnet import EXPANSION
+from narrow_resnet import STAGE_WIDTHS
 from training_report import format_added
 
 VISION_TITLES = {
@@ -37,18 +41,47 @@ machine disturb each other. The step's MB are those that XLA plans.
 """
 SHARED_HEADER = ("arm", "seeds", "against", "difference")
 LANGUAGE_NUMBERS = ("held_out_loss_before", "held_out_loss", "bits_per_byte")
-INTERVALS = ("bootstrap, 95 %", "Student's t, 95 %")
+INTERVALS = ("Student's t, 95 %", "bootstrap, 95 %")
+RANKS = """\
+Ranks are other shares of the width than in the paper: additions have {low} to
+{high} features here and 256 to 2,048 in ResNet-50. r = {rank} at {low} is the
+share that r = 16 has at 256.
+
+"""
+UPCYCLING = """\
+Here LAuReL has r = {rank} and LoRA r = {lora_rank}, so that each alone trains
+about as many weights. All arms have the peak rate {learning_rate:g}, which was
+tuned for a model that is trained from scratch and for none of these; LoRA
+usually wants another one.
+
+"""
 
 
 def vision_section(results):
     if "vision" not in results:
         return not_run("vision")
+    notes = {"figure_3": describe_ranks(results.about("vision")["settings"])}
     tables = [
-        f"\n### {VISION_TITLES[name]}\n\n{vision_table(results, arms)}"
+        f"\n### {VISION_TITLES[name]}\n\n{notes.get(name, '')}"
+        + vision_table(results, arms)
         for name, arms in vision_experiments.TABLES.items()
         if any(results.runs("vision", arm) for arm in arms[1:])
     ]
     return describe_vision(results) + VISION_NOTE + "".join(tables)
+
+
+def describe_ranks(settings):
+    """Empty at full scale, which has the paper's widths."""
+    if "width" not in settings:
+        return ""
+    low, high = addition_widths(settings)
+    return RANKS.format(low=low, high=high, rank=16 * low // 256)
+
+
+def addition_widths(settings):
+    """Features of the narrow network's first and last additions."""
+    width = EXPANSION * settings["width"]
+    return width * STAGE_WIDTHS[0], width * STAGE_WIDTHS[-1]
 
 
 def vision_table(results, arms):
@@ -83,8 +116,8 @@ def difference_cells(results, part, arm, reference):
         return arm, str(len(values)), "", "", "", ""
     return (
         *(arm, str(len(values)), reference, signed(found.mean, digits)),
+        interval_cell(found.interval, digits),
         interval_cell(found.bootstrap, digits),
-        interval_cell(found.student, digits),
     )
 
 
@@ -98,17 +131,24 @@ def language_section(results):
     if "language" not in results:
         return not_run("language")
     tables = [
-        f"\n### {title}\n\n{language_table(results, name)}"
+        f"\n### {title}\n\n{language_part_note(results, name)}"
+        + language_table(results, name)
         for name, title in LANGUAGE_TITLES.items()
-        if any(row["part"] == name for row in results.rows("language"))
+        if results.part(name)
     ]
     return describe_language(results) + LANGUAGE_NOTE + "".join(tables)
 
 
+def language_part_note(results, name):
+    """What a part has that the page says otherwise of the first one."""
+    if name != "upcycling":
+        return ""
+    return UPCYCLING.format(**results.part(name)[0]["settings"])
+
+
 def language_table(results, name):
     part = language_part(name, results.about("language")["scale"])
-    rows = [row for row in results.rows("language") if row["part"] == name]
-    arms = dict.fromkeys(row["arm"] for row in rows)
+    arms = dict.fromkeys(row["arm"] for row in results.part(name))
     header = ("loss before", "held-out loss", "bits/byte", "parameters")
     header = (*SHARED_HEADER, *INTERVALS, *header, "step time", "step MB")
     body = [
@@ -142,72 +182,6 @@ def relative_time(runs, others):
         if run["seed"] in before
     ]
     return language_report.step_time(*zip(*pairs)) if pairs else ""
-
-
-def describe_vision(results):
-    about = results.about("vision")
-    settings = about["settings"]
-    size = settings["image_size"]
-    return bullets(
-        {
-            "Data": f"`{settings['dataset']}`, {about['training_images']:,} "
-            f"training images and {about['evaluation_images']:,} of "
-            f"`{settings['eval_split']}`, {size} × {size} pixels, "
-            f"{about['classes']} classes",
-            "Model": f"the backbone `{settings['backbone']}` with 16 residual "
-            f"connections, {about['baseline_parameters']:,} parameters; "
-            f"r = {settings['rank']}, k = {settings['num_activations']}",
-            "Training": f"{settings['epochs']} epochs, batches of "
-            f"{settings['batch_size']}, {settings['optimizer']}, peak rate "
-            f"{settings['learning_rate']:g}, {settings['precision']}",
-            **describe_machine(about, results.rows("vision")),
-        }
-    )
-
-
-def describe_language(results):
-    about, rows = results.about("language"), results.rows("language")
-    settings = rows[0]["settings"]
-    sizes = {}
-    for texts in about["texts"].values():
-        sizes.update(texts)
-    texts = [
-        f"`{name}`, {size['training_tokens']:,} tokens to train on and "
-        f"{size['evaluation_tokens']:,} held out"
-        for name, size in sizes.items()
-    ]
-    plain = [row["parameters"] for row in rows if row["arm"] == "baseline"]
-    return bullets(
-        {
-            "Data": "; ".join(texts),
-            "Model": f"`{settings['configuration']}`"
-            + (f", {plain[0]:,} parameters" if plain else "")
-            + f"; r = {settings['rank']}, k = {settings['num_activations']}",
-            "Training": f"{settings['steps']} steps of "
-            f"{settings['batch_size']} sequences, {rows[0]['tokens']:,} tokens,"
-            f" AdamW, peak rate {settings['learning_rate']:g}, "
-            f"{settings['precision']}",
-            **describe_machine(about, rows),
-        }
-    )
-
-
-def describe_machine(about, rows):
-    seeds = sorted({row["seed"] for row in rows})
-    hours = sum(row["seconds"] for row in rows) / 3600
-    versions = [f"{name} {v}" for name, v in about["versions"].items()]
-    return {
-        "Runs": f"{len(rows)}, seeds {', '.join(map(str, seeds))}; "
-        f"{hours:.1f} hours of training altogether, {about['workers']} at a "
-        "time",
-        "Machine": f"{about['device']}, {about['cores']} cores; "
-        + ", ".join(versions),
-        "Command": f"`{about['command']}`",
-    }
-
-
-def bullets(items):
-    return "".join(f"- {name}: {text}\n" for name, text in items.items())
 
 
 def tuning_section(results):

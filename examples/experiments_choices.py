@@ -34,14 +34,14 @@ SUBLAYER = [
 CAST = "held_out_loss_after_casting"
 BFLOAT16 = [
     comparison
-    for variant in ("rw", "rw+lr")
+    for variant in ("rw", "pa", "rw+lr")
     for comparison in (
         Comparison(
-            f"{NAMES[variant]}: trained with α and β rounded to bfloat16",
+            f"{NAMES[variant]}: trained with the sum's weights in bfloat16",
             *("bfloat16", f"{variant}-cast", variant),
         ),
         Comparison(
-            f"{NAMES[variant]}: α and β rounded after training",
+            f"{NAMES[variant]}: the sum's weights rounded after training",
             *("bfloat16", variant, variant),
             value=CAST,
         ),

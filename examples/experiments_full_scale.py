@@ -40,16 +40,19 @@ def plans():
 
 
 def vision_plans():
-    tables, arms = vision_experiments.TABLES, vision_experiments.ARMS
     samples = IMAGENET_IMAGES * vision_experiments.SCALES["full"]["epochs"]
+    rates = vision_experiments.LEARNING_RATES["full"]
+    seeds, arms = SEEDS["vision"], vision_experiments.ARMS
+    table_1 = vision_experiments.TABLES["table_1"]
     command = "python examples/vision_experiments.py --scale full"
-    chosen = (
-        ("Table 1", command + " --tables table_1", tables["table_1"]),
-        ("Table 1, Figure 3 and the choices", command, arms),
-    )
+    # The search trains with nine tenths of the images.
     return [
-        Plan(text, command, "resnet50", SEEDS["vision"] * len(names), samples)
-        for text, command, names in chosen
+        Plan(text, command + options, "resnet50", runs, samples)
+        for text, options, runs, samples in (
+            ("The rate for images", " --tune", len(rates), samples * 9 // 10),
+            ("Table 1", " --tables table_1", seeds * len(table_1), samples),
+            ("Table 1, Figure 3, choices", "", seeds * len(arms), samples),
+        )
     ]
 
 
@@ -57,15 +60,18 @@ def language_plans():
     settings = language_experiments.SCALES["full"]
     name = settings["configuration"]
     batch = settings["batch_size"] * find_architecture(name).sequence_length
-    command = "python examples/language_experiments.py --scale full --parts "
+    rates = language_experiments.LEARNING_RATES
+    command = "python examples/language_experiments.py --scale full "
     return [
-        Plan(
-            text, command + part, name, runs_of(part), settings["steps"] * batch
-        )
-        for text, part in (
-            ("Table 5", "table_5"),
-            ("bfloat16", "bfloat16"),
-            ("Upcycling, after Table 5", "upcycling"),
+        Plan(text, command + options, name, runs, settings["steps"] * batch)
+        for text, options, runs in (
+            ("The rate for text", "--tune --seeds 1", len(rates)),
+            ("Table 5", "--parts table_5", runs_of("table_5")),
+            ("bfloat16", "--parts bfloat16", runs_of("bfloat16")),
+            (
+                "Upcycling, after Table 5",
+                *("--parts upcycling", runs_of("upcycling")),
+            ),
         )
     ]
 

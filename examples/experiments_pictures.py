@@ -4,6 +4,7 @@ import statistics
 
 from matplotlib.figure import Figure
 
+from experiments_arms import addition_widths
 from experiments_claims import NAMES
 from experiments_results import measure_of
 from experiments_verdicts import difference_of
@@ -23,6 +24,8 @@ LABELS = {
     "extra-layer": "one more layer",
     "deeper": "4 more blocks",
     **NAMES,
+    "rw+lr-rank-1": "RW+LR, r = 1",
+    "rw+lr+pa-rank-1": "RW+LR+PA, r = 1",
 }
 QUANTITIES = {
     "vision": "accuracy, points more than the baseline",
@@ -107,12 +110,20 @@ def draw_ranks(path, results):
         draw_level(axes, results.values("vision", arm), arm, color, line)
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(by_rank), [str(rank) for rank in by_rank])
-    axes.set_xlabel("rank r", fontsize=FONT_SIZE, color=INK)
+    settings = results.about("vision")["settings"]
+    axes.set_xlabel(rank_label(settings), fontsize=FONT_SIZE, color=INK)
     axes.set_ylabel("accuracy, %", fontsize=FONT_SIZE, color=INK)
     style(axes, "y")
     place_legend(figure, 4)
     save_figure(path, figure)
     return True
+
+
+def rank_label(settings):
+    if "width" not in settings:
+        return "rank r"
+    low, high = addition_widths(settings)
+    return f"rank r, at {low} to {high} features; in the paper 256 to 2,048"
 
 
 def draw_rank_means(axes, by_rank):

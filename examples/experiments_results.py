@@ -8,7 +8,14 @@ from experiments_verdicts import LOSS
 from run_folder import read_json
 
 FOLDER = Path(__file__).parent.parent / "results"
-TPU_TABLES = ("table_5", "table_6", "llm_1b", "llm_4b", "resnet50")
+TPU_TABLES = (
+    "table_5",
+    "table_6",
+    "llm_1b",
+    "llm_4b",
+    "llm_4b_v5e",
+    "resnet50",
+)
 PROGRAMS = {
     "vision": "examples/vision_experiments.py --workers 2",
     "vision_tuning": "examples/vision_experiments.py --tune --workers 2",
@@ -46,14 +53,14 @@ class Results:
         """The rows of a file; none of one that is not there."""
         return self.files[name]["rows"] if name in self else []
 
+    def part(self, part):
+        """The rows of `vision`, or of a part of the language experiments."""
+        rows = self.rows(file_of(part))
+        return [row for row in rows if row.get("part", "vision") == part]
+
     def runs(self, part, arm):
         """The runs of an arm in the order of their seeds."""
-        rows = self.rows(file_of(part))
-        chosen = [
-            row
-            for row in rows
-            if row["arm"] == arm and row.get("part", "vision") == part
-        ]
+        chosen = [row for row in self.part(part) if row["arm"] == arm]
         return sorted(chosen, key=lambda row: row["seed"])
 
     def values(self, part, arm, name=None):

@@ -1,7 +1,10 @@
 """The report's tables of claims, choices and costs, in Markdown."""
 
+from experiment_statistics import format_difference
+from experiment_statistics import signed as with_sign
 from experiments_choices import CHOICES
 from experiments_claims import COMPARISONS
+from experiments_claims import PAPER_ADDS
 from experiments_claims import UNTESTED
 from experiments_cost_claims import COSTS
 from experiments_cost_claims import PARAMETERS
@@ -21,17 +24,12 @@ def table(header, rows):
 
 
 def signed(value, digits):
-    """With a sign in front, but for what rounds to zero."""
-    text = f"{value:+.{digits}f}".replace("-", "−")
-    return text if float(f"{value:.{digits}f}") else text[1:]
+    return with_minus(with_sign(value, digits))
 
 
-def with_interval(mean, interval, digits):
-    text = signed(mean, digits)
-    if interval is None:
-        return text
-    low, high = (signed(end, digits) for end in interval)
-    return f"{text} [{low}, {high}]"
+def with_minus(text):
+    """The sign that is as wide as the plus; pages have it, terminals not."""
+    return text.replace("-", "−")
 
 
 def compare(results, comparison):
@@ -45,41 +43,56 @@ def compare(results, comparison):
 
 def quality_table(results):
     rows = [quality_row(results, comparison) for comparison in COMPARISONS]
-    header = (
-        "claim",
-        "paper",
-        "its difference",
-        "ours, 95 %",
-        "seeds",
-        "verdict",
-    )
+    header = ("claim", "paper", "its difference", "its parameters, %")
+    header += ("ours, 95 %", "our parameters, %", "seeds", "verdict")
     return table(header, rows)
 
 
 def quality_row(results, claim):
     measure, difference = measure_of(claim.part), compare(results, claim)
     paper = "" if claim.paper is None else signed(claim.paper, measure.digits)
+    ours, seeds = shown(difference, measure.digits)
     return (
         claim.text,
         claim.source,
         paper,
-        *shown(difference, measure.digits),
+        parameters_cell(claim, PAPER_ADDS.get(claim.part, {})),
+        ours,
+        parameters_cell(claim, parameters_added(results, claim.part)),
+        seeds,
         judge(claim.rule, difference, measure),
     )
 
 
+def parameters_cell(claim, added):
+    """What the arm adds, and what the one adds that it is compared with.
+
+    Args:
+        claim: A `Comparison`.
+        added: Dict, the text of each arm.
+    """
+    ours = added.get(claim.arm, "")
+    if claim.reference == "baseline":
+        return ours
+    other = added.get(claim.reference)
+    return f"{ours} against {other}" if ours and other else ""
+
+
+def parameters_added(results, part):
+    """Dict, what each arm has beyond the baseline, in per cent."""
+    counts = {row["arm"]: row["parameters"] for row in results.part(part)}
+    if "baseline" not in counts:
+        return {}
+    plain = counts["baseline"]
+    return {arm: f"{in_unit(n, plain, '%'):.2f}" for arm, n in counts.items()}
+
+
 def shown(difference, digits):
-    """The cells of a difference: with its wider interval, and the seeds."""
+    """The cells of a difference: with its interval, and the seeds."""
     if difference is None:
         return "", ""
-    text = with_interval(difference.mean, difference.interval, digits)
-    return text, str(difference.pairs)
-
-
-def tested_claims(results):
-    """The claims that have an interval, and so may be confirmed."""
-    found = [(claim, compare(results, claim)) for claim in COMPARISONS]
-    return [claim for claim, x in found if x is not None and x.interval]
+    text = format_difference(difference.mean, difference.interval, digits)
+    return with_minus(text), str(difference.pairs)
 
 
 def choices_table(results):

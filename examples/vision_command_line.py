@@ -7,6 +7,7 @@ from command_line import check_names
 from experiment_command_line import add_system_options
 from experiment_command_line import fill_in_results
 from llm_command_line import AT_LEAST_ONE
+from llm_command_line import RANGES
 from llm_command_line import check_ranges
 
 DESCRIPTION = """\
@@ -41,9 +42,12 @@ TABLES = (
     "sites",
     "scale",
 )
-RANGES = {
-    name: AT_LEAST_ONE
-    for name in ("seeds", "workers", "epochs", "batch_size", "width")
+EXPERIMENT_RANGES = {
+    **{
+        name: AT_LEAST_ONE
+        for name in ("seeds", "workers", "epochs", "batch_size", "width")
+    },
+    "learning_rate": RANGES["learning_rate"],
 }
 
 
@@ -88,6 +92,12 @@ def add_experiment_options(group):
     add("--epochs", type=int, help="passes over the training images")
     add("--batch-size", type=int, help="images in a batch")
     add("--width", type=int, help="filters of the narrow network's first stage")
+    add(
+        "--learning-rate",
+        type=float,
+        metavar="RATE",
+        help="peak of the schedule; --tune has a grid of its own",
+    )
 
 
 def parse_options(arguments=None):
@@ -97,7 +107,7 @@ def parse_options(arguments=None):
         ValueError: If a value is out of its range.
     """
     options = build_parser().parse_args(arguments)
-    check_ranges(options, RANGES)
+    check_ranges(options, EXPERIMENT_RANGES)
     check_names("--tables", options.tables, TABLES)
     fill_in_results(options, "vision")
     return options

@@ -56,15 +56,22 @@ class Program:
         """Its exit status, once it has ended."""
         return self._process.wait(seconds)
 
-    def kill_when(self, path):
-        """SIGKILL as soon as the file is there, and before the end."""
+    def wait_for(self, path):
+        """Returns as soon as the file is there, and before the end."""
         deadline = time.monotonic() + SECONDS
         while not path.exists():
             assert self._process.poll() is None, self.output
             assert time.monotonic() < deadline, f"no {path}: {self.output}"
             time.sleep(0.01)
-        self._process.kill()
+
+    def kill_when(self, path):
+        """SIGKILL as soon as the file is there."""
+        self.wait_for(path)
+        self.send(signal.SIGKILL)
         assert self.wait() == -signal.SIGKILL, self.output
+
+    def send(self, signal_number):
+        self._process.send_signal(signal_number)
 
 
 def run(*arguments, **environment):

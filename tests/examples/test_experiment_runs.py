@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,11 +12,11 @@ import pytest
 from experiment_runs import Arm
 from experiment_runs import Experiment
 from experiment_runs import run_all
+from tests.processes import Program
 
 if keras.backend.backend() != "jax":
     pytest.skip("is the same on each backend", allow_module_level=True)
 
-ROOT = Path(__file__).parents[2]
 WAITING = Path(__file__).with_name("waiting_experiment.py")
 ARMS = [Arm("plain"), Arm("double", {"factor": 2})]
 
@@ -60,6 +58,7 @@ def test_runs_that_are_finished_are_not_trained_again(tmp_path):
     assert kept == results[-1]
     assert kept["settings"] == {"factor": 2}
     assert "keras" in kept["made_with"]
+    assert kept["made_with"]["processor"]
 
 
 def test_other_settings_are_refused(tmp_path):
@@ -92,19 +91,14 @@ def test_two_processes_give_the_same_numbers_and_show_errors(tmp_path):
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_goes_on_training_alone(end, tmp_path):
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "examples")))
-    process = subprocess.Popen(
-        [sys.executable, WAITING, tmp_path],
-        env={**os.environ, "PYTHONPATH": paths},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     files = [tmp_path / arm / "seed_1" / "process" for arm in "ab"]
-    wait_until(lambda: all(f.exists() and f.read_text() for f in files))
-    workers = {int(file.read_text()) for file in files}
-    assert len(workers) == 2 and all(map(is_alive, workers))
-    process.send_signal(end)
-    process.wait(timeout=60)
+    with Program(WAITING, tmp_path) as program:
+        for file in files:
+            program.wait_for(file)
+        workers = {int(file.read_text()) for file in files}
+        assert len(workers) == 2 and all(map(is_alive, workers))
+        program.send(end)
+        program.wait(60)
     wait_until(lambda: not any(map(is_alive, workers)))
     assert (tmp_path / "b" / "seed_0" / "result.json").exists()
 

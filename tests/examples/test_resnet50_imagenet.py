@@ -2,13 +2,7 @@
 
 import csv
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import keras
@@ -16,11 +10,14 @@ import pytest
 
 from accelerators import Devices
 from resnet50_imagenet import check_processes
+from tests import processes
+from tests.processes import Program
+from tests.processes import finish
+from tests.processes import job
 
 BACKEND = keras.backend.backend()
 # A minute on each backend; how a run goes on is the same on all.
 SLOW_BUT_ON_JAX = pytest.mark.slow if BACKEND != "jax" else lambda test: test
-ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny_resnet50.py")
 OPTIONS = (
     "--dataset digits --image-size 32 --variants baseline rw+lr --rank 4 "
@@ -34,33 +31,13 @@ def data_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("data")
 
 
-def start(output, data_dir, *options, **environment):
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "examples")))
-    command = [sys.executable, str(TINY), *OPTIONS]
-    command += ["--output", str(output), "--data-dir", str(data_dir)]
-    return subprocess.Popen(
-        [*command, *options],
-        env={**os.environ, "PYTHONPATH": paths, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def command(output, data_dir, *options):
+    folders = ("--output", output, "--data-dir", data_dir)
+    return TINY, *OPTIONS, *folders, *options
 
 
-def run(*arguments, **environment):
-    process = start(*arguments, **environment)
-    output, errors = process.communicate(timeout=300)
-    return process.returncode, output, errors
-
-
-def kill_when(process, path):
-    """SIGKILL as soon as the file is there."""
-    while not path.exists():
-        if process.poll() is not None:
-            pytest.fail(process.communicate()[1])
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+def run(output, data_dir, *options, **environment):
+    return processes.run(*command(output, data_dir, *options), **environment)
 
 
 def numbers(folder):
@@ -73,8 +50,8 @@ def numbers(folder):
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory, data_dir):
     folder = tmp_path_factory.mktemp("whole") / "run"
-    status, output, errors = run(folder, data_dir)
-    assert status == 0, errors
+    status, output = run(folder, data_dir)
+    assert status == 0, output
     return folder, output
 
 
@@ -102,11 +79,12 @@ def test_an_interrupted_run_ends_with_the_same_numbers(
 ):
     expected, _ = whole_run
     state = tmp_path / "run" / "trials" / "rw+lr_1" / "state"
-    kill_when(start(tmp_path / "run", data_dir), state / "epoch_0002.json")
+    with Program(*command(tmp_path / "run", data_dir)) as program:
+        program.kill_when(state / "epoch_0002.json")
     assert not (tmp_path / "run" / "results.json").exists()
 
-    status, output, errors = run(tmp_path / "run", data_dir)
-    assert status == 0, errors
+    status, output = run(tmp_path / "run", data_dir)
+    assert status == 0, output
     assert "training baseline" not in output
     assert output.count("Epoch ") == 1 and "Epoch 3/3" in output
     assert numbers(tmp_path / "run") == numbers(expected)
@@ -115,10 +93,10 @@ def test_an_interrupted_run_ends_with_the_same_numbers(
 
 def test_another_command_does_not_mix_with_a_run(whole_run, data_dir):
     folder, _ = whole_run
-    status, _, errors = run(folder, data_dir, "--epochs", "5")
+    status, output = run(folder, data_dir, "--epochs", "5")
     assert status != 0
-    assert "`epochs` is 3 there, 5 here" in errors
-    assert "Choose another `--output`" in errors
+    assert "`epochs` is 3 there, 5 here" in output
+    assert "Choose another `--output`" in output
 
 
 def run_on_eight(tmp_path, data_dir, **environment):
@@ -130,18 +108,17 @@ def run_on_eight(tmp_path, data_dir, **environment):
 @pytest.mark.skipif(BACKEND != "jax", reason="is about JAX")
 def test_jax_trains_on_all_of_eight_devices(tmp_path, data_dir):
     eight = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    status, output, errors = run_on_eight(tmp_path, data_dir, **eight)
-    assert status == 0, errors
+    status, output = run_on_eight(tmp_path, data_dir, **eight)
+    assert status == 0, output
     assert "on 8 x cpu" in output
-
     assert "Mesh: batch=8; 8 devices" in output
 
-    status, _, errors = run(
+    status, output = run(
         tmp_path / "odd", data_dir, "--batch-size", "60", **eight
     )
     assert status != 0
-    assert "`--batch-size 60` on 8 x cpu" in errors
-    assert "`--batch-size 64`" in errors
+    assert "`--batch-size 60` on 8 x cpu" in output
+    assert "`--batch-size 64`" in output
 
 
 @pytest.mark.slow
@@ -156,10 +133,8 @@ def test_jax_trains_on_all_of_eight_devices(tmp_path, data_dir):
 def test_jax_divides_weights(options, layout, whole_run, data_dir, tmp_path):
     expected, _ = whole_run
     eight = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    status, output, errors = run(
-        tmp_path / "run", data_dir, *options.split(), **eight
-    )
-    assert status == 0, errors
+    status, output = run(tmp_path / "run", data_dir, *options.split(), **eight)
+    assert status == 0, output
     assert layout in output
     for row, other in zip(
         numbers(tmp_path / "run"), numbers(expected), strict=True
@@ -171,27 +146,9 @@ def test_jax_divides_weights(options, layout, whole_run, data_dir, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "jax", reason="is about JAX")
 def test_jax_trains_in_two_processes(data_dir, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = "{}:{}".format(*free.getsockname())
-    job = {
-        "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
-        "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-    }
-    started = [
-        start(
-            tmp_path / "run",
-            data_dir,
-            *("--variants", "rw+lr", "--epochs", "2"),
-            **job,
-            KERAS_DISTRIBUTION_PROCESS_ID=str(index),
-        )
-        for index in range(2)
-    ]
-    outputs = [process.communicate(timeout=300) for process in started]
-    for process, (_, errors) in zip(started, outputs):
-        assert process.returncode == 0, errors
+    options = ("--variants", "rw+lr", "--epochs", "2")
+    with job(2, 4, *command(tmp_path / "run", data_dir, *options)) as programs:
+        finish(programs)
     # The first is of both processes, the other of one that reads all images.
     best = json.loads((tmp_path / "run" / "results.json").read_text())[
         "best_model"
@@ -208,8 +165,6 @@ def test_one_of_several_processes_cannot_write_divided_weights():
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="is about TensorFlow")
 def test_tensorflow_mirrors_on_all_of_eight_devices(tmp_path, data_dir):
-    status, output, errors = run_on_eight(
-        tmp_path, data_dir, TINY_LOGICAL_CPUS="8"
-    )
-    assert status == 0, errors
+    status, output = run_on_eight(tmp_path, data_dir, TINY_LOGICAL_CPUS="8")
+    assert status == 0, output
     assert "on 8 x CPU" in output

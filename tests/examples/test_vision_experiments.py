@@ -1,12 +1,7 @@
 """The arms, their settings, and the program whole and interrupted."""
 
-import contextlib
 import json
-import os
 import re
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import keras
@@ -19,6 +14,8 @@ from keras_laurel import laurel_layers
 from keras_laurel import residual_sites
 from resnet50_models import build_classifier
 from resnet50_models import trainable_parameters
+from tests.processes import Program
+from tests.processes import run
 from trial_training import EpochState
 from vision_command_line import TABLES as TABLE_NAMES
 from vision_command_line import parse_options
@@ -28,6 +25,7 @@ from vision_experiments import TABLES
 from vision_experiments import arms_of
 from vision_experiments import choose_settings
 from vision_experiments import main
+from vision_experiments import tuning_arms
 from vision_report import describe_table
 from vision_trials import architecture_of
 from vision_trials import find_fashion_images
@@ -77,6 +75,7 @@ def adds(model):
         ("rw", 16, 16 * 2),
         ("pa", 16, None),
         ("rw+lr", 16, 16 * 2 + 2 * 16 * (7 * 64 + 9 * 128)),
+        ("rw+lr-rank-1", 16, 16 * 2 + 2 * (7 * 64 + 9 * 128)),
         ("rank-64", 16, 16 * 2 + 2 * 64 * (7 * 64 + 9 * 128)),
         ("complement", 16, 16 + 2 * 16 * (7 * 64 + 9 * 128)),
         ("per-channel", 16, (2 + 2 * 16) * (7 * 64 + 9 * 128)),
@@ -131,6 +130,7 @@ def test_every_table_of_the_command_line_is_there():
     "arguments, message",
     [
         ("--seeds 0", "`--seeds 0`, expected a number of 1 or more"),
+        ("--learning-rate 0", "expected a number above 0"),
         ("--tables table_2", "expected some of table_1"),
     ],
 )
@@ -149,6 +149,15 @@ def test_options_out_of_range_are_refused(arguments, message):
 def test_settings_that_do_not_fit_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         choose_settings(parse_options(arguments.split()))
+
+
+def test_a_rate_is_found_and_passed_on():
+    for scale, settings in SCALES.items():
+        rates = [arm.options["learning_rate"] for arm in tuning_arms(scale)]
+        assert min(rates) < settings["learning_rate"] < max(rates)
+        assert settings["learning_rate"] in rates
+    options = parse_options("--scale full --learning-rate 3.2".split())
+    assert choose_settings(options)["learning_rate"] == 3.2
 
 
 def test_without_fashion_mnist_there_is_less_mnist(monkeypatch, capsys):
@@ -226,39 +235,15 @@ def end_after_an_epoch(self, epoch, logs=None):
 
 @pytest.mark.slow
 def test_a_killed_program_with_two_workers_goes_on(tmp_path):
-    with start(tmp_path) as process:
-        wait_for_an_epoch(tmp_path, process)
-        process.kill()
+    command = [PROGRAM, *TINY.split(), "--workers", "2", "--output", tmp_path]
+    first = tmp_path / "runs" / "rw+lr" / "seed_0"
+    with Program(*command) as program:
+        program.kill_when(first / "state" / "epoch_0001.json")
     assert not (tmp_path / "vision.json").exists()
-    with start(tmp_path) as process:
-        output, errors = process.communicate()
-    assert re.search(r"per-channel +\d", output), errors
+    status, output = run(*command)
+    assert status == 0 and re.search(r"per-channel +\d", output), output
     epochs = [
         log.read_text().count("Epoch 1/2")
         for log in tmp_path.glob("runs/*/*/log.txt")
     ]
     assert 1 in epochs
-
-
-def wait_for_an_epoch(folder, process):
-    while not list(folder.glob("runs/*/seed_0/state/epoch_0001.json")):
-        if process.poll() is not None:
-            pytest.fail(process.communicate()[1])
-        time.sleep(0.01)
-
-
-@contextlib.contextmanager
-def start(output):
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "examples")))
-    command = [sys.executable, PROGRAM, *TINY.split()]
-    with subprocess.Popen(
-        [*command, "--workers", "2", "--output", output],
-        env={**os.environ, "PYTHONPATH": paths},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()

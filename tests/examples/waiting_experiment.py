@@ -12,7 +12,9 @@ from experiment_runs import run_all
 
 
 def train(settings, seed, folder):
-    (folder / "process").write_text(str(os.getpid()))
+    # Whole as soon as it is there.
+    (folder / "writing").write_text(str(os.getpid()))
+    (folder / "writing").rename(folder / "process")
     while seed and not settings["ends"]:
         time.sleep(0.1)
     return {"value": seed}
