@@ -40,8 +40,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import contextlib
 import json
 import math
+from pathlib import Path
 
 import keras
+import keras_hub
 import lm_eval
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable
@@ -67,8 +69,7 @@ def find_tasks(options):
     Raises:
         ValueError: If it lacks one that was asked for.
     """
-    folder = options.include_path
-    manager = TaskManager(include_path=None if folder is None else str(folder))
+    manager = TaskManager(include_path=options.include_path)
     unknown = [x for x in options.tasks if not manager.match_tasks([x])]
     if unknown:
         raise ValueError(
@@ -81,11 +82,26 @@ def find_tasks(options):
 
 
 def check_models(options):
+    """Raises for a model that is not there, as far as this machine knows."""
     if not options.model:
         raise ValueError(
             "Received no `--model`; expected a KerasHub preset or a .keras "
             "file. Name one, or use `--list`."
         )
+    missing = [path for path in options.model if not may_be_read(path)]
+    if missing:
+        raise ValueError(
+            f"Received `--model {' '.join(options.model)}`, expected .keras "
+            "files, folders of presets and names of presets. Replace "
+            f"{', '.join(missing)}; a preset on a hub begins with its "
+            "address, such as hf://."
+        )
+
+
+def may_be_read(path):
+    on_a_hub = "://" in path or path in keras_hub.models.CausalLM.presets
+    file = Path(path) if path.endswith(".keras") else Path(path, "config.json")
+    return on_a_hub or file.exists()
 
 
 """
@@ -104,22 +120,20 @@ def load(path):
 
 def read_model(path, options):
     """A model as the harness wants it."""
-    try:
-        return HarnessLM(
-            load(path),
-            batch_size=options.batch_size,
-            max_length=options.max_length,
-            max_gen_toks=options.max_gen_toks,
-        )
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    return HarnessLM(
+        load(path),
+        batch_size=options.batch_size,
+        max_length=options.max_length,
+        max_gen_toks=options.max_gen_toks,
+    )
 
 
 """
 ## Evaluation
 
 The harness makes prompts from the tasks, the adapter answers them, and the
-harness turns the answers into metrics.
+harness turns the answers into metrics. Results are written after each model, so
+that those of the first are kept if the second does not fit.
 """
 
 
@@ -128,7 +142,7 @@ def evaluate(path, options, tasks):
     with fresh_keras(options.precision, contextlib.nullcontext):
         results = lm_eval.simple_evaluate(
             model=read_model(path, options),
-            tasks=options.tasks,
+            tasks=tasks.match_tasks(options.tasks),
             task_manager=tasks,
             num_fewshot=options.num_fewshot,
             limit=options.limit,
@@ -139,6 +153,39 @@ def evaluate(path, options, tasks):
     # Long, and about PyTorch.
     results.pop("pretty_env_info", None)
     return json.loads(json.dumps(results, default=handle_non_serializable))
+
+
+def evaluate_all(options, tasks):
+    """The results by model; the file has those that there are, after each."""
+    results = {}
+    for path in options.model:
+        try:
+            results[path] = evaluate(path, options, tasks)
+        except ValueError as error:
+            sys.exit(
+                f"error: {path}: {error} This program has the options "
+                "`--max-length`, `--max-gen-toks` and `--batch-size`."
+            )
+        write_results(options, results)
+    return results
+
+
+def write_results(options, results):
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    write_json(
+        options.output,
+        {
+            "options": comparable(options),
+            "keras_laurel": keras_laurel.__version__,
+            "models": results,
+        },
+    )
+
+
+def comparable(options):
+    """The options that the numbers depend on."""
+    without = ("list", "left_out", "output")
+    return {k: v for k, v in vars(options).items() if k not in without}
 
 
 """
@@ -179,15 +226,16 @@ def show(number):
 
 def describe_results(all_results):
     """A line for each model and metric, with what the first has less."""
-    (first, baseline), *_ = ((k, metrics(v)) for k, v in all_results.items())
+    found = {path: metrics(results) for path, results in all_results.items()}
+    baseline, *_ = found.values()
     lines = []
     for task, label in baseline:
         lines.append(f"{task}: {label}")
-        for path, results in all_results.items():
-            found = metrics(results)[task, label]
-            line = f"  {show(found)}  {path}"
-            if path != first:
-                difference = subtract(found, baseline[task, label])
+        for path, values in found.items():
+            value = values[task, label]
+            line = f"  {show(value)}  {path}"
+            if values is not baseline:
+                difference = subtract(value, baseline[task, label])
                 line += f"  (difference {show(difference)})"
             lines.append(line)
     return "\n".join(lines)
@@ -205,26 +253,9 @@ def main(options):
         tasks = find_tasks(options)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    results = {path: evaluate(path, options, tasks) for path in options.model}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(
-        options.output,
-        {
-            "options": comparable(options),
-            "keras_laurel": keras_laurel.__version__,
-            "models": results,
-        },
-    )
-    print(describe_results(results))
+    print(describe_results(evaluate_all(options, tasks)))
     print(describe_left_out(options.left_out))
     print(f"Numbers  {options.output}")
-
-
-def comparable(options):
-    """The options that the numbers depend on."""
-    without = ("list", "left_out", "output")
-    values = {k: v for k, v in vars(options).items() if k not in without}
-    return {**values, "include_path": str(options.include_path)}
 
 
 if __name__ == "__main__":

@@ -96,11 +96,11 @@ def add_task_options(group):
         nargs="+",
         default=["table_2"],
         metavar="NAME",
-        help="tasks, groups and tags of the harness, or table_2",
+        help="tasks, groups and tags of the harness, patterns of these, or "
+        "table_2",
     )
     add(
         "--include-path",
-        type=Path,
         metavar="DIR",
         help="folder with further tasks as YAML files",
     )

@@ -4,12 +4,14 @@ Needs the extra `plots`: `pip install "keras-laurel[plots]"`.
 """
 
 import math
+import os
 
 import keras
 
 from keras_laurel.learned.connection import quantities as quantities_in
 from keras_laurel.learned.connection import stem
 from keras_laurel.learned.log_file import read_log
+from keras_laurel.learned.summary import LaurelSummary
 from keras_laurel.learned.summary import laurel_summary
 
 __all__ = ["residual_weights"]
@@ -34,8 +36,8 @@ def residual_weights(model_or_log, inputs=None, quantities=None):
     each row. `figure.savefig("weights.pdf")` writes it.
 
     Args:
-        model_or_log: A built `keras.Model`, or the path of the CSV file of a
-            `keras_laurel.LaurelLogger`.
+        model_or_log: A built `keras.Model`, its `LaurelSummary`, or the path
+            of the CSV file of a `keras_laurel.LaurelLogger`.
         inputs: A batch as a model is called on, for its shares.
         quantities: List of names such as `["alpha", "beta", "gamma_0"]`, the
             rows to draw. `None` for all.
@@ -45,7 +47,8 @@ def residual_weights(model_or_log, inputs=None, quantities=None):
 
     Raises:
         ValueError: for a model without LAuReL layers, a file that is no log,
-            or a quantity that is not there; without matplotlib.
+            what is neither, or a quantity that is not there; without
+            matplotlib.
     """
     rows = _rows(model_or_log, inputs)
     quantities = _chosen(quantities, rows)
@@ -64,12 +67,19 @@ def residual_weights(model_or_log, inputs=None, quantities=None):
 
 
 def _rows(model_or_log, inputs):
-    if not isinstance(model_or_log, keras.Model):
+    if isinstance(model_or_log, (str, os.PathLike)):
         return read_log(model_or_log)
-    summary = laurel_summary(model_or_log, inputs)
+    if isinstance(model_or_log, keras.Model):
+        model_or_log = laurel_summary(model_or_log, inputs)
+    if not isinstance(model_or_log, LaurelSummary):
+        raise ValueError(
+            f"`model_or_log` got {model_or_log!r}; it needs a `keras.Model`, "
+            "a `LaurelSummary` or the path of a log. Give the `path` of a "
+            "`LaurelLogger`, not the logger."
+        )
     return [
         {"step": 0, "connection": i, **connection.to_dict()}
-        for i, connection in enumerate(summary.connections)
+        for i, connection in enumerate(model_or_log.connections)
     ]
 
 

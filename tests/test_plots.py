@@ -115,6 +115,25 @@ def test_a_run_that_diverged_is_drawn(log):
     assert low < 0.8 and high > 1.4
 
 
+@pytest.mark.parametrize(
+    "cut_off",
+    [
+        "9",
+        "90,0,0,a,rw,2,2,2,1,,0,0.8",
+        "90,0,0,a,rw,,,,,,,\n",
+    ],
+)
+def test_the_log_of_a_killed_run_is_drawn_to_its_last_whole_step(log, cut_off):
+    log.write_text(LOG + cut_off)
+    for axes, expected in zip(
+        panels(residual_weights(log)),
+        ([1.3, 0.7], [0.9, 0.8, 0.6]),
+    ):
+        drawn = points(axes[0]).get_offsets()[:, 1]
+        np.testing.assert_allclose(drawn, expected)
+        assert all(list(x.get_xdata()) == [0, 50] for x in courses(axes[1]))
+
+
 def test_quantities_are_drawn_as_asked_for(log):
     figure = residual_weights(log, quantities=["share", "gamma_1"])
     labels = [left.get_ylabel() for left, _ in panels(figure)]
@@ -132,16 +151,17 @@ def test_a_model_is_drawn_by_depth():
             [generator.normal(size=w.shape) for w in layer.weights]
         )
     batch = generator.normal(size=(2, 8)).astype("float32")
-    connections = keras_laurel.laurel_summary(model, batch).connections
-    drawn = panels(residual_weights(model, batch))
-    values = [points(left).get_offsets()[:, 1] for (left,) in drawn]
+    summary = keras_laurel.laurel_summary(model, batch)
+    connections = summary.connections
     expected = [
         [row.alpha for row in connections],
         [row.beta for row in connections],
         [row.norm[0] for row in connections],
         [100 * row.share for row in connections],
     ]
-    np.testing.assert_allclose(values, expected)
+    for figure in residual_weights(model, batch), residual_weights(summary):
+        values = [points(x).get_offsets()[:, 1] for (x,) in panels(figure)]
+        np.testing.assert_allclose(values, expected)
 
 
 def test_text_neither_overlaps_nor_is_cut_off(log):
@@ -187,6 +207,10 @@ class TestRefuses:
         path.write_text("epoch,loss\n0,1.5\n")
         with pytest.raises(ValueError, match="no rows of a `keras_laurel.Lau"):
             residual_weights(path)
+
+    def test_what_is_neither_a_model_nor_a_path(self, log):
+        with pytest.raises(ValueError, match="Give the `path` of a `LaurelLo"):
+            residual_weights(keras_laurel.LaurelLogger(log))
 
     def test_a_model_without_laurel_layers(self):
         model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)])

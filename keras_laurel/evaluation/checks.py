@@ -1,5 +1,9 @@
 """What is wrong with a model or a request, before any of it is computed."""
 
+import keras
+
+from keras_laurel.conversion.keras_graph import flatten_layers
+
 
 def check_causal_lm(causal_lm):
     """Raises unless it is a model that reads tokens, and has a tokenizer."""
@@ -26,27 +30,69 @@ def check_causal_lm(causal_lm):
         )
 
 
+def check_numbers(**arguments):
+    """Raises unless each is an integer above 0."""
+    for name, value in arguments.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f"`HarnessLM` got `{name}` {value!r}; it needs an integer of "
+                f"at least 1. Pass another `{name}`."
+            )
+
+
 def check_length(causal_lm, max_length):
     """Raises where learned positions end before `max_length`.
 
-    JAX reads the last one for all behind it, without an error.
+    JAX reads the last one for all behind it, without an error. Backbones with
+    rotary positions may have a `max_sequence_length` too, which ends nothing.
     """
-    positions = getattr(causal_lm.backbone, "max_sequence_length", None)
-    if positions is not None and max_length > positions:
+    from keras_hub.layers import PositionEmbedding
+
+    positions = min(
+        (
+            layer.sequence_length
+            for layer in flatten_layers(causal_lm.backbone)
+            if isinstance(layer, PositionEmbedding)
+        ),
+        default=max_length,
+    )
+    if max_length > positions:
         raise ValueError(
             f"`HarnessLM` got `max_length` {max_length}; {causal_lm.name!r} "
             f"has {positions} positions. Pass `max_length={positions}` or less."
         )
 
 
+def check_divides(batch_size):
+    """Raises where `keras.distribution` cannot divide the batches."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return
+    mesh = distribution.device_mesh
+    axes = dict(zip(mesh.axis_names, mesh.shape))
+    devices = axes.get(distribution.batch_dim_name, 1)
+    if batch_size % devices:
+        raise ValueError(
+            f"`HarnessLM` got `batch_size` {batch_size}; "
+            f"`keras.distribution` divides batches among {devices} devices. "
+            f"Pass a multiple of {devices}."
+        )
+
+
 def check_continuations(requests, max_length):
     """Raises for a continuation that is empty or does not fit."""
     for text, _, tokens in requests:
-        if not 1 <= len(tokens) <= max_length:
+        if not tokens:
+            raise ValueError(
+                f"Received the context and the continuation {text!r}, which "
+                "have no token more than the context; expected one at least. "
+                "Change `doc_to_choice` or `target_delimiter` of the task."
+            )
+        if len(tokens) > max_length:
             raise ValueError(
                 f"Received a continuation of {len(tokens)} tokens, {text!r}; "
-                f"expected 1 to {max_length}, which is `max_length`. Pass a "
-                "larger `max_length`, or change the task."
+                f"expected {max_length} at most, which is `max_length`. Pass "
+                "a larger `max_length`, or change the task."
             )
 
 
@@ -56,8 +102,7 @@ def check_room(max_tokens, max_length):
         raise ValueError(
             f"Received a request for {max_tokens} generated tokens; expected "
             f"1 to {max_length - 1}, less than `max_length` {max_length}. Pass "
-            "a larger `max_length` to `HarnessLM`, or a smaller "
-            "`max_gen_toks`."
+            "a larger `max_length`, or a smaller `max_gen_toks`."
         )
 
 

@@ -11,8 +11,10 @@ from tqdm import tqdm
 from keras_laurel.conversion import laurel_layers
 from keras_laurel.evaluation.checks import check_causal_lm
 from keras_laurel.evaluation.checks import check_continuations
+from keras_laurel.evaluation.checks import check_divides
 from keras_laurel.evaluation.checks import check_generates
 from keras_laurel.evaluation.checks import check_length
+from keras_laurel.evaluation.checks import check_numbers
 from keras_laurel.evaluation.checks import check_room
 from keras_laurel.evaluation.padding import full_batches
 from keras_laurel.evaluation.token_generator import generate
@@ -29,8 +31,8 @@ class HarnessLM(TemplateLM):
     and nothing else, plain or converted by `keras_laurel.laurelize`, on JAX,
     TensorFlow and PyTorch.
 
-    Contexts that are too long are cut on the left. An empty context is the
-    start token, or the end token where a tokenizer has no start token.
+    Contexts that are too long are cut on the left. An empty context or prompt
+    is the start token, or the end token where a tokenizer has no start token.
 
     Args:
         causal_lm: The model.
@@ -46,7 +48,8 @@ class HarnessLM(TemplateLM):
 
     Raises:
         ValueError: If the model has no preprocessor, needs more than tokens,
-            or has no positions for `max_length`.
+            or has no positions for `max_length`; for a number below 1 or a
+            batch that the devices do not divide.
 
     Example:
 
@@ -67,15 +70,23 @@ class HarnessLM(TemplateLM):
         super().__init__()
         check_causal_lm(causal_lm)
         preprocessor = causal_lm.preprocessor
+        if max_length is None:
+            max_length = preprocessor.sequence_length
+        if add_bos_token is None:
+            add_bos_token = preprocessor.add_start_token
+        check_numbers(
+            batch_size=batch_size,
+            max_length=max_length,
+            max_gen_toks=max_gen_toks,
+        )
+        check_length(causal_lm, max_length)
+        check_divides(batch_size)
         self.causal_lm = causal_lm
         self.tokenizer = preprocessor.tokenizer
         self.batch_size = batch_size
-        self.max_length = max_length or preprocessor.sequence_length
+        self.max_length = max_length
         self.max_gen_toks = max_gen_toks
-        if add_bos_token is None:
-            add_bos_token = preprocessor.add_start_token
         self.add_bos_token = add_bos_token
-        check_length(causal_lm, self.max_length)
         self._scorer = TokenScorer(causal_lm)
 
     @property
@@ -127,6 +138,25 @@ class HarnessLM(TemplateLM):
         special = self.tokenizer.special_token_ids
         tokens = [token for token in tokens if token not in special]
         return self.tokenizer.detokenize([tokens])[0]
+
+    def loglikelihood(self, requests, disable_tqdm=False):
+        """Log-likelihoods of continuations, and whether they are greedy."""
+        bar = tqdm(requests, desc="Tokenizing", disable=disable_tqdm)
+        pairs = [(x.args, *self._encode_pair(*x.args)) for x in bar]
+        return self._loglikelihood_tokens(pairs, disable_tqdm)
+
+    def _encode_pair(self, context, continuation):
+        """The tokens of both, of which the first has one at least.
+
+        The harness lets spaces between them begin the continuation.
+        """
+        if context.strip():
+            return super()._encode_pair(context, continuation)
+        prefix = [self.prefix_token_id]
+        tokens = self.tok_encode(context + continuation, False)
+        if tokens[:1] == prefix:
+            tokens = tokens[1:]
+        return prefix, tokens
 
     def loglikelihood_rolling(self, requests, disable_tqdm=False):
         """Log-likelihoods of whole texts, each token scored once.
@@ -208,12 +238,16 @@ class HarnessLM(TemplateLM):
     def _generate(self, prompts, settings):
         """Number and text of each prompt, the longest prompts first."""
         room = self.max_length - settings.max_tokens
-        prompts = [self.tok_encode(text)[-room:] for text in prompts]
+        prompts = [
+            self.tok_encode(text)[-room:] or [self.prefix_token_id]
+            for text in prompts
+        ]
         stop_ids = self._stop_ids(settings.until)
         longest_first = sorted(
             range(len(prompts)), key=lambda i: -len(prompts[i])
         )
-        with sampling_with(self.causal_lm, settings.sampler()):
+        sampler = settings.sampler(self.tokenizer.vocabulary_size())
+        with sampling_with(self.causal_lm, sampler):
             for numbers, size in full_batches(longest_first, self.batch_size):
                 rows = generate(
                     self.causal_lm,
@@ -247,6 +281,6 @@ class HarnessLM(TemplateLM):
 
 def before_any_text(text, until):
     """The text up to where the first of others is found in it."""
-    for ending in filter(None, until):
+    for ending in until:
         text = text.split(ending)[0]
     return text

@@ -1,8 +1,8 @@
 """Rows of tokens, padded to a few shapes.
 
-XLA compiles a program for each shape, so lengths are rounded up. With four
-lengths from one power of two to the next a batch has less than a quarter more
-tokens than its longest row, and a task needs a few programs.
+XLA compiles a program for each shape, so lengths are rounded up. With at most
+four lengths from one power of two to the next a task needs a few programs, and
+a row gets less than a quarter more tokens, or fewer than 8.
 """
 
 import keras

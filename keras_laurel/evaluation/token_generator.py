@@ -30,16 +30,17 @@ class Settings:
     top_p: float | None
     top_k: int | None
 
-    def sampler(self):
+    def sampler(self, vocabulary_size):
         from keras_hub import samplers
 
         if self.temperature == 0:
             return samplers.GreedySampler()
         options = {"temperature": self.temperature}
+        k = self.top_k and min(self.top_k, vocabulary_size)
         if self.top_p is not None:
-            return samplers.TopPSampler(p=self.top_p, k=self.top_k, **options)
-        if self.top_k is not None:
-            return samplers.TopKSampler(k=self.top_k, **options)
+            return samplers.TopPSampler(p=self.top_p, k=k, **options)
+        if k is not None:
+            return samplers.TopKSampler(k=k, **options)
         return samplers.RandomSampler(**options)
 
 
@@ -54,15 +55,23 @@ def read_settings(arguments, default_max_tokens):
     if found.get("num_beams") == 1:
         del found["num_beams"]
     samples, temperature = found.pop("do_sample"), found.pop("temperature", 0)
+    del found["until"]
     settings = Settings(
-        tuple(found.pop("until")),
+        ending_texts(arguments.get("until")),
         found.pop("max_gen_toks"),
         float(temperature) if samples else 0.0,
         found.pop("top_p", None),
-        found.pop("top_k", None),
+        # Transformers has 0 for all tokens, vLLM -1.
+        max(found.pop("top_k", None) or 0, 0) or None,
     )
     check_settings(settings, samples, found)
     return settings
+
+
+def ending_texts(until):
+    """All of one, several or none, without what ends nothing."""
+    several = until if isinstance(until, (list, tuple)) else [until]
+    return tuple(filter(None, several))
 
 
 def check_settings(settings, samples, others):
@@ -71,6 +80,11 @@ def check_settings(settings, samples, others):
             f"Received the generation arguments {others}; expected none but "
             "`until`, `max_gen_toks`, `do_sample`, `temperature`, `top_p` and "
             "`top_k`. Change `generation_kwargs` of the task."
+        )
+    if not all(isinstance(text, str) for text in settings.until):
+        raise ValueError(
+            f"Received the generation argument `until` {settings.until}; "
+            "expected texts. Quote them in `generation_kwargs` of the task."
         )
     if samples and settings.temperature <= 0:
         raise ValueError(

@@ -44,19 +44,15 @@ class LogFile:
         return csv.DictWriter(file, self.columns, lineterminator="\n")
 
     def _kept(self, step):
-        """The rows of whole steps: a run may be killed as it writes one."""
         if not self.path.exists():
             return []
-        header, *rows = self.path.read_text().splitlines(keepends=True)
-        self._check(header)
-        if rows and not rows[-1].endswith("\n"):
-            rows.pop()
-        rows = list(csv.DictReader([header, *rows]))
-        rows = rows[: len(rows) // self.connections * self.connections]
+        reader = _whole_lines(self.path)
+        # `None` for an empty file.
+        self._check(reader.fieldnames or self.columns)
+        rows = _whole_steps(list(reader), self.connections)
         return [row for row in rows if int(row["step"]) <= step]
 
-    def _check(self, header):
-        found = next(csv.reader([header]))
+    def _check(self, found):
         if found != self.columns:
             raise ValueError(
                 f"`path` got {str(self.path)!r}, which has the columns "
@@ -72,14 +68,25 @@ def read_log(path):
     Raises:
         ValueError: if `path` is no such file.
     """
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(_whole_lines(path))
     if not rows or not set(KEYS) <= set(rows[0]):
         raise ValueError(
             f"Got {str(path)!r}, which has no rows of a "
             "`keras_laurel.LaurelLogger`. Give the `path` of one that has run."
         )
-    return [_typed(row) for row in rows]
+    connections = sum(row["step"] == rows[0]["step"] for row in rows)
+    return [_typed(row) for row in _whole_steps(rows, connections)]
+
+
+def _whole_lines(path):
+    """All rows but the last if it was cut off, as when a run is killed."""
+    lines, _, _ = Path(path).read_text().rpartition("\n")
+    return csv.DictReader(lines.splitlines())
+
+
+def _whole_steps(rows, connections):
+    """The rows without those of a step that was being written."""
+    return rows[: len(rows) // connections * connections]
 
 
 def _typed(row):

@@ -75,7 +75,7 @@ class LaurelLogger(keras.callbacks.Callback):
         self._epoch_start = self._batches
         if self._outputs is None:
             # Not before: `BackupAndRestore` restores in `on_train_begin`.
-            self._batches = self._epoch_start = self._step()
+            self._batches = self._epoch_start = self._batches_so_far()
             self._begin()
 
     def on_train_batch_end(self, batch, logs=None):
@@ -121,6 +121,14 @@ class LaurelLogger(keras.callbacks.Callback):
             {**keys, "connection": i, **connection.to_dict()}
             for i, connection in enumerate(summary.connections)
         ]
+
+    def _batches_so_far(self):
+        """What the optimizer counts; `iterations` are its updates."""
+        optimizer = self.model.optimizer
+        # Of float16, a `LossScaleOptimizer` around the one that counts.
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        (count,) = (v for v in optimizer.variables if v.name == "iteration")
+        return int(count)
 
     def _step(self):
         return int(self.model.optimizer.iterations)

@@ -67,7 +67,7 @@ class LaurelSummary:
     connections: tuple
 
     def to_dict(self):
-        """All numbers, as JSON takes them."""
+        """All numbers in lists and dicts; a share may be `nan`."""
         rows = [connection.to_dict() for connection in self.connections]
         return {"model": self.model, "connections": rows}
 

@@ -66,12 +66,12 @@ def test_two_models_are_evaluated_and_compared(folder, local_tasks, capsys):
     model_of("llama").save_to_preset(plain)
     model_of("laurel").save(laurel)
     output = folder / "run" / "results.json"
-    arguments = f"--model {plain} {laurel} --tasks letters --limit 4 --include-"
+    arguments = f"--model {plain} {laurel} --tasks lett* --limit 4 --include-"
     arguments += f"path {folder / 'tasks'} --output {output} --batch-size 2"
     evaluate.main(parse_options(arguments.split()))
 
     results = json.loads(output.read_text())
-    assert results["options"]["tasks"] == ["letters"]
+    assert results["options"]["tasks"] == ["lett*"]
     assert list(results["models"]) == [plain, laurel]
     found = [x["results"]["letters"] for x in results["models"].values()]
     assert [x["acc,none"] for x in found] == expected
@@ -89,7 +89,9 @@ def test_two_models_are_evaluated_and_compared(folder, local_tasks, capsys):
     "arguments, message",
     [
         ("--tasks nothing", "Received no `--model`"),
-        ("--model x --tasks nothing", "Replace nothing, or name"),
+        ("--model hf://x --tasks nothing", "Replace nothing, or name"),
+        ("--model hf://x tests", "Replace tests; a preset on a hub"),
+        ("--model hf://x none.keras", "Replace none.keras; a preset"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_a_model_is_read(
@@ -97,6 +99,25 @@ def test_what_cannot_be_run_is_refused_before_a_model_is_read(
 ):
     with pytest.raises(SystemExit, match=f"error: .*{message}"):
         evaluate.main(parse_options(arguments.split()))
+
+
+def test_what_is_done_is_kept_when_a_model_fails(tmp_path, monkeypatch):
+    def fail_on_the_second(path, options, tasks):
+        if path == "hf://b":
+            raise ValueError("Pass a larger `max_length`.")
+        return {"results": {}}
+
+    monkeypatch.setattr(evaluate, "evaluate", fail_on_the_second)
+    monkeypatch.setattr(evaluate, "find_tasks", lambda options: None)
+    output = tmp_path / "new" / "results.json"
+    options = parse_options(
+        f"--model hf://a hf://b hf://c --output {output}".split()
+    )
+    with pytest.raises(SystemExit, match="hf://b: Pass .*`--max-length`"):
+        evaluate.main(options)
+    kept = json.loads(output.read_text())
+    assert kept["models"] == {"hf://a": {"results": {}}}
+    assert kept["options"]["include_path"] is None
 
 
 @pytest.mark.parametrize(
@@ -112,6 +133,9 @@ def test_a_wrong_command_line_is_refused(arguments, message):
         parse_options(arguments.split())
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="is the same on each backend"
+)
 def test_the_tasks_of_the_paper_are_in_the_harness(capsys):
     with pytest.raises(SystemExit):
         parse_options(["--list"])

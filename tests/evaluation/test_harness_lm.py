@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from keras_laurel.evaluation import HarnessLM
+from tests.distribution.meshes import mesh
 from tests.evaluation import tasks
 from tests.evaluation.models import LENGTH
 from tests.evaluation.models import expected_score
@@ -109,20 +110,59 @@ def test_answers_are_kept_for_another_run(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("ab", "x" * 41), "of 41 tokens, .*; expected 1 to 40"),
-        (("ab", ""), "of 0 tokens"),
+        (("ab", "x" * 41), "of 41 tokens, .*; expected 40 at most"),
+        (("ab", ""), "have no token more than the context"),
+        (("", ""), "have no token more than the context"),
+        # Together they are one token.
+        (("t", "h"), "have no token more than the context"),
     ],
 )
 def test_continuations_that_cannot_be_scored_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        scores(harness_lm("llama"), ("a", "b"), arguments)
+        scores(harness_lm("gpt2"), ("a", "b"), arguments)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"batch_size": "auto"}, "`batch_size` 'auto'; it needs an integer"),
+        ({"batch_size": 0}, "`batch_size` 0; it needs an integer"),
+        ({"batch_size": 3}, "`batch_size` 3; .* among 2 devices"),
+        ({"max_length": 0}, "`max_length` 0; it needs an integer"),
+        ({"max_length": LENGTH + 1}, f"has {LENGTH} positions"),
+        ({"max_gen_toks": -5}, "`max_gen_toks` -5; it needs an integer"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(options, message, monkeypatch):
+    devices = keras.distribution.DataParallel(device_mesh=mesh(2))
+    monkeypatch.setattr(keras.distribution, "distribution", lambda: devices)
+    with pytest.raises(ValueError, match=message):
+        HarnessLM(model_of("gpt2"), **options)
+
+
+def test_only_learned_positions_end():
+    tokenizer = model_of("gpt2").preprocessor.tokenizer
+    backbone = keras_hub.models.GPTNeoXBackbone(
+        vocabulary_size=300,
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=16,
+        max_sequence_length=LENGTH,
+    )
+    preprocessor = keras_hub.models.GPTNeoXCausalLMPreprocessor(
+        keras_hub.models.GPTNeoXTokenizer(
+            tokenizer.vocabulary, tokenizer.merges
+        ),
+        sequence_length=2 * LENGTH,
+    )
+    model = keras_hub.models.GPTNeoXCausalLM(backbone, preprocessor)
+    assert HarnessLM(model).max_length == 2 * LENGTH
 
 
 def test_models_that_cannot_be_evaluated_are_refused():
     with pytest.raises(ValueError, match="needs a `keras_hub.models.CausalLM`"):
         HarnessLM(model_of("llama").backbone)
-    with pytest.raises(ValueError, match=f"has {LENGTH} positions"):
-        HarnessLM(model_of("gpt2"), max_length=LENGTH + 1)
     model = llama()
     model.preprocessor = None
     with pytest.raises(ValueError, match="without a preprocessor"):
@@ -158,6 +198,9 @@ def test_chat_templates_are_refused():
         )
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="is the same on each backend"
+)
 def test_the_package_does_without_the_harness_and_says_how_to_get_it():
     program = (
         "import sys; sys.modules['lm_eval'] = None\n"

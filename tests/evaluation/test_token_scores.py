@@ -35,7 +35,7 @@ def close(score, expected):
 
 
 @pytest.mark.parametrize(
-    "name, batch_size", [("gpt2", 4), ("llama", 1), ("laurel", 4)]
+    "name, batch_size", [("gpt2", 4), ("llama", 2), ("laurel", 4)]
 )
 def test_scores_are_those_of_a_float64_softmax(name, batch_size):
     lm = harness_lm(name, batch_size)
@@ -127,10 +127,12 @@ def test_start_tokens_can_be_left_out():
     tokens = model.preprocessor.tokenizer.tokenize(["ab", "abc"])
     lm = HarnessLM(model, add_bos_token=False)
     assert [lm.tok_encode(x) for x in ("ab", "abc")] == tokens
-    (found,) = scores(lm, ("ab", "c"))
+    found, behind_spaces = scores(lm, ("ab", "c"), (" ", "ab"))
     close(found, expected_score(model, tokens[0], tokens[1][2:]))
-    lm = harness_lm("llama")
     start = lm.prefix_token_id
+    spaced = model.preprocessor.tokenizer.tokenize([" ab"])[0]
+    close(behind_spaces, expected_score(model, [start], spaced))
+    lm = harness_lm("llama")
     assert lm.tok_encode("ab") == [start, *tokens[0]]
     assert lm.tok_encode("<|begin_of_text|>ab") == [start, *tokens[0]]
 

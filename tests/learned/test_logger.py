@@ -14,7 +14,7 @@ from keras_laurel import laurel_summary
 BATCHES, BATCH_SIZE, WIDTH = 3, 4, 8
 
 
-def build(seed=0, **options):
+def build(seed=0, accumulate=None, **options):
     keras.utils.set_random_seed(seed)
     x = inputs = keras.Input((WIDTH,))
     for name in ("first", "second"):
@@ -22,7 +22,10 @@ def build(seed=0, **options):
         fx = keras.layers.Dense(WIDTH, activation="tanh")(x)
         x = layer([x, fx, *([] if name == "first" else [inputs])])
     model = keras.Model(inputs, x)
-    model.compile(keras.optimizers.SGD(0.5), "mse", **options)
+    optimizer = keras.optimizers.SGD(
+        0.5, gradient_accumulation_steps=accumulate
+    )
+    model.compile(optimizer, "mse", **options)
     return model
 
 
@@ -103,16 +106,11 @@ def test_columns(tmp_path):
                 keras.config.backend() == "torch", reason="PyTorch has it not"
             ),
         ),
-        (1, "accumulating", [0, 1, 2, 3]),
+        (1, {"accumulate": 2}, [0, 1, 2, 3]),
     ],
 )
 def test_when_it_logs(tmp_path, every, options, expected):
-    model = build()
-    if options == "accumulating":
-        optimizer = keras.optimizers.SGD(gradient_accumulation_steps=2)
-        model.compile(optimizer, "mse")
-    else:
-        model.compile("sgd", "mse", **options)
+    model = build(**options)
     fit(model, LaurelLogger(tmp_path / "log.csv", every), epochs=2)
     assert steps(tmp_path / "log.csv") == expected
 
@@ -132,24 +130,31 @@ class Kill(keras.callbacks.Callback):
             raise Killed
 
 
-def test_a_killed_run_leaves_the_log_of_one_that_was_not(tmp_path):
+@pytest.mark.parametrize(
+    "every, accumulate, before, after",
+    [(2, None, [0, 2, 4], [0, 2, 4, 6, 8]), (3, 2, [0, 1], [0, 1, 3, 4])],
+)
+def test_a_killed_run_leaves_the_log_of_one_that_was_not(
+    tmp_path, every, accumulate, before, after
+):
     whole, resumed = tmp_path / "whole.csv", tmp_path / "resumed.csv"
-    fit(build(), LaurelLogger(whole, every=2), epochs=3)
+    fit(build(accumulate=accumulate), LaurelLogger(whole, every), epochs=3)
 
     def go_on(*callbacks):
         backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
-        logger = LaurelLogger(resumed, every=2)
+        logger = LaurelLogger(resumed, every)
         # The logger begins before the backup restores.
-        fit(build(), logger, backup, *callbacks, epochs=3)
+        model = build(accumulate=accumulate)
+        fit(model, logger, backup, *callbacks, epochs=3)
 
     with pytest.raises(Killed):
         go_on(Kill())
-    # It was at step 5 and restores step 3; the log was being written.
-    assert steps(resumed) == [0, 2, 4]
+    # It was at batch 5 and restores batch 3; the log was being written.
+    assert steps(resumed) == before
     with resumed.open("a") as file:
         file.write("6,1,0,first,rw+lr+pa,0.99")
     go_on()
-    assert steps(resumed) == [0, 2, 4, 6, 8]
+    assert steps(resumed) == after
     for row, wanted in zip(read(resumed), read(whole), strict=True):
         assert row.keys() == wanted.keys()
         for name in row:
@@ -176,6 +181,13 @@ def test_training_from_the_start_starts_the_log_anew(tmp_path):
     fit(build(), LaurelLogger(path))
     assert steps(path) == [0, 3]
     assert "of_another_model" not in path.read_text()
+
+
+def test_goes_on_with_an_empty_file(tmp_path):
+    path = tmp_path / "log.csv"
+    path.touch()
+    fit(fit(build()), LaurelLogger(path))
+    assert steps(path) == [3, 6]
 
 
 def test_refuses_to_go_on_with_the_log_of_another_model(tmp_path):
