@@ -53,6 +53,31 @@ def transposed_a(self, j):
     return ops.transpose(ops.convert_to_tensor(self.laurel_a)[j])
 
 
+combine_codes = Laurel.combine_sum
+
+
+def code_late(self, y, x, skip, carried=None):
+    """The connection around a block, to which activations have travelled."""
+    activations = enumerate(carried or [])
+    codes = [ops.matmul(z, self.down_projection(j)) for j, z in activations]
+    return combine_codes(self, y, x, skip, codes)
+
+
+def keeping_terms(count):
+    """The sum of `count` terms with the gradient of autodiff."""
+    return lambda *x: equation._sum(x[:count], *x[count:])
+
+
+def scale_apart(self, y, x, skip, carried=None):
+    """The connection around a block, beta applied to the wide product."""
+    alpha, beta = self._bounded_weights()
+    b = ops.convert_to_tensor(self.laurel_b)
+    low_rank = ops.matmul(*equation.up_projection(carried, b, self._gamma()))
+    return equation.weighted_sum(
+        [y, skip, low_rank], [alpha, beta - alpha, beta]
+    )
+
+
 def rematerialised(self, y, x, skip, carried=None):
     """The connection around a block, its low-rank part computed twice."""
     alpha, beta = self._bounded_weights()
@@ -88,6 +113,14 @@ def wide_product_sum(weights, *tensors):
 
 IDEAS = {
     "as it is": {},
+    "activations travel, not codes": {
+        (Laurel, "combine_sum"): code_late,
+        (ResidualStream, "_pushed"): push_activations,
+    },
+    "f(x) kept for the gradient of alpha": {
+        (equation, "_sum_that_keeps_its_output"): keeping_terms
+    },
+    "beta apart from B": {(Laurel, "combine_sum"): scale_apart},
     "A kept as (r, D)": {
         (Laurel, "_build_low_rank"): rows_of_a,
         (Laurel, "down_projection"): transposed_a,
@@ -102,7 +135,22 @@ IDEAS = {
     },
 }
 # Those that change anything there.
-VARIANTS = {"rw+lr": IDEAS, "rw": ("as it is", "combined in bfloat16")}
+VARIANTS = {
+    "rw+lr": [
+        name for name in IDEAS if name != "activations travel, not codes"
+    ],
+    "rw": [
+        "as it is",
+        "f(x) kept for the gradient of alpha",
+        "combined in bfloat16",
+    ],
+    "rw+lr+pa": [
+        "as it is",
+        "activations travel, not codes",
+        "f(x) kept for the gradient of alpha",
+        "beta apart from B",
+    ],
+}
 
 
 def main():
