@@ -1,14 +1,14 @@
 """The options of `resnet50_imagenet.py`, parsed before Keras is imported."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
+from backend_option import DEVICES
+from backend_option import add_backend_option
 from distribution_options import add_distribution_options
 from distribution_options import check_distribution
 
-BACKENDS = ("jax", "tensorflow", "torch")
 AUGMENTATIONS = ("crop", "flip", "rand_augment")
 FLIP_CHANGES_MEANING = ("digits", "mnist_5k", "mnist", "svhn_cropped")
 
@@ -239,13 +239,7 @@ def add_training_options(group):
 
 
 def add_system_options(group):
-    group.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        default=os.environ.get("KERAS_BACKEND", "jax"),
-        help="Keras backend; the initial default is $KERAS_BACKEND, else jax. "
-        "jax and tensorflow use every device they see, torch uses one",
-    )
+    add_backend_option(group, DEVICES)
     add_distribution_options(group)
     group.add_argument(
         "--precision",

@@ -1,11 +1,10 @@
 """The options of `evaluate.py`, parsed before Keras is imported."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-from command_line import BACKENDS
+from backend_option import add_backend_option
 from command_line import HelpFormatter
 from evaluate_tasks import describe_tables
 from evaluate_tasks import expand
@@ -127,12 +126,7 @@ def add_task_options(group):
 def add_system_options(group):
     add = group.add_argument
     add("--batch-size", type=int, default=8, help="sequences in a batch")
-    add(
-        "--backend",
-        choices=BACKENDS,
-        default=os.environ.get("KERAS_BACKEND", "jax"),
-        help="Keras backend; the initial default is $KERAS_BACKEND, else jax",
-    )
+    add_backend_option(group)
     add(
         "--precision",
         choices=("float32", "bfloat16", "mixed_bfloat16"),

@@ -3,18 +3,13 @@
 import os
 from pathlib import Path
 
-from command_line import BACKENDS
+from backend_option import add_backend_option
 
 
 def add_system_options(group, name):
     """Where and how the runs of the experiment `name` are made."""
     add = group.add_argument
-    add(
-        "--backend",
-        choices=BACKENDS,
-        default=os.environ.get("KERAS_BACKEND", "jax"),
-        help="Keras backend; the initial default is $KERAS_BACKEND, else jax",
-    )
+    add_backend_option(group)
     add(
         "--workers",
         type=int,

@@ -1,10 +1,9 @@
 """The options of `finetune.py`, parsed before Keras is imported."""
 
 import argparse
-import os
 from pathlib import Path
 
-from command_line import BACKENDS
+from backend_option import add_backend_option
 from command_line import HelpFormatter
 from llm_command_line import AT_LEAST_ONE
 from llm_command_line import NOT_NEGATIVE
@@ -131,12 +130,7 @@ def add_training_options(group):
 
 def add_system_options(group):
     add = group.add_argument
-    add(
-        "--backend",
-        choices=BACKENDS,
-        default=os.environ.get("KERAS_BACKEND", "jax"),
-        help="Keras backend; the initial default is $KERAS_BACKEND, else jax",
-    )
+    add_backend_option(group)
     add(
         "--precision",
         choices=("float32", "mixed_bfloat16"),

@@ -1,11 +1,11 @@
 """The options of `llm_pretrain.py`, parsed before Keras is imported."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-from command_line import BACKENDS
+from backend_option import DEVICES
+from backend_option import add_backend_option
 from command_line import HelpFormatter
 from command_line import check_names
 from distribution_options import add_distribution_options
@@ -252,13 +252,7 @@ def add_training_options(group):
 
 
 def add_system_options(group):
-    group.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        default=os.environ.get("KERAS_BACKEND", "jax"),
-        help="Keras backend; the initial default is $KERAS_BACKEND, else jax. "
-        "jax and tensorflow use every device they see, torch uses one",
-    )
+    add_backend_option(group, DEVICES)
     add_distribution_options(group)
     group.add_argument(
         "--precision",
