@@ -16,10 +16,12 @@ import threading
 import time
 from pathlib import Path
 
+import keras
+
 import keras_laurel
+from run_folder import RunFolder
 from run_folder import read_json
 from run_folder import write_json
-from settings import describe_differences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,22 +57,24 @@ class Experiment:
     train: callable
 
     def run_folder(self, arm, seed):
-        return self.folder / arm.name / f"seed_{seed}"
+        return RunFolder(self.folder / arm.name / f"seed_{seed}")
 
     def settings_of(self, arm):
-        return json.loads(json.dumps({**self.settings, **arm.options}))
+        """All that the numbers depend on but the seed."""
+        backend = {"backend": keras.backend.backend()}
+        settings = {**self.settings, **arm.options, **backend}
+        return json.loads(json.dumps(settings))
 
     def result(self, arm, seed):
         """The result of a finished run, or None.
 
         Raises:
-            ValueError: If a run of that name had other settings.
+            ValueError: If a run of that name had other settings, be it
+                finished or not.
         """
-        path = self.run_folder(arm, seed) / "result.json"
-        found = read_json(path)
-        if found:
-            check_settings(path, found["settings"], self.settings_of(arm))
-        return found
+        folder = self.run_folder(arm, seed)
+        folder.check(self.settings_of(arm))
+        return read_json(folder["result.json"])
 
     def run(self, arm, seed):
         """The result of a run, which is trained unless it has been."""
@@ -78,13 +82,15 @@ class Experiment:
         if found:
             return found
         folder = self.run_folder(arm, seed)
-        folder.mkdir(parents=True, exist_ok=True)
         settings = self.settings_of(arm)
+        folder.claim(settings)
         began = time.perf_counter()
         try:
-            numbers = self.train(settings, seed, folder)
+            numbers = self.train(settings, seed, folder.path)
         except Exception as error:
-            error.add_note(f"In the run of {arm.name}, seed {seed}: {folder}")
+            error.add_note(
+                f"In the run of {arm.name}, seed {seed}: {folder.path}"
+            )
             raise
         result = {
             "arm": arm.name,
@@ -95,19 +101,8 @@ class Experiment:
             "seconds": time.perf_counter() - began,
             "made_with": {**versions(), "processor": processor()},
         }
-        write_json(folder / "result.json", result)
+        write_json(folder["result.json"], result)
         return result
-
-
-def check_settings(path, before, now):
-    """Raises a ValueError that names the settings that differ."""
-    differences = describe_differences(before, now)
-    if differences:
-        raise ValueError(
-            f"{path} has the result of other settings: "
-            f"{differences}. Expected the same, whose runs go on. "
-            "Choose another `--output`, or delete the file."
-        )
 
 
 def run_all(experiment, arms, seeds, workers=1):

@@ -46,6 +46,8 @@ import dataclasses
 import functools
 import itertools
 
+import keras
+
 import language_trials
 from accelerators import check_batch_size
 from accelerators import find_devices
@@ -398,6 +400,7 @@ def describe_command(options, parts):
             ["python examples/language_experiments.py", *sys.argv[1:]]
         ),
         "scale": options.scale,
+        "backend": keras.backend.backend(),
         "workers": options.workers,
         "cores": os.cpu_count(),
         "device": str(find_devices()),

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import dataclasses
 import math
-import statistics
 from pathlib import Path
 
 import keras
@@ -27,6 +26,7 @@ from llm_training import evaluate
 from llm_training import train
 from shared_weights import copy_shared_weights
 from text_corpus import open_corpus
+from training_log import typical_speed
 
 WEIGHTS = "model.weights.h5"
 CORPUS_SETTINGS = (
@@ -126,7 +126,7 @@ def continue_training(settings, seed, folder, texts, find_trained):
 
     Args:
         settings, seed, folder, texts: As for `train_from_scratch`.
-        find_trained: Function of the seed: the folder of its baseline.
+        find_trained: Function of the seed: its baseline's `RunFolder`.
 
     Returns:
         Dict of numbers.
@@ -136,7 +136,7 @@ def continue_training(settings, seed, folder, texts, find_trained):
     with started(settings, order, folder, texts) as corpus:
         sizes = architecture_of(settings)
         model = build_language_model("baseline", sizes, seed=seed)
-        model.load_weights(find_trained(seed) / WEIGHTS)
+        model.load_weights(find_trained(seed)[WEIGHTS])
         model = METHODS[settings["method"]](model, settings)
         compile_language_model(model, recipe_of(settings))
         before = evaluate(model, corpus)
@@ -243,8 +243,6 @@ def train_and_count(model, settings, corpus, folder):
     """Trains a model; its losses, size, speed and learned weights."""
     history = train(model, recipe_of(settings), corpus, folder)
     last = history[-1]
-    # The first round compiles.
-    speeds = [row["tokens_per_second"] for row in history[1:]]
     return {
         "held_out_loss": last["val_loss"],
         "bits_per_byte": last["bits_per_byte"],
@@ -252,7 +250,7 @@ def train_and_count(model, settings, corpus, folder):
         "tokens": last["tokens"],
         "parameters": count(model.weights),
         "trainable_parameters": count(model.trainable_weights),
-        "tokens_per_second": statistics.median(speeds),
+        "tokens_per_second": typical_speed(history),
         "step_memory_mb": step_memory(model, corpus),
         **learned_ranges(model),
     }

@@ -10,6 +10,7 @@ import math
 from matplotlib.figure import Figure
 
 from run_folder import write_whole
+from training_log import typical_speed
 from training_report import FAINT
 from training_report import INK
 from training_report import cycle_colors
@@ -30,7 +31,6 @@ def summarize(results, plain):
 
 def summarize_variant(result, plain):
     last = result["history"][-1]
-    speeds = [row["tokens_per_second"] for row in result["history"]]
     added = result["parameters"] - plain
     return {
         "variant": result["variant"],
@@ -40,8 +40,7 @@ def summarize_variant(result, plain):
         "val_loss": last["val_loss"],
         "perplexity": math.exp(last["val_loss"]),
         "bits_per_byte": last["bits_per_byte"],
-        # The first round compiles.
-        "tokens_per_second": sorted(speeds)[len(speeds) // 2],
+        "tokens_per_second": typical_speed(result["history"]),
         "peak_memory_mb": last["peak_memory_mb"],
     }
 

@@ -1,6 +1,7 @@
 """One row of numbers for each round: losses, throughput, memory."""
 
 import resource
+import statistics
 import sys
 import time
 
@@ -28,6 +29,7 @@ class RoundLog(keras.callbacks.Callback):
         self.corpus = corpus
         self.history = []
         self._began = self._trained = None
+        self._rounds = 0
 
     def read(self):
         return read_json(self.path) or []
@@ -52,7 +54,10 @@ class RoundLog(keras.callbacks.Callback):
             "seconds": seconds,
             "tokens_per_second": steps * per_step / seconds,
             "peak_memory_mb": peak_memory() / 1e6,
+            # Its time is also that of compiling.
+            "begins_sitting": self._rounds == 0,
         }
+        self._rounds += 1
         self.history.append(row)
         if self.is_writer:
             self._write(row)
@@ -61,6 +66,14 @@ class RoundLog(keras.callbacks.Callback):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.path, self.history)
         print(describe_row(row), flush=True)
+
+
+def typical_speed(history):
+    """Tokens per second of the rounds that compiled nothing, if there are."""
+    warm = [row for row in history if not row["begins_sitting"]]
+    return statistics.median(
+        row["tokens_per_second"] for row in warm or history
+    )
 
 
 def describe_row(row):

@@ -56,7 +56,7 @@ def test_runs_that_are_finished_are_not_trained_again(tmp_path):
     assert set(calls(tmp_path).values()) == {1}
     kept = json.loads((tmp_path / "double/seed_2/result.json").read_text())
     assert kept == results[-1]
-    assert kept["settings"] == {"factor": 2}
+    assert kept["settings"] == {"factor": 2, "backend": "jax"}
     assert "keras" in kept["made_with"]
     assert kept["made_with"]["processor"]
 
@@ -67,6 +67,23 @@ def test_other_settings_are_refused(tmp_path):
     with pytest.raises(ValueError, match="`factor` is 1 there, 3 here. Exp"):
         run_all(other, ARMS[:1], [0, 1])
     assert calls(tmp_path) == {"plain/seed_0": 1}
+
+
+@pytest.mark.parametrize("changed", ["settings", "backend"])
+def test_an_unfinished_run_goes_on_only_as_it_began(
+    changed, tmp_path, monkeypatch
+):
+    arms = [Arm("failing", {"fails_at": 0})]
+    with pytest.raises(RuntimeError, match="no luck"):
+        run_all(experiment(tmp_path), arms, [0])
+    other = experiment(tmp_path)
+    if changed == "backend":
+        monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    else:
+        other = Experiment(tmp_path, {"factor": 3}, train)
+    with pytest.raises(ValueError, match="Choose another `--output`"):
+        run_all(other, arms, [0])
+    assert calls(tmp_path) == {"failing/seed_0": 1}
 
 
 def test_arms_of_one_name_are_refused(tmp_path):

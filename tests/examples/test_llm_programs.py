@@ -36,10 +36,21 @@ JAX = pytest.mark.skipif(
 
 def numbers(folder):
     """All of the history that does not depend on the machine's state."""
-    names = ("seconds", "tokens_per_second", "peak_memory_mb")
+    names = ["seconds", "tokens_per_second", "peak_memory_mb"]
+    names.append("begins_sitting")
+    return [
+        {k: v for k, v in row.items() if k not in names}
+        for row in history(folder)
+    ]
+
+
+def history(folder):
     with (folder / "history.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    return [{k: v for k, v in row.items() if k not in names} for row in rows]
+        return list(csv.DictReader(file))
+
+
+def sittings(folder):
+    return [row["begins_sitting"] for row in history(folder)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,6 +104,8 @@ def test_a_killed_run_ends_with_the_same_numbers(whole_run, tmp_path):
     assert status == 0, output
     assert "Epoch 1/4" not in output and "Epoch 4/4" in output
     assert numbers(folder) == expected
+    assert sittings(folder)[0] == "True"
+    assert sittings(folder).count("True") == 2
     assert not checkpoints.exists()
 
 

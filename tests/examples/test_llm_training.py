@@ -18,6 +18,7 @@ from text_tokenizers import byte_tokenizer
 from text_tokenizers import bytes_of_tokens
 from token_stream import Batches
 from token_stream import prepare_stream
+from training_log import typical_speed
 
 SMALL = Architecture(3, 16, 2, 32, 300, 32)
 
@@ -101,6 +102,15 @@ def reference(model, batches, count):
         bits += (nats / np.log(2)).sum()
         num_bytes += np.count_nonzero(targets >= 5)
     return bits / num_bytes
+
+
+def test_rounds_that_compile_do_not_count_for_the_speed():
+    rows = [
+        {"tokens_per_second": speed, "begins_sitting": begins}
+        for speed, begins in ((1, True), (8, False), (2, True), (10, False))
+    ]
+    assert typical_speed(rows) == 9
+    assert typical_speed(rows[::2]) == 1.5
 
 
 @pytest.mark.parametrize(
