@@ -95,8 +95,8 @@ def add_task_options(group):
         nargs="+",
         default=["table_2"],
         metavar="NAME",
-        help="tasks, groups and tags of the harness, patterns of these, or "
-        "table_2",
+        help="tasks, groups and tags of the harness, patterns of these, "
+        "table_2, table_3",
     )
     add(
         "--include-path",

@@ -1,6 +1,8 @@
 """`examples/evaluate.py`: two models side by side, and what is refused."""
 
 import json
+import runpy
+import sys
 
 import keras
 import pytest
@@ -123,7 +125,6 @@ def test_what_is_done_is_kept_when_a_model_fails(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ("--tasks mmlu table_3", "not their names"),
         ("--model x x", "expected each model once"),
         ("--limit 0", "`--limit 0`, expected a number of 1 or more"),
     ],
@@ -133,6 +134,16 @@ def test_a_wrong_command_line_is_refused(arguments, message):
         parse_options(arguments.split())
 
 
+def test_without_the_harness_it_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--model", "x"])
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    monkeypatch.delitem(sys.modules, "keras_laurel.evaluation")
+    with pytest.raises(
+        SystemExit, match=r"evaluate.py: error: .* `lm_eval`; .*laurel\[eval\]"
+    ):
+        runpy.run_path(evaluate.__file__, run_name="__main__")
+
+
 @pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="is the same on each backend"
 )
@@ -140,8 +151,11 @@ def test_the_tasks_of_the_paper_are_in_the_harness(capsys):
     with pytest.raises(SystemExit):
         parse_options(["--list"])
     listed = capsys.readouterr().out
-    for task in TABLES["table_2"]:
+    for task in (*TABLES["table_2"], *TABLES["table_3"]):
         assert task.paper in listed
+    options = parse_options("--tasks table_3 --allow-code".split())
+    assert len(options.tasks) == len(options.left_out) == 5
+    evaluate.find_tasks(options)
     options = parse_options(["--allow-code"])
     assert len(options.tasks) == 8
     evaluate.find_tasks(options)
