@@ -1,6 +1,6 @@
 ##   make demo        train ResNet-50 with and without LAuReL on real images
 ##   make demo-llm    train a language model with and without LAuReL on text
-##   make test        every test, on JAX, TensorFlow and PyTorch
+##   make test        all but the slow tests, on JAX, TensorFlow and PyTorch
 ##
 ##   make test-jax, test-tensorflow, test-torch
 ##                    the tests on one backend

@@ -42,7 +42,7 @@ class ParameterCount:
         source: Where the paper says so.
         model: One of `keras_laurel.paper_models.MODELS`.
         variant: Of the model.
-        unit: `%` more than the baseline, or `M` altogether.
+        unit: `%` more than the baseline, or `M` or `B` altogether.
         paper: The paper's figure, as it is written there.
     """
 
@@ -105,6 +105,15 @@ COSTS = [
         limit=2.42,
         rounding=0.0,
     ),
+    CostLimit(
+        text="One more layer, 4B model: step time",
+        source="Table 6",
+        table="table_6",
+        variant="deeper",
+        quantity="cycles",
+        limit=1.81,
+        rounding=0.0,
+    ),
     within_noise("prefill", "latency of prefill"),
     within_noise("decode", "latency of a token"),
 ]
@@ -121,5 +130,10 @@ PARAMETERS = [
     ParameterCount("PA", "Table 5", "ablation-157m", "pa", "M", "157.22"),
     ParameterCount(
         "RW+LR+PA", "Table 5", "ablation-157m", "rw+lr+pa", "M", "160.83"
+    ),
+    ParameterCount("RW+LR, r = 4", "text", "llm-1b", "rw+lr", "%", "0.012"),
+    ParameterCount("RW+LR, r = 64", "Table 6", "llm-4b", "rw+lr", "B", "4.404"),
+    ParameterCount(
+        "One more layer", "Table 6", "llm-4b", "deeper", "%", "3.63"
     ),
 ]

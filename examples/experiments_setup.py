@@ -59,7 +59,8 @@ def describe_machine(about, rows):
         "Runs": f"{len(rows)}, seeds {', '.join(map(str, seeds))}; "
         f"{hours:.1f} hours of training altogether, {about['workers']} at a "
         "time",
-        "Machine": f"{about['device']}, {about['cores']} cores"
+        "Machine": f"{about['backend']} on {about['device']}, "
+        f"{about['cores']} cores"
         f"{describe_processors(rows)}; " + ", ".join(versions),
         "Command": f"`{about['command']}`",
     }

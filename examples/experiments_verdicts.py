@@ -1,4 +1,4 @@
-"""When a claim counts as confirmed: rules that were fixed before the runs.
+"""When a claim counts as confirmed, and when not.
 
 A claim is confirmed or not by Student's interval of paired differences, which
 takes these to be normal. The bootstrap's is too narrow for few seeds.
@@ -13,9 +13,12 @@ from experiment_statistics import paired_difference
 
 CONFIRMED = "confirmed here"
 NOT_SEEN = "not seen here"
+OPPOSITE = f"{NOT_SEEN}: the opposite was"
+UNDECIDED = f"{NOT_SEEN}: undecided"
 NOT_RUN = "not run"
 TOO_SMALL = "cannot be tested at this scale"
 NOT_TESTED = "not tested"
+FULL = "cannot be told: the program fills the chip"
 
 # Student's t, 97.5 %, for 1 to 10 degrees of freedom.
 T_QUANTILES = (
@@ -113,18 +116,17 @@ def judge(rule, difference, measure):
 def better(low, high, margin):
     if low > 0:
         return CONFIRMED
-    return f"{NOT_SEEN}: " + ("the opposite was" if high < 0 else "undecided")
+    return OPPOSITE if high < 0 else UNDECIDED
 
 
 def no_worse(low, high, margin):
     if low > -margin:
         return CONFIRMED
-    opposite = high < -margin
-    return f"{NOT_SEEN}: " + ("the opposite was" if opposite else "undecided")
+    return OPPOSITE if high < -margin else UNDECIDED
 
 
 def differs(low, high, margin):
-    return CONFIRMED if low > 0 or high < 0 else f"{NOT_SEEN}: undecided"
+    return CONFIRMED if low > 0 or high < 0 else UNDECIDED
 
 
 def which(low, high, margin):
@@ -142,10 +144,19 @@ RULES = {
 }
 
 
-def judge_limit(added, limit):
-    """The verdict on a cost in percent, None where a program does not fit."""
+def judge_limit(added, limit, full=False):
+    """The verdict on a cost.
+
+    Args:
+        added: In percent, None where a program does not fit.
+        limit: In percent.
+        full: Whether it is the memory of a program that fills the chip: the
+            compiler then trades memory for time.
+    """
     if added is None:
         return f"{NOT_SEEN}: it does not fit the chip"
+    if full:
+        return FULL
     return CONFIRMED if added <= limit else f"{NOT_SEEN}: it costs more"
 
 

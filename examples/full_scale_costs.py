@@ -20,8 +20,8 @@ PATH = Path(__file__).parent.parent / "results" / "full_scale.json"
 CASES = {
     "resnet50": ("baseline", "deeper", "rw", "rw+lr", "rw+lr+pa"),
     "ablation-157m": ("baseline", "pa", "rw+lr+pa"),
-    "llm-1b": ("baseline",),
-    "llm-4b": ("baseline",),
+    "llm-1b": ("baseline", "rw+lr"),
+    "llm-4b": ("baseline", "deeper", "rw+lr"),
 }
 
 

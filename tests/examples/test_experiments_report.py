@@ -88,6 +88,7 @@ def vision_file():
         "evaluation_images": 10_000,
         "classes": 10,
         "baseline_parameters": 123_456,
+        "backend": "jax",
         "device": "cpu",
         "workers": 2,
         "cores": 2,
@@ -126,6 +127,7 @@ def language_file():
         "scale": "reduced",
         "workers": 2,
         "cores": 2,
+        "backend": "jax",
         "device": "cpu",
         "texts": {"table_5": {"python_stdlib": sizes}},
         "versions": {"keras": "3.15.1"},
@@ -141,7 +143,11 @@ def compiled_file():
             "program": "train",
             "variant": variant,
             "percent_added": added,
-            "cost": {"fits": fits},
+            "cost": {
+                "fits": fits,
+                "memory": 100,
+                "peak_memory": 95 if variant == "rw+lr" else 80,
+            },
         }
 
     return {
@@ -149,6 +155,7 @@ def compiled_file():
             row("rw", 0.9, 2.6),
             row("lr", 4.3, 5.0),
             row("pa", None, 30.0, fits=False),
+            row("rw+lr", 0.0, -1.0),
         ]
     }
 
@@ -210,12 +217,26 @@ RANK_16 = "r = 16, the paper's"
             "PA, 157M model: step time",
             "not seen here: it does not fit the chip",
         ),
-        ("RW+LR, 157M model: step time", "not run"),
+        (
+            "RW+LR, 157M model: peak memory",
+            "cannot be told: the program fills the chip",
+        ),
+        ("RW+LR+PA, 157M model: step time", "not run"),
         ("One more layer, resnet50", "not run"),
     ],
 )
 def test_verdicts_of_made_up_results(page, claim, verdict):
     assert row_of(page, claim)[-1] == verdict
+
+
+def test_the_first_answer_counts_the_verdicts(page):
+    answer = section(page, "## In short\n")
+    assert "| quality | 2 | confirmed here |" in answer
+    assert "| quality | 3 | not seen here: the opposite was |" in answer
+    counts = re.findall(r"^\| quality \| (\d+) \|", answer, re.M)
+    assert sum(map(int, counts)) == len(COMPARISONS)
+    (confirmed,) = re.findall("^Confirmed, on quality: (.*)$", answer, re.M)
+    assert confirmed == "RW gains accuracy; Four more blocks lower the loss."
 
 
 def signed(value, digits):
@@ -286,7 +307,7 @@ def test_tables_of_what_was_run(page):
     assert "13, seeds 0, 1, 2; 6.5 hours of training" in page
     assert "6 claims on quality have an interval" in page
     assert "about 0.1 of the 6" in page
-    assert "cpu, 2 cores, EPYC in 8 of 13 runs; keras" in page
+    assert "jax on cpu, 2 cores, EPYC in 8 of 13 runs; keras" in page
 
 
 def test_ranks_and_rates_that_differ_are_told(page):
@@ -368,6 +389,10 @@ def test_parameters_of_the_paper(tmp_path):
     assert more[2:] == ["4.37 %", "4.37 %", "confirmed here"]
     rw = row_of(page, "RW, resnet50")
     assert rw[2:] == ["0.003 %", "0.00013 %", "not seen here"]
+    more = row_of(page, "One more layer, llm-4b")
+    assert more[2:] == ["3.63 %", "2.33 %", "not seen here"]
+    low_rank = row_of(page, "RW+LR, r = 64, llm-4b")
+    assert low_rank[2:] == ["4.404 B", "4.406 B", "not seen here"]
 
 
 def test_the_models_are_those_that_were_counted():
