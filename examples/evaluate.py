@@ -1,8 +1,8 @@
 """
 Title: Evaluating language models with LAuReL
 Author: The keras_laurel authors
-Date created: 2026/12/06
-Last modified: 2026/12/06
+Date created: 2026/11/22
+Last modified: 2026/11/22
 Description: KerasHub models under EleutherAI's lm-evaluation-harness.
 Accelerator: GPU
 """
@@ -38,19 +38,27 @@ os.environ["KERAS_BACKEND"] = parse_or_exit(
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import contextlib
+import importlib
 import json
 import math
 from pathlib import Path
 
 import keras
 import keras_hub
+
+import keras_laurel
+from evaluate_tasks import describe
+
+try:
+    from keras_laurel.evaluation import HarnessLM
+except ImportError as error:
+    # Told as a wrong command line is, without a traceback.
+    sys.exit(f"{sys.argv[0]}: error: {error}")
+
 import lm_eval
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable
 
-import keras_laurel
-from evaluate_tasks import describe
-from keras_laurel.evaluation import HarnessLM
 from llm_saving import fresh_keras
 from llm_saving import read_preset
 from run_folder import write_json
@@ -245,6 +253,15 @@ def describe_left_out(tasks):
     return "\n".join(["Left out:", *map(describe, tasks)]) if tasks else ""
 
 
+def import_namesake():
+    """Tasks that run code import Hugging Face's package `evaluate`, and would
+    find this program, whose folder comes first."""
+    paths, here = sys.path[:], Path(__file__).resolve().parent
+    sys.path[:] = [path for path in paths if Path(path).resolve() != here]
+    importlib.import_module("evaluate")
+    sys.path[:] = paths
+
+
 def main(options):
     if options.allow_code:
         os.environ["HF_ALLOW_CODE_EVAL"] = "1"
@@ -259,4 +276,5 @@ def main(options):
 
 
 if __name__ == "__main__":
+    import_namesake()
     main(parse_options())

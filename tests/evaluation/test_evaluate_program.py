@@ -15,6 +15,7 @@ from tests.evaluation.models import harness_lm
 from tests.evaluation.models import model_of
 from tests.evaluation.requests import scores
 from tests.evaluation.tasks import LocalTasks
+from tests.processes import run
 
 TASK = """
 task: letters
@@ -32,6 +33,18 @@ metadata:
   version: 3.0
 """
 QUESTIONS = [{"question": f"Is it {x}?", "answer": x % 2} for x in range(4)]
+
+
+PROGRAM = """
+import runpy, sys
+sys.argv = ["evaluate.py", "--tasks", "boolq"]
+try:
+    runpy.run_path({path!r}, run_name="__main__")
+except SystemExit as error:
+    print(error)
+import evaluate
+print(evaluate.load.__module__)
+"""
 
 
 @pytest.fixture
@@ -142,6 +155,16 @@ def test_without_the_harness_it_says_how_to_get_it(monkeypatch):
         SystemExit, match=r"evaluate.py: error: .* `lm_eval`; .*laurel\[eval\]"
     ):
         runpy.run_path(evaluate.__file__, run_name="__main__")
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="is the same on each backend"
+)
+def test_tasks_find_the_package_that_has_the_programs_name():
+    code = PROGRAM.format(path=evaluate.__file__)
+    status, output = run("-c", code)
+    assert status == 0 and "Received no `--model`" in output, output
+    assert output.split()[-1] == "evaluate.loading"
 
 
 @pytest.mark.skipif(

@@ -125,12 +125,12 @@ def test_continuations_that_cannot_be_scored_are_refused(arguments, message):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"batch_size": "auto"}, "`batch_size` 'auto'; it needs an integer"),
-        ({"batch_size": 0}, "`batch_size` 0; it needs an integer"),
+        ({"batch_size": "auto"}, "`batch_size` got 'auto'; it needs an int"),
+        ({"batch_size": 0}, "`batch_size` got 0; it needs an integer"),
         ({"batch_size": 3}, "`batch_size` 3; .* among 2 devices"),
-        ({"max_length": 0}, "`max_length` 0; it needs an integer"),
+        ({"max_length": 0}, "`max_length` got 0; it needs an integer"),
         ({"max_length": LENGTH + 1}, f"has {LENGTH} positions"),
-        ({"max_gen_toks": -5}, "`max_gen_toks` -5; it needs an integer"),
+        ({"max_gen_toks": -5}, "`max_gen_toks` got -5; it needs an integ"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(options, message, monkeypatch):
