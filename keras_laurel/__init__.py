@@ -1,6 +1,10 @@
-"""LAuReL: learned augmented residual connections for Keras 3."""
+"""LAuReL: learned augmented residual connections for Keras 3.
+
+`keras_laurel.evaluation` needs an extra and is imported by its own name.
+"""
 
 from keras_laurel import distribution
+from keras_laurel import paper_models
 from keras_laurel import plots
 from keras_laurel import tpu
 from keras_laurel.conversion import ResidualSite
@@ -8,6 +12,7 @@ from keras_laurel.conversion import laurel_layers
 from keras_laurel.conversion import laurelize
 from keras_laurel.conversion import residual_sites
 from keras_laurel.conversion.hub_registration import register as _register_hub
+from keras_laurel.footprint import ConnectionFootprint
 from keras_laurel.footprint import Footprint
 from keras_laurel.footprint import footprint
 from keras_laurel.initializers import ColumnOrthogonal
@@ -16,6 +21,7 @@ from keras_laurel.layers import LaurelLR
 from keras_laurel.layers import LaurelPA
 from keras_laurel.layers import LaurelRW
 from keras_laurel.layers import get
+from keras_laurel.learned import ConnectionSummary
 from keras_laurel.learned import LaurelLogger
 from keras_laurel.learned import LaurelSummary
 from keras_laurel.learned import laurel_summary
@@ -27,6 +33,8 @@ _register_hub()
 
 __all__ = [
     "ColumnOrthogonal",
+    "ConnectionFootprint",
+    "ConnectionSummary",
     "Footprint",
     "Laurel",
     "LaurelLR",
@@ -41,6 +49,7 @@ __all__ = [
     "laurel_layers",
     "laurel_summary",
     "laurelize",
+    "paper_models",
     "plots",
     "prepare_optimizer",
     "residual_sites",

@@ -208,6 +208,13 @@ class TestRefuses:
         with pytest.raises(ValueError, match="no rows of a `keras_laurel.Lau"):
             residual_weights(path)
 
+    def test_what_is_no_file(self, tmp_path):
+        picture = tmp_path / "log.png"
+        picture.write_bytes(b"\x89PNG")
+        for path in (tmp_path, tmp_path / "missing.csv", picture):
+            with pytest.raises(ValueError, match="which cannot be read.*Give"):
+                residual_weights(path)
+
     def test_what_is_neither_a_model_nor_a_path(self, log):
         with pytest.raises(ValueError, match="Give the `path` of a `LaurelLo"):
             residual_weights(keras_laurel.LaurelLogger(log))

@@ -5,6 +5,7 @@ import re
 
 import keras
 
+from keras_laurel.checks import is_integer
 from keras_laurel.distribution.layout_maps import BATCH
 from keras_laurel.distribution.layout_maps import MODEL
 
@@ -124,10 +125,10 @@ def make_distribution(
         return FullyShardedDataParallel(
             mesh, auto_shard_dataset=auto_shard_dataset
         )
-    if layout_map is None:
+    if not callable(layout_map):
         raise ValueError(
-            '`kind="tensor"` got no `layout_map`; it needs a function that '
-            "makes one for a mesh, such as "
+            f"`layout_map` got {layout_map!r} for {kind!r}; it needs a "
+            "function that makes one for a mesh, such as "
             "`keras_laurel.distribution.llama_layout_map`."
         )
     return keras.distribution.ModelParallel(
@@ -154,10 +155,12 @@ def _make_mesh(kind, shape, devices):
         devices = _devices_by_process()
     if shape is None and len(axes) == 1:
         shape = (len(devices),)
-    if shape is None or len(shape) != len(axes):
+    is_tuple = isinstance(shape, (tuple, list))
+    if not is_tuple or [is_integer(n, 1) for n in shape] != [True] * len(axes):
         raise ValueError(
-            f"`mesh_shape` got {shape} for {kind!r}; it needs {len(axes)} "
-            f"sizes, of the axes {axes}."
+            f"`mesh_shape` got {shape!r} for {kind!r}; it needs a tuple of "
+            f"{len(axes)} sizes, of the axes {axes}, that multiply to the "
+            f"{len(devices)} devices."
         )
     if math.prod(shape) != len(devices):
         raise ValueError(

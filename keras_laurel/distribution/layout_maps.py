@@ -12,6 +12,8 @@ import warnings
 import keras
 
 from keras_laurel.conversion import residual_sites
+from keras_laurel.distribution.checks import check_built
+from keras_laurel.distribution.checks import check_type
 
 BATCH, MODEL = "batch", "model"
 LARGE_BYTES = 2**20
@@ -36,8 +38,9 @@ def extend_layout_map(layout_map, model=None, residual_axis=None):
         The layout map.
 
     Raises:
-        ValueError: if neither is given, the mesh has no such axis, or the
-            weights of `model` that write the residual stream do not agree.
+        ValueError: if neither is given, `layout_map` is none, the mesh has no
+            such axis, or the weights of `model` that write the residual stream
+            do not agree.
 
     Example:
 
@@ -52,6 +55,7 @@ def extend_layout_map(layout_map, model=None, residual_axis=None):
     >>> layout_map["block/laurel_residual/laurel_a"].axes
     (None, 'model', None)
     """
+    check_type("layout_map", layout_map, keras.distribution.LayoutMap)
     if residual_axis is None:
         residual_axis = _residual_axis(layout_map, model)
     names = layout_map.device_mesh.axis_names
@@ -103,6 +107,9 @@ def llama_layout_map(device_mesh):
 
     Returns:
         A `keras.distribution.LayoutMap`.
+
+    Raises:
+        ValueError: if `device_mesh` has not these axes.
     """
     layout_map = keras.distribution.LayoutMap(_checked(device_mesh))
     into, out_of = (BATCH, MODEL), (MODEL, BATCH)
@@ -133,6 +140,9 @@ def convolution_layout_map(device_mesh):
 
     Returns:
         A `keras.distribution.LayoutMap`.
+
+    Raises:
+        ValueError: if `device_mesh` has not these axes.
     """
     layout_map = keras.distribution.LayoutMap(_checked(device_mesh))
     layout_map["(.*/)?[^/]*conv[^/]*/kernel"] = (None, None, None, MODEL)
@@ -140,6 +150,7 @@ def convolution_layout_map(device_mesh):
 
 
 def _checked(device_mesh):
+    check_type("device_mesh", device_mesh, keras.distribution.DeviceMesh)
     if tuple(device_mesh.axis_names) != (BATCH, MODEL):
         raise ValueError(
             f"`device_mesh` got the axes {list(device_mesh.axis_names)}; it "
@@ -154,14 +165,17 @@ def check_layout_map(layout_map, model, large_bytes=LARGE_BYTES):
 
     Args:
         layout_map: A `keras.distribution.LayoutMap`.
-        model: A model with LAuReL layers; its variables need no values yet.
+        model: A built model with LAuReL layers; its variables need no values
+            yet.
         large_bytes: Integer. A weight of this size, or larger, that lies whole
             on every one of several devices is reported by a warning.
 
     Raises:
-        ValueError: if a rule that names LAuReL matches no variable, or a
-            LAuReL weight does not divide evenly.
+        ValueError: if `model` is not built, a rule that names LAuReL matches
+            no variable, or a LAuReL weight does not divide evenly.
     """
+    check_type("layout_map", layout_map, keras.distribution.LayoutMap)
+    check_built(model)
     laurel = [v for v in model.variables if v.name.startswith("laurel_")]
     _check_rules(layout_map, model, [variable.path for variable in laurel])
     mesh = layout_map.device_mesh

@@ -5,6 +5,9 @@ import dataclasses
 import math
 import re
 
+from keras_laurel.checks import check_integer
+from keras_laurel.distribution.checks import check_built
+from keras_laurel.distribution.checks import check_distribution
 from keras_laurel.distribution.layout_maps import bytes_of
 from keras_laurel.distribution.layout_maps import parts
 
@@ -98,7 +101,8 @@ def plan_memory(model, distribution=None, optimizer_slots=2):
         gradients; it does not count activations.
 
     Raises:
-        ValueError: if a weight does not divide evenly.
+        ValueError: if `model` is not built, `distribution` is none, or a
+            weight does not divide evenly.
 
     Example:
 
@@ -106,6 +110,9 @@ def plan_memory(model, distribution=None, optimizer_slots=2):
     >>> keras_laurel.distribution.plan_memory(model).total
     576
     """
+    check_built(model)
+    check_distribution(distribution)
+    slots = check_integer("optimizer_slots", optimizer_slots, 0)
     mesh = getattr(distribution, "device_mesh", None)
     groups = collections.defaultdict(lambda: [0, 0, 0])
     weights = trainable = 0
@@ -121,7 +128,7 @@ def plan_memory(model, distribution=None, optimizer_slots=2):
         [_group(*key, *sums) for key, sums in groups.items()],
         weights,
         trainable,
-        optimizer_slots * trainable,
+        slots * trainable,
     )
 
 

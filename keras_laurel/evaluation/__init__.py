@@ -5,9 +5,9 @@ Needs the extra `eval`: `pip install "keras-laurel[eval]"`.
 
 try:
     import lm_eval as _lm_eval  # noqa: F401
-except ImportError as error:
+except ModuleNotFoundError as error:
     raise ImportError(
-        "`keras_laurel.evaluation` found no package `lm_eval`; it needs "
+        f"`keras_laurel.evaluation` found no package `{error.name}`; it needs "
         "EleutherAI's lm-evaluation-harness. Install it with the extra: "
         '`pip install "keras-laurel[eval]"`.'
     ) from error

@@ -30,16 +30,6 @@ def check_causal_lm(causal_lm):
         )
 
 
-def check_numbers(**arguments):
-    """Raises unless each is an integer above 0."""
-    for name, value in arguments.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"`HarnessLM` got `{name}` {value!r}; it needs an integer of "
-                f"at least 1. Pass another `{name}`."
-            )
-
-
 def check_length(causal_lm, max_length):
     """Raises where learned positions end before `max_length`.
 

@@ -8,13 +8,13 @@ from lm_eval.utils import get_rolling_token_windows
 from lm_eval.utils import make_disjoint_window
 from tqdm import tqdm
 
+from keras_laurel.checks import check_integer
 from keras_laurel.conversion import laurel_layers
 from keras_laurel.evaluation.checks import check_causal_lm
 from keras_laurel.evaluation.checks import check_continuations
 from keras_laurel.evaluation.checks import check_divides
 from keras_laurel.evaluation.checks import check_generates
 from keras_laurel.evaluation.checks import check_length
-from keras_laurel.evaluation.checks import check_numbers
 from keras_laurel.evaluation.checks import check_room
 from keras_laurel.evaluation.padding import full_batches
 from keras_laurel.evaluation.token_generator import generate
@@ -74,11 +74,9 @@ class HarnessLM(TemplateLM):
             max_length = preprocessor.sequence_length
         if add_bos_token is None:
             add_bos_token = preprocessor.add_start_token
-        check_numbers(
-            batch_size=batch_size,
-            max_length=max_length,
-            max_gen_toks=max_gen_toks,
-        )
+        batch_size = check_integer("batch_size", batch_size, 1)
+        max_length = check_integer("max_length", max_length, 1)
+        max_gen_toks = check_integer("max_gen_toks", max_gen_toks, 1)
         check_length(causal_lm, max_length)
         check_divides(batch_size)
         self.causal_lm = causal_lm

@@ -184,9 +184,9 @@ def parse(arguments=None):
         help="of all chips; default: by the model",
     )
     add("--sequence-length", type=positive)
-    add("--remat", action="store_true", help="rematerialise the blocks")
     add("--precision", default="mixed_bfloat16")
     add("--topology", help="for example v5e:4x4; what follows is for it")
+    add("--remat", action="store_true", help="rematerialise the blocks")
     add("--program", choices=PROGRAMS, default="train")
     add("--distribution", choices=("data", "fsdp", "tensor"), default="data")
     add("--mesh", type=mesh_shape, help="for tensor: batch x model, 4x4")
@@ -199,23 +199,45 @@ def parse(arguments=None):
 
 def check(options, parser):
     """Say what is wrong with the options before anything takes its time."""
+    given = {
+        name
+        for name, value in vars(options).items()
+        if value != parser.get_default(name)
+    }
     if options.output and not Path(options.output).absolute().parent.is_dir():
         parser.error(
             f"--output got {options.output}, whose folder does not exist"
         )
-    if options.topology:
+    check_sizes(options.variant, given, parser)
+    check_topology(options.topology, given, parser)
+
+
+def check_sizes(variant, given, parser):
+    for part, name in (("lr", "rank"), ("pa", "num_activations")):
+        if name in given and part not in variant.split("+"):
+            parser.error(
+                f"{flag(name)} is about variants with {part!r}, and --variant "
+                f"got {variant}; leave one of them out"
+            )
+
+
+def check_topology(topology, given, parser):
+    if topology:
         try:
-            find_chip(options.topology)
+            find_chip(topology)
         except ValueError as error:
             parser.error(str(error))
         return
-    without = ("program", "distribution", "mesh", "effort")
-    for name in without:
-        if getattr(options, name) != parser.get_default(name):
+    for name in ("remat", "program", "distribution", "mesh", "effort"):
+        if name in given:
             parser.error(
-                f"--{name} is about a slice of TPUs; pass --topology too, such "
-                "as v5e:4x4"
+                f"{flag(name)} is about a slice of TPUs; pass --topology too, "
+                "such as v5e:4x4"
             )
+
+
+def flag(name):
+    return "--" + name.replace("_", "-")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from keras_laurel.checks import check_integer
 from keras_laurel.footprint.connection import Connection
 from keras_laurel.footprint.keras_products import product_flops
 from keras_laurel.footprint.model_inputs import sized_inputs
@@ -45,17 +46,18 @@ def footprint(model, baseline=None, batch_size=1, sequence_length=None):
             of KerasCV or KerasHub, or a class of your own.
         baseline: A `keras.Model` to compare with, such as the plain one.
             Without it, what is added is what LAuReL has itself.
-        batch_size: Integer.
-        sequence_length: Integer, the length of sequences, for models that
-            leave it undefined.
+        batch_size: Integer of at least 1.
+        sequence_length: Integer of at least 1, the length of sequences, for
+            models that leave it undefined.
 
     Returns:
         A `Footprint`: print it, or use its attributes, `to_dict()` and
         `to_csv(path)`.
 
     Raises:
-        ValueError: if a size of the inputs is undefined, or if the model has
-            products in a loop (recurrent layers), which shapes do not count.
+        ValueError: for sizes that are no such integers; if a size of the
+            inputs is undefined, or if the model has products in a loop
+            (recurrent layers), which shapes do not count.
 
     Example:
 
@@ -67,6 +69,10 @@ def footprint(model, baseline=None, batch_size=1, sequence_length=None):
     (4672, 512)
     """
     _check_is_model("model", model)
+    batch_size = check_integer("batch_size", batch_size, 1)
+    sequence_length = check_integer(
+        "sequence_length", sequence_length, 1, optional=True
+    )
     if baseline is not None:
         _check_is_model("baseline", baseline)
         baseline = _measure(baseline, None, batch_size, sequence_length)

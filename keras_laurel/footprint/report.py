@@ -67,7 +67,8 @@ class Footprint:
         parameters: All weights of the model.
         forward_flops: Floating point operations of a forward pass.
         training_flops: Those of a forward and a backward pass.
-        connections: Tuple of `ConnectionFootprint`, in the order they run.
+        connections: Tuple of `keras_laurel.ConnectionFootprint`, in the order
+            they run.
         baseline: The `Footprint` of the model it is compared with, or `None`.
     """
 
@@ -115,7 +116,15 @@ class Footprint:
         Returns:
             `(number, percent)`. Without a baseline, of what LAuReL has, to
             the rest.
+
+        Raises:
+            ValueError: for another quantity.
         """
+        if quantity not in table.QUANTITIES:
+            raise ValueError(
+                f"`quantity` got {quantity!r}; it needs one of "
+                f"{table.QUANTITIES}."
+            )
         total = getattr(self, quantity)
         if self.baseline is None:
             plain = total - self._sum(quantity)

@@ -1,10 +1,13 @@
 """What a LAuReL layer refuses, before it has any weight."""
 
+import numbers
+import sys
 import warnings
 
 import keras
 
 RESIDUAL_WEIGHTS = ("softmax", "sigmoid", "complement")
+_NOT_THE_USERS = ("keras", "keras_hub", "keras_laurel")
 
 
 def check_options(layer):
@@ -17,20 +20,30 @@ def check_options(layer):
         raise ValueError(
             f"`normalize` got {layer.normalize!r}; it needs None or 'rms'."
         )
-    _check_integer("rank", layer.rank, 1, optional=True)
-    _check_integer("num_activations", layer.num_activations, 0)
-    _check_integer("axis", layer.axis, None)
-    is_number = isinstance(layer.scale, (int, float))
-    if not is_number or not 0 < layer.scale < float("inf"):
-        raise ValueError(
-            f"`scale` got {layer.scale!r}; it needs a finite number above 0."
-        )
     if not callable(layer.a_initializer):
         raise ValueError(
             f"`a_initializer` got {layer.a_initializer!r}; it needs an "
             "initializer or its name, such as 'glorot_uniform'."
         )
     _check_every_option_has_an_effect(layer)
+
+
+def check_scale(scale):
+    """The scale as Python's `float`, which widens no dtype."""
+    is_number = isinstance(scale, numbers.Real)
+    if not is_number or not 0 < scale < float("inf"):
+        raise ValueError(
+            f"`scale` got {scale!r}; it needs a finite number above 0."
+        )
+    return float(scale)
+
+
+def check_built(layer):
+    if not layer.built:
+        raise ValueError(
+            f"`{type(layer).__name__}` got no inputs yet; {layer.name!r} has "
+            "`alpha` and `beta` once it is built. Call it on `[x, fx]` first."
+        )
 
 
 def _check_every_option_has_an_effect(layer):
@@ -111,7 +124,9 @@ def _check_number(layer, inputs):
 def check_shapes(layer, shapes):
     """The width D of the inputs, once they are found to agree."""
     name = type(layer).__name__
-    if any(d is None or isinstance(d, int) for d in shapes):
+    if not isinstance(shapes, (list, tuple)):
+        shapes = []
+    if any(d is None or isinstance(d, numbers.Integral) for d in shapes):
         shapes = [shapes]
     _check_number(layer, shapes)
     _check_equal(layer, shapes)
@@ -160,14 +175,21 @@ def _check_rank(layer, width):
             f"`{name}` has rank {layer.rank} at width {width}: the "
             "low-rank map has as many parameters as a full one, so the "
             "rank buys nothing. Use a rank below half the width.",
-            stacklevel=2,
+            stacklevel=_users_level(),
         )
 
 
-def _check_integer(name, value, least, optional=False):
-    if optional and value is None:
-        return
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    if not is_integer or (least is not None and value < least):
-        bound = "" if least is None else f" of at least {least}"
-        raise ValueError(f"`{name}` got {value!r}; it needs an integer{bound}.")
+def _users_level():
+    """The `stacklevel` of the line that had the layer built.
+
+    Between that and the caller of this function lie those of Keras, more or
+    fewer by how the layer came to be built.
+    """
+    level, frame = 1, sys._getframe(1)
+    while frame and _package(frame) in _NOT_THE_USERS:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def _package(frame):
+    return frame.f_globals.get("__name__", "").partition(".")[0]

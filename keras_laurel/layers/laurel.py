@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_laurel import equation
+from keras_laurel.checks import check_integer
 from keras_laurel.layers import checks
 
 
@@ -89,13 +90,15 @@ class Laurel(keras.layers.Layer):
         super().__init__(**kwargs)
         self.residual_weights = residual_weights
         self.per_channel = per_channel
-        self.scale = scale
-        self.rank = rank
-        self.num_activations = num_activations
+        self.scale = checks.check_scale(scale)
+        self.rank = check_integer("rank", rank, 1, optional=True)
+        self.num_activations = check_integer(
+            "num_activations", num_activations, 0
+        )
         self.share_low_rank = share_low_rank
         self.normalize = normalize
         self.a_initializer = keras.initializers.get(a_initializer)
-        self.axis = axis
+        self.axis = check_integer("axis", axis)
         self.supports_masking = True
         self.num_inputs = None
         checks.check_options(self)
@@ -180,6 +183,7 @@ class Laurel(keras.layers.Layer):
     def _bounded_weights(self):
         if not self.residual_weights:
             return self.scale, self.scale
+        checks.check_built(self)
         return equation.residual_weights(
             ops.convert_to_tensor(self.laurel_residual_weights),
             self.residual_weights,

@@ -23,6 +23,9 @@ class LaurelLR(Laurel):
     Output shape:
         That same shape.
 
+    Raises:
+        ValueError: for what `keras_laurel.Laurel` refuses.
+
     Example:
 
     >>> x = keras.Input((64,))

@@ -27,13 +27,17 @@ class LaurelPA(Laurel):
     Output shape:
         That same shape.
 
+    Raises:
+        ValueError: for what `keras_laurel.Laurel` refuses.
+
     Example:
 
     >>> x0 = keras.Input((64,))
     >>> x1 = keras_laurel.LaurelPA()([x0, keras.layers.Dense(64)(x0)])
     >>> x2 = keras_laurel.LaurelPA()([x1, keras.layers.Dense(64)(x1), x0])
 
-    Reference: arXiv 2411.07501, equation (4).
+    Reference: arXiv 2411.07501, equation (4); with `rank`, unless
+    `share_low_rank`, equation (6).
     """
 
     def __init__(self, num_activations=3, rank=None, **kwargs):

@@ -24,6 +24,9 @@ class LaurelRW(Laurel):
     Output shape:
         That same shape.
 
+    Raises:
+        ValueError: for what `keras_laurel.Laurel` refuses.
+
     Example:
 
     >>> x = keras.Input((64,))

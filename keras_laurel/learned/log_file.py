@@ -66,9 +66,15 @@ def read_log(path):
     """The rows of a log as dicts, without what a connection has not.
 
     Raises:
-        ValueError: if `path` is no such file.
+        ValueError: if `path` is no such file, or is not to be read.
     """
-    rows = list(_whole_lines(path))
+    try:
+        rows = list(_whole_lines(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"Got {str(path)!r}, which cannot be read: {error}. Give the "
+            "`path` of a `keras_laurel.LaurelLogger` that has run."
+        ) from error
     if not rows or not set(KEYS) <= set(rows[0]):
         raise ValueError(
             f"Got {str(path)!r}, which has no rows of a "

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_laurel.checks import is_integer
 from keras_laurel.learned.connection import quantities
 from keras_laurel.learned.log_file import LogFile
 from keras_laurel.learned.summary import laurel_summary
@@ -140,8 +141,7 @@ def _check(path, every, tensorboard):
             "`LaurelLogger` got neither `path` nor `tensorboard`; it would "
             "log nothing. Pass the path of a CSV file, or a folder."
         )
-    is_number = isinstance(every, int) and not isinstance(every, bool)
-    if every != "epoch" and not (is_number and every > 0):
+    if every != "epoch" and not is_integer(every, 1):
         raise ValueError(
             f"`every` got {every!r}; it needs 'epoch', or an integer of at "
             "least 1 for a number of batches."

@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from keras_laurel.checks import check_integer
 from keras_laurel.paper_models.language import ARCHITECTURES
 from keras_laurel.paper_models.language import build_language_model
 from keras_laurel.paper_models.variants import LaurelSizes
@@ -36,6 +37,9 @@ class TrainingCase:
         sequence_length: Of a language model's sequences; the default is 1024,
             or less where the model is made for less.
         image_size: Side of ResNet-50's square images, in pixels.
+
+    Raises:
+        ValueError: for another model, or what the model does not have.
     """
 
     model: str
@@ -53,12 +57,29 @@ class TrainingCase:
                 f"Unknown model: received {self.model!r}, expected one of "
                 f"{', '.join(MODELS)}."
             )
-        if self.model == "resnet50" and (self.remat or self.num_blocks):
+        for name in ("rank", "num_blocks", "sequence_length"):
+            check_integer(name, getattr(self, name), 1, optional=True)
+        if self.is_language_model:
+            self._check_length()
+        else:
+            self._check_images()
+
+    def _check_images(self):
+        if self.remat or self.num_blocks or self.sequence_length:
             raise ValueError(
-                "ResNet-50 has a fixed number of blocks, and is not built "
-                "rematerialised; received "
-                f"num_blocks={self.num_blocks}, remat={self.remat}. Leave "
-                "both out."
+                "ResNet-50 has a fixed number of blocks, no sequences, and is "
+                "not built rematerialised; received "
+                f"num_blocks={self.num_blocks}, remat={self.remat}, "
+                f"sequence_length={self.sequence_length}. Leave them out."
+            )
+
+    def _check_length(self):
+        longest = self.architecture().sequence_length
+        if (self.sequence_length or 0) > longest:
+            raise ValueError(
+                f"`sequence_length` got {self.sequence_length}; the model "
+                f"{self.model!r} is made for {longest} at most. Pass "
+                f"`sequence_length={longest}` or less."
             )
 
     @property

@@ -51,6 +51,7 @@ def test_fsdp_divides_activations_of_the_models_own_layers():
         ("data", None, keras.distribution.DataParallel),
         ("data", (8,), keras.distribution.DataParallel),
         ("fsdp", None, distribution.FullyShardedDataParallel),
+        ("fsdp", (np.int64(8),), distribution.FullyShardedDataParallel),
         ("tensor", (4, 2), keras.distribution.ModelParallel),
     ],
 )
@@ -68,10 +69,13 @@ def test_distributions_by_name(kind, shape, expected):
     "arguments, message",
     [
         (("pipeline",), r"one of \['data', 'fsdp', 'tensor'\]"),
-        (("data", (4, 2)), r"got \(4, 2\) for 'data'; it needs 1 sizes"),
-        (("tensor",), r"got None for 'tensor'; it needs 2 sizes"),
+        (("data", (4, 2)), r"got \(4, 2\) for 'data'; .* tuple of 1 sizes"),
+        (("data", 8), "got 8 for 'data'; .* that multiply to the 8 devices"),
+        (("tensor", (-4, -2)), r"got \(-4, -2\) for 'tensor'; .* 2 sizes"),
+        (("tensor", ("4", 2)), r"got \('4', 2\) for 'tensor'; .* 2 sizes"),
+        (("tensor",), r"got None for 'tensor'; it needs a tuple of 2 sizes"),
         (("fsdp", (6,)), "a mesh of 6 devices; there are 8"),
-        (("tensor", (4, 2)), "got no `layout_map`"),
+        (("tensor", (4, 2)), "`layout_map` got None for 'tensor'; .* function"),
     ],
 )
 def test_what_does_not_go_together_is_refused(arguments, message):

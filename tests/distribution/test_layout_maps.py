@@ -99,6 +99,22 @@ def test_the_axes_of_the_mesh_have_to_be_known(make):
         make(other)
 
 
+def test_what_is_no_mesh_no_map_and_no_model_is_refused():
+    for make in (
+        distribution.llama_layout_map,
+        distribution.convolution_layout_map,
+    ):
+        with pytest.raises(ValueError, match="`device_mesh` got None; it need"):
+            make(None)
+    with pytest.raises(ValueError, match="needs a `keras.distribution.Layout"):
+        distribution.extend_layout_map(None, residual_axis="model")
+    with pytest.raises(ValueError, match="needs a `keras.distribution.Layout"):
+        distribution.check_layout_map(mesh(2, 4), residual_mlp())
+    for model in (None, keras.Sequential([keras.layers.Dense(4)])):
+        with pytest.raises(ValueError, match="a `keras.Model` that is built"):
+            distribution.check_layout_map(dense_map(), model)
+
+
 def test_a_rule_that_matches_nothing_is_refused():
     layout_map = distribution.extend_layout_map(dense_map(), residual_mlp())
     layout_map["residual_.*/laurel_a"] = (None, "model", None)

@@ -3,6 +3,8 @@
 import math
 
 import keras
+import numpy as np
+import pytest
 
 from keras_laurel import distribution
 from tests.distribution.meshes import mesh
@@ -54,6 +56,32 @@ def test_half_precision_takes_half():
     layer = keras.layers.Dense(8, dtype="bfloat16")
     model = keras.Sequential([keras.Input((8,)), layer])
     assert distribution.plan_memory(model).weights == 2 * (8 * 8 + 8)
+
+
+@pytest.mark.parametrize(
+    "model", [None, keras.Sequential([keras.layers.Dense(8)])]
+)
+def test_a_model_without_weights_yet_is_refused(model):
+    with pytest.raises(ValueError, match="Build it by `model.build"):
+        distribution.plan_memory(model)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"distribution": "fsdp"}, "got 'fsdp'; it needs a distribution, as"),
+        ({"optimizer_slots": -1}, "`optimizer_slots` got -1; it needs an int"),
+        ({"optimizer_slots": "adam"}, "got 'adam'; it needs an integer of at"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        distribution.plan_memory(residual_mlp(), **options)
+
+
+def test_slots_may_be_counted_by_numpy():
+    plan = distribution.plan_memory(residual_mlp(), None, np.int64(1))
+    assert plan.optimizer == plan.gradients
 
 
 def test_the_text_has_one_line_for_weights_alike():

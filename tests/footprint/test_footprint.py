@@ -1,6 +1,7 @@
 """The footprint of whole models."""
 
 import contextlib
+import json
 
 import keras
 import numpy as np
@@ -162,6 +163,28 @@ def test_a_shared_layer_counts_once_and_runs_often():
     assert row.positions == 3 * 2 * 5
     assert row.parameters == 2 * 2 * 16
     assert cost.forward_flops == 30 * (2 * 16 * 16 + 4 * 2 * 16 + 16)
+
+
+SIZE = "got {!r}; it needs an integer of at least 1"
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.0, "8", True])
+@pytest.mark.parametrize("name", ["batch_size", "sequence_length"])
+def test_sizes_that_are_no_integers_are_refused(name, size):
+    with pytest.raises(ValueError, match=f"`{name}` " + SIZE.format(size)):
+        footprint(Loop(), **{name: size})
+
+
+def test_a_batch_of_no_size_is_refused():
+    with pytest.raises(ValueError, match="`batch_size` " + SIZE.format(None)):
+        footprint(Loop(), batch_size=None)
+
+
+def test_sizes_of_numpy_are_taken():
+    model = keras.Sequential([keras.Input((None, 4)), keras.layers.Dense(2)])
+    cost = footprint(model, None, np.int64(3), np.int32(5))
+    assert cost.to_dict() == footprint(model, None, 3, 5).to_dict()
+    assert json.loads(json.dumps(cost.to_dict()))["forward_flops"] == 240
 
 
 def test_a_nested_model():

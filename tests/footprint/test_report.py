@@ -76,6 +76,12 @@ def test_what_a_plain_model_adds():
     assert footprint(plain()).added("parameters") == (0, 0.0)
 
 
+@pytest.mark.parametrize("quantity", ["foo", "activation_bytes", None])
+def test_what_is_no_quantity_is_refused(cost, quantity):
+    with pytest.raises(ValueError, match="got .*; it needs one of .'param"):
+        cost.added(quantity)
+
+
 def test_the_dict_is_json_and_complete(cost):
     figures = json.loads(json.dumps(cost.to_dict()))
     assert figures["parameters"] == cost.parameters

@@ -154,7 +154,7 @@ def test_calls(layer, inputs, message):
     assert layer.weights == []
 
 
-@pytest.mark.parametrize("shapes", [[], [(None, 8)], (None, 8)])
+@pytest.mark.parametrize("shapes", [None, [], [(None, 8)], (None, 8)])
 def test_build_with_too_few_shapes(shapes):
     with pytest.raises(ValueError, match="got (no|1) input; it needs"):
         LaurelRW().build(shapes)
@@ -175,10 +175,30 @@ def test_a_built_layer_still_checks(inputs, message):
         layer(inputs)
 
 
+@pytest.mark.parametrize("name", ["alpha", "beta"])
+def test_weights_of_a_layer_that_is_not_built(name):
+    with pytest.raises(ValueError, match="once it is built. Call it on"):
+        getattr(LaurelRW(), name)
+    assert getattr(LaurelLR(), name) == 1
+
+
 @pytest.mark.parametrize("rank", [4, 5, 8])
-def test_a_rank_that_buys_nothing_warns(rank):
-    with pytest.warns(UserWarning, match="buys nothing. Use a rank below"):
-        LaurelLR(rank=rank).build([(None, 8)] * 2)
+@pytest.mark.parametrize("route", ["build", "tensors", "symbols", "laurelize"])
+def test_a_rank_that_buys_nothing_warns_where_the_user_builds(rank, route):
+    layer = LaurelLR(rank=rank)
+    x0 = symbol(None, 8)
+    y = keras.layers.Add()([x0, keras.layers.Dense(8)(x0)])
+    model = keras.Model(x0, y)
+    with pytest.warns(UserWarning, match="buys nothing. Use a r") as warned:
+        if route == "build":
+            layer.build([(None, 8)] * 2)
+        elif route == "tensors":
+            layer([x(2, 8)] * 2)
+        elif route == "symbols":
+            layer([x0, x0])
+        else:
+            keras_laurel.laurelize(model, layer)
+    assert {warning.filename for warning in warned} == {__file__}
 
 
 def test_a_layer_that_refused_its_inputs_can_be_used():

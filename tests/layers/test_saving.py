@@ -43,6 +43,14 @@ def test_config_makes_the_same_layer(case):
             assert getattr(again, option) == value
 
 
+def test_numbers_of_numpy_are_taken_and_saved_as_pythons():
+    options = {"rank": 2, "num_activations": 3, "axis": 1, "scale": 0.5}
+    arrays = {k: np.array(v)[()] for k, v in options.items()}
+    layer = keras_laurel.Laurel(**arrays, name="residual")
+    config = keras_laurel.Laurel(**options, name="residual").get_config()
+    assert json.dumps(layer.get_config()) == json.dumps(config)
+
+
 @keras.saving.register_keras_serializable("tests")
 class Block(keras.Model):
     """A subclassed model with a layer of each case."""

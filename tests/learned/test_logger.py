@@ -242,6 +242,12 @@ def test_tensorboard_without_tensorflow(tmp_path, monkeypatch):
         logger.on_epoch_begin(0)
 
 
+def test_every_may_be_a_number_of_numpy(tmp_path):
+    path = tmp_path / "log.csv"
+    fit(build(), LaurelLogger(path, every=np.int64(2)))
+    assert steps(path) == [0, 2]
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -1,0 +1,32 @@
+"""What texts call by its full name can be reached by that name."""
+
+import functools
+import pathlib
+import re
+
+import pytest
+
+import keras_laurel
+
+ROOT = pathlib.Path(__file__).parent.parent
+FILES = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("docs/*.md"),
+    *ROOT.glob("keras_laurel/**/*.py"),
+]
+NAMES = {
+    name
+    for file in FILES
+    for name in re.findall(r"`keras_laurel\.([A-Za-z_.]*\w)", file.read_text())
+    # Needs an extra, and is imported by its own name.
+    if name.partition(".")[0] != "evaluation"
+}
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_after_one_import(name):
+    functools.reduce(getattr, name.split("."), keras_laurel)
+
+
+def test_names_were_found():
+    assert {"ConnectionSummary", "Laurel", "tpu.compile_program"} <= NAMES
