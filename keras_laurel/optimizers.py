@@ -18,7 +18,12 @@ def prepare_optimizer(optimizer):
     where they started. `A` and `B` decay as other matrices do. Muon, which
     would orthogonalise `B`, trains it as its AdamW does embeddings.
 
-    Converted KerasHub models do this in `compile`.
+    A converted task of KerasHub, such as `LaurelLlamaCausalLM`, does this in
+    `compile`. Call it for all other models: a converted backbone or ResNet,
+    its classifier too, and a task or model of your own around a backbone.
+
+    Keras does not save what an optimizer excludes: one that is loaded with a
+    model by `keras.saving.load_model` decays all weights again.
 
     Args:
         optimizer: A `keras.optimizers.Optimizer` that is not built yet.

@@ -122,6 +122,18 @@ class TestMuon:
         )
 
 
+def test_a_converted_task_does_it_in_compile():
+    from tests.conversion.decoder_checks import ALL
+    from tests.conversion.decoder_checks import converted_task
+
+    task = converted_task(ALL["Llama"], "rw+lr+pa")
+    task.compile(adamw())
+    (layer, *_) = keras_laurel.laurel_layers(task)
+    decays = task.optimizer._use_weight_decay
+    decayed = {w.name for w in layer.weights if decays(w)}
+    assert decayed == {"laurel_a", "laurel_b"}
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", None, keras.optimizers.AdamW])
 def test_not_an_optimizer(optimizer):
     with pytest.raises(ValueError, match="`optimizer` got .*; it needs a"):

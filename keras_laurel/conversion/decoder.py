@@ -8,9 +8,12 @@ from keras_laurel import optimizers
 from keras_laurel.conversion import decoder_blocks
 from keras_laurel.conversion import hub_families
 from keras_laurel.conversion import keras_layers
+from keras_laurel.conversion.hub_classes import LaurelBackbone
 from keras_laurel.conversion.hub_classes import Recipe
 from keras_laurel.conversion.hub_classes import laurel_backbone_class
+from keras_laurel.conversion.hub_classes import laurel_name
 from keras_laurel.conversion.hub_classes import laurel_task_class
+from keras_laurel.conversion.prototype import copy_of
 from keras_laurel.conversion.residual_site import ResidualSite
 from keras_laurel.conversion.residual_stream import ResidualStream
 
@@ -25,12 +28,15 @@ def backbone_of(model):
 def is_decoder(model):
     """Whether `model` is one whose blocks are known here, or its task."""
     backbone = backbone_of(model)
-    reason = hub_families.why_unsupported(backbone)
-    if reason:
-        raise ValueError(
-            f"`model` got {model.name!r}, a {type(backbone).__name__}, which "
-            f"`laurelize` does not support: {reason}."
-        )
+    if isinstance(backbone, LaurelBackbone):
+        return False
+    for part in (model, backbone):
+        reason = hub_families.why_unsupported(part)
+        if reason:
+            raise ValueError(
+                f"`model` got {model.name!r}, a {type(part).__name__}, which "
+                f"`laurelize` does not support: {reason}."
+            )
     return hub_families.family_of(backbone) is not None
 
 
@@ -155,11 +161,9 @@ def _connections(family, blocks, recipe):
 
 
 def _built_layer(block, name, stream, recipe):
-    config = recipe.layer.get_config()
-    config["name"] = name
-    config["dtype"] = keras.dtype_policies.serialize(block.dtype_policy)
-    layer = type(recipe.layer).from_config(config)
-    activations = min(layer.num_activations or 1, len(stream.layers) + 1)
+    number = len(stream.layers)
+    layer = copy_of(recipe.layer, number, name, block.dtype_policy)
+    activations = min(layer.num_activations or 1, number + 1)
     shape = (None, None, _width(block))
     try:
         keras_layers.build_inside(block, layer, [shape] * (1 + activations))
@@ -184,18 +188,29 @@ def _first_shape(shapes):
 
 
 def _task_class(task):
-    base = type(task)
-    name = base.__name__
     family = hub_families.family_of(task.backbone)
     prefix = type(task.backbone).__name__.removesuffix("Backbone")
     known = [prefix + suffix for suffix in family.tasks]
-    if name not in known:
+    base = hub_families.hub_class(task, known)
+    if base is not type(task):
+        name = type(task).__name__
         raise ValueError(
             f"`model` got {task.name!r}, a {name}; `laurelize` knows the tasks "
             f"{known} of this family. Convert its backbone, "
-            "`laurelize(model.backbone, ...)`, before you make the task."
+            f"`laurelize(backbone, ...)`, before you make the {name} of it, "
+            "and compile with `keras_laurel.prepare_optimizer(optimizer)`."
+            + (_how_to_derive(name, base.__name__) if base else "")
         )
     return laurel_task_class(base)
+
+
+def _how_to_derive(name, base_name):
+    registered = f"keras_laurel>{laurel_name(base_name)}"
+    return (
+        f" With `keras.saving.get_registered_object({registered!r})` as the "
+        f"base of {name} in place of {base_name} its `compile` does so, and, "
+        f"once it is registered, `{name}.from_preset` loads what it saves."
+    )
 
 
 def _renew_training_state(model):

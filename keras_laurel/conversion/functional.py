@@ -52,7 +52,7 @@ class _Rebuilding:
     def _sequential(self, model):
         inputs = [keras_graph.fresh_input(t) for t in model.inputs]
         layers = [self.layer(layer) for layer in model.layers]
-        return keras.Sequential(inputs + layers, name=model.name)
+        return self._assemble(model, [inputs + layers], {})
 
     def _functional(self, model):
         tensors = {id(t): keras_graph.fresh_input(t) for t in model.inputs}
@@ -65,7 +65,11 @@ class _Rebuilding:
                 if id(old) in exposed:
                     new = keras.layers.Identity(name=exposed[id(old)])(new)
                 tensors[id(old)] = new
-        return self._assemble(model, tensors, names)
+        graph = [_mapped(x, tensors) for x in (model.input, model.output)]
+        result = self._assemble(model, graph, tensors)
+        if names:
+            result.pyramid_level_inputs = names
+        return result
 
     def _call(self, node, tensors):
         if node not in self._replacements:
@@ -103,18 +107,12 @@ class _Rebuilding:
             names[level] = exposed.get(tensor) or laurels[tensor]
         return exposed, names
 
-    def _assemble(self, model, tensors, names):
-        inputs = _mapped(model.input, tensors)
-        outputs = _mapped(model.output, tensors)
-        if keras_graph.is_plain_functional(model):
-            return keras.Model(inputs, outputs, name=model.name)
+    def _assemble(self, model, graph, tensors):
         left = self._not_in_config(model)
         cls = laurel_class(type(model)) if left else type(model)
         result = cls.__new__(cls)
-        keras_graph.functional_init(result, inputs, outputs, model.name)
+        keras_graph.initialize(result, *graph, name=model.name)
         self._carry_attributes(model, result, tensors)
-        if names:
-            result.pyramid_level_inputs = names
         if left:
             result._laurel_plan = [r.serialize(model) for r in left]
         return result
@@ -124,6 +122,8 @@ class _Rebuilding:
 
         A constructor argument that is a model brings its own along.
         """
+        if keras_graph.config_has_graph(model):
+            return []
         arguments = inspect.signature(type(model).__init__).parameters
         values = [getattr(model, name, None) for name in arguments]
         kept = {
@@ -164,8 +164,8 @@ def _mapped(structure, tensors):
 
 class LaurelFunctional:
     """What a converted model adds to the class of a KerasCV, KerasHub or
-    own functional model, whose constructor knows nothing of LAuReL: its
-    config is the config before conversion and the list of what was put in.
+    own model, whose constructor knows nothing of LAuReL: its config is the
+    config before conversion and the list of what was put in.
     """
 
     def get_config(self):

@@ -146,7 +146,9 @@ FAMILIES = {
 }
 
 _STACKS = "it has more than one stack of blocks"
+# Backbones, and a task that has a supported one.
 UNSUPPORTED = {
+    "Gemma4AssistantCausalLM": "it drafts tokens from what its target computes",
     "AlbertBackbone": "its layers are one block, called again and again",
     "Gemma3nBackbone": "its blocks have LAuReL and AltUp inside already",
     "XLNetBackbone": "its blocks run two streams, content and query",
@@ -168,13 +170,28 @@ UNSUPPORTED = {
 
 def family_of(backbone):
     """The `Family` of a backbone, or `None` where it is none of KerasHub's."""
-    return FAMILIES.get(type(backbone).__name__) if _is_hub(backbone) else None
+    cls = type(backbone)
+    return FAMILIES.get(cls.__name__) if _is_hub(cls) else None
 
 
-def why_unsupported(backbone):
-    """The reason why a known family cannot be converted, or `None`."""
-    name = type(backbone).__name__
-    return UNSUPPORTED.get(name) if _is_hub(backbone) else None
+def why_unsupported(model):
+    """The reason why a backbone or a task cannot be converted, or `None`."""
+    base = hub_class(model, {*FAMILIES, *UNSUPPORTED})
+    if base not in (None, type(model)):
+        return (
+            f"it is a subclass of KerasHub's {base.__name__}, and a converted "
+            "model is saved, and found again, as one of KerasHub's own class. "
+            f"Convert a {base.__name__}, and put what is yours around it"
+        )
+    return base and UNSUPPORTED.get(base.__name__)
+
+
+def hub_class(model, names):
+    """The nearest class of `model` that is KerasHub's and is in `names`."""
+    for cls in type(model).__mro__:
+        if _is_hub(cls) and cls.__name__ in names:
+            return cls
+    return None
 
 
 def blocks_of(backbone, family):
@@ -206,5 +223,5 @@ def _attribute_or_layer(backbone, name):
     return found
 
 
-def _is_hub(backbone):
-    return type(backbone).__module__.split(".")[0] == "keras_hub"
+def _is_hub(cls):
+    return cls.__module__.split(".")[0] == "keras_hub"

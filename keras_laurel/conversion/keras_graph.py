@@ -1,10 +1,11 @@
 """The one place that reads what Keras keeps private of a functional graph.
 
 Keras has public ways to build a graph and to list its operations, but none to
-walk its calls. Four private things are used, all stable since Keras 3.0 and
+walk its calls. Five private things are used, all stable since Keras 3.0 and
 pinned by `tests/conversion/test_keras_graph.py`:
 
 - the class `Functional`, which `keras.Model(inputs, outputs)` returns;
+- `functional_like_constructor`, by which its config has the graph or not;
 - `Functional._nodes_by_depth`, its calls in the order Keras runs them;
 - `KerasTensor._keras_history`, the operation that made a tensor;
 - `Layer._flatten_layers()`, all layers inside a layer.
@@ -15,16 +16,12 @@ Besides, the names of the attributes in which a model keeps its training state
 
 import keras
 from keras.src.models.functional import Functional
+from keras.src.models.functional import functional_like_constructor
 
 
 def is_functional(model):
     """Whether `model` has a graph of its own (a `Sequential` has not)."""
     return isinstance(model, Functional)
-
-
-def is_plain_functional(model):
-    """Whether `model` is what `keras.Model(inputs, outputs)` returns."""
-    return type(model) is Functional
 
 
 def nodes(model):
@@ -54,9 +51,25 @@ def fresh_input(tensor):
     return type(layer).from_config(layer.get_config()).output
 
 
-def functional_init(model, inputs, outputs, name):
-    """Give `model`, of any subclass of `Functional`, this graph."""
-    Functional.__init__(model, inputs, outputs, name=name)
+def initialize(model, *graph, name):
+    """Give `model`, of any functional or sequential class, this graph.
+
+    Args:
+        model: What `__new__` of its class returned.
+        *graph: Inputs and outputs, or the list of layers.
+        name: String.
+    """
+    base = keras.Sequential if is_sequential(model) else Functional
+    base.__init__(model, *graph, name=name)
+
+
+def config_has_graph(model):
+    """Whether the config of `model` has all its layers, and what they are
+    called on, rather than arguments from which a constructor makes them."""
+    cls = type(model)
+    if is_sequential(model):
+        return cls.get_config is keras.Sequential.get_config
+    return functional_like_constructor(cls)
 
 
 TRAINING_STATE = frozenset(
@@ -76,13 +89,15 @@ LAYER_SETTINGS = ("_dtype_policy", "_trainable", "_auto_config")
 
 
 def own_attributes(model):
-    """What the class of `model` keeps on it, beyond any functional model."""
-    x = keras.Input((1,))
-    plain = _attributes(keras.Model(x, x))
+    """What the class of `model`, or its user, keeps on it."""
+    x, layer = keras.Input((1,)), keras.layers.Identity()
+    sequential = is_sequential(model)
+    plain = keras.Sequential([x, layer]) if sequential else keras.Model(x, x)
+    known = _attributes(plain).keys() | TRAINING_STATE
     return {
         name: value
         for name, value in _attributes(model).items()
-        if name not in plain and name not in TRAINING_STATE
+        if name not in known
     }
 
 

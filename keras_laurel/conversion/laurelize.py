@@ -1,5 +1,6 @@
 """The one verb: turn residual additions into LAuReL layers."""
 
+import collections.abc
 import math
 
 import keras
@@ -22,7 +23,9 @@ def laurelize(model, layer, sites=None, granularity="block"):
     where it runs op by op, to rounding where it is compiled. It shares the
     layers and variables of `model`, nothing is copied; use the result from
     then on. It is not compiled, so call its `compile`; one that is converted
-    in place stays compiled, with a fresh optimizer of the same settings.
+    in place stays compiled, with a fresh optimizer of the same settings. A
+    converted task of KerasHub calls `prepare_optimizer` in its `compile`; for
+    any other model do so yourself.
 
     A transformer of KerasHub is converted in place, as its `enable_lora` does:
     the result is `model` itself, of a class such as `LaurelLlamaCausalLM`. Its
@@ -32,17 +35,27 @@ def laurelize(model, layer, sites=None, granularity="block"):
     would not find the class to load its preset with.
 
     Layers with previous activations (`num_activations` > 1) get the skips of
-    earlier sites of the same shape, newest first.
+    earlier sites of the same shape, newest first, and fewer where there are
+    not so many: stages of a convolutional network differ. A transformer has
+    one stream, and `num_activations` above its length is refused.
 
     Each LAuReL layer carries the name of its `ResidualSite`, and the dtype
     policy of the `Add` whose place it takes. A model of KerasCV, KerasHub or
-    of a class of your own stays an instance of that class. Since layers are
-    shared, `layer.output` of one still is its tensor in `model`.
+    of a class of your own stays an instance of that class, with its
+    attributes, and what was frozen, the model too, stays frozen. Subclasses of
+    KerasHub's transformers and tasks are refused: the error says what to do.
+
+    Since layers are shared, `layer.output` of one still is its tensor in
+    `model`, and `keras.Model(result.input, layer.output)` fails. For a model of
+    inner outputs give the result layers of its own first:
+    `copy = keras.models.clone_model(result)` and
+    `copy.set_weights(result.get_weights())`.
 
     Args:
         model: A functional or sequential `keras.Model`.
         layer: A LAuReL layer, the prototype: each site gets a copy by its
-            config, `axis` adapted where the model is channels_first.
+            config, `axis` adapted where the model is channels_first, and
+            another seed where its `a_initializer` has an integer one.
         sites: List of `ResidualSite` from `residual_sites(model)`, or `None`
             for all of them.
         granularity: Of a KerasHub transformer, `"block"` for one connection
@@ -54,10 +67,11 @@ def laurelize(model, layer, sites=None, granularity="block"):
 
     Raises:
         ValueError: if `model` has no graph, no residual addition, or LAuReL
-            layers already; if `layer` is no LAuReL layer or does not fit a
-            site; if `sites` is empty or not of this model; if it lies on
-            several devices and no distribution is active. Nothing has changed
-            then.
+            layers already, or is of a KerasHub class that is not supported; if
+            `layer` is no LAuReL layer, does not fit a site or cannot be copied
+            by its config; if `sites` is no list, empty or not of this model;
+            if it lies on several devices and no distribution is active.
+            Nothing has changed then.
 
     Example:
 
@@ -118,8 +132,11 @@ def _check_not_converted(model):
     if present:
         raise ValueError(
             f"`model` got {model.name!r}, which has {len(present)} LAuReL "
-            f"layers already, the first {present[0].name!r}. Convert the "
-            "model they were not yet in; `residual_sites` chooses where."
+            f"layers already, the first {present[0].name!r}. A model is "
+            "converted once, with one kind of layer, where `sites` says: "
+            "start from the model without them. For different layers at "
+            "different places call them where you build the model, "
+            "`keras_laurel.LaurelRW()([x, fx])`."
         )
 
 
@@ -147,6 +164,11 @@ def _all_sites(model):
 
 
 def _checked(sites, model):
+    if not isinstance(sites, collections.abc.Iterable):
+        raise ValueError(
+            f"`sites` got {sites!r}; it needs a list of sites from "
+            "`residual_sites(model)`, also for one: `sites=[site]`."
+        )
     sites = list(sites)
     if not sites:
         raise ValueError(

@@ -1,10 +1,12 @@
 """Decide which LAuReL layer goes where, before anything is changed."""
 
 import dataclasses
+import itertools
 
 import keras
 
 from keras_laurel.conversion import keras_graph
+from keras_laurel.conversion.prototype import copy_of
 from keras_laurel.conversion.residual_sites import functional_models
 from keras_laurel.conversion.tensor_graph import TensorGraph
 from keras_laurel.layers import Laurel
@@ -68,13 +70,14 @@ def plan_replacements(model, sites, prototype):
         ValueError: if the prototype does not fit a site, which is named.
     """
     chosen = {site.node: site for site in sites}
+    numbers = itertools.count()
     plan = []
     for functional in functional_models(model):
-        plan += _plan_one(functional, chosen, prototype)
+        plan += _plan_one(functional, chosen, prototype, numbers)
     return list(by_node(plan).values())
 
 
-def _plan_one(model, chosen, prototype):
+def _plan_one(model, chosen, prototype, numbers):
     graph = TensorGraph(model)
     here = [chosen[node] for node in graph.nodes if node in chosen]
     kept = {o.name for o in model.operations} - {
@@ -83,7 +86,7 @@ def _plan_one(model, chosen, prototype):
     made = []
     for i, site in enumerate(here):
         previous = _previous(graph, here[:i], site, prototype.num_activations)
-        layer = _copy_for(prototype, site, kept)
+        layer = _copy_for(prototype, next(numbers), site, kept)
         kept.add(layer.name)
         replacement = Replacement(site.node, site.skip, previous, layer)
         _build_at(site, replacement)
@@ -125,13 +128,10 @@ def _operand(node, index):
     return keras_graph.node_inputs(node)[index]
 
 
-def _copy_for(prototype, site, taken):
-    config = prototype.get_config()
-    config["name"] = free_name(site.name, taken)
-    config["dtype"] = keras.dtype_policies.serialize(_dtype_policy(site))
-    if prototype.axis == -1:
-        config["axis"] = _feature_axis(site)
-    return type(prototype).from_config(config)
+def _copy_for(prototype, number, site, taken):
+    axis = _feature_axis(site) if prototype.axis == -1 else prototype.axis
+    name = free_name(site.name, taken)
+    return copy_of(prototype, number, name, _dtype_policy(site), axis=axis)
 
 
 def free_name(name, taken):

@@ -32,7 +32,8 @@ def residual_sites(model):
         there are none.
 
     Raises:
-        ValueError: if `model` has no graph to search.
+        ValueError: if `model` has no graph to search, or is a KerasHub
+            transformer that `laurelize` does not support.
 
     Example:
 

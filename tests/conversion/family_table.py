@@ -113,7 +113,7 @@ def render(versions, results):
             "\n",
             *(f"{number}. {note}.\n" for note, number in notes.items()),
             MIDDLE,
-            _table(["Backbone", "Why"], _refused(by_family)),
+            _table(["Class", "Why"], _refused()),
         ]
     )
 
@@ -152,10 +152,8 @@ def _backends(results):
     return ", ".join(BACKENDS[name] for name in BACKENDS if name in ran)
 
 
-def _refused(by_family):
-    return [
-        [f"`{backbone}`", why] for backbone, why in sorted(UNSUPPORTED.items())
-    ]
+def _refused():
+    return [[f"`{name}`", why] for name, why in sorted(UNSUPPORTED.items())]
 
 
 def _table(headings, rows):

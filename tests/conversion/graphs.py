@@ -203,6 +203,73 @@ class FeedForward(layers.Layer):
         return ops.tanh(ops.matmul(x, self.kernel))
 
 
+class CountsSteps:
+    """What a user's own class of model is mostly made for."""
+
+    steps = 0
+
+    def train_step(self, *args, **kwargs):
+        self.steps += 1
+        return super().train_step(*args, **kwargs)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class OwnFunctional(CountsSteps, keras.Model):
+    pass
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class OwnConstructor(CountsSteps, keras.Model):
+    def __init__(self, width=D, **kwargs):
+        x = keras.Input((4, width))
+        super().__init__(x, layers.Add()([f(x, width), x]), **kwargs)
+        self.width = width
+
+    def get_config(self):
+        return {"width": self.width, "name": self.name}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class OwnSequential(CountsSteps, keras.Sequential):
+    pass
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class OwnSequentialConfig(CountsSteps, keras.Sequential):
+    def __init__(self, width=D, **kwargs):
+        x = keras.Input((4, width))
+        block = keras.Model(x, layers.Add()([f(x, width), x]))
+        super().__init__([keras.Input((4, width)), block], **kwargs)
+        self.width = width
+
+    def get_config(self):
+        return {"width": self.width, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def own_functional():
+    """The branch stands first, so that order matters."""
+    x = keras.Input((4, D))
+    return OwnFunctional(x, layers.Add()([f(x), x]))
+
+
+def own_constructor():
+    return OwnConstructor()
+
+
+def own_sequential():
+    return OwnSequential(sequential_of_functionals().layers)
+
+
+def own_sequential_config():
+    return OwnSequentialConfig()
+
+
+OWN = (own_functional, own_constructor, own_sequential, own_sequential_config)
+
 FOUND = {
     "dense blocks": Row(dense_blocks, 3),
     "shared add": Row(shared_add, 3),

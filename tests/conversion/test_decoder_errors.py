@@ -2,6 +2,7 @@
 
 import inspect
 
+import keras
 import numpy as np
 import pytest
 
@@ -9,7 +10,9 @@ import keras_laurel
 from keras_laurel.conversion import decoder_blocks
 from keras_laurel.conversion import hub_families
 from tests.conversion import graphs
+from tests.conversion.decoder_checks import laurel_weights
 from tests.conversion.decoder_checks import logits
+from tests.conversion.decoder_checks import perturb
 from tests.conversion.decoder_checks import plain_task
 from tests.conversion.decoder_checks import prototype
 from tests.conversion.decoder_families import DECODERS
@@ -133,6 +136,50 @@ class TestSites:
         assert {site.output_shape for site in sites} == {(None, None, 16)}
 
 
+@pytest.fixture
+def registry():
+    """What is registered in a test: KerasHub would find it in all others."""
+    objects = keras.saving.get_custom_objects()
+    before = dict(objects)
+    yield
+    objects.clear()
+    objects.update(before)
+
+
+def own_task(base):
+    import keras_hub
+
+    registered = keras.saving.get_registered_object(base)
+
+    class Own(registered or getattr(keras_hub.models, base)):
+        pass
+
+    return Own
+
+
+def over_a_converted_backbone(cls):
+    keras.saving.register_keras_serializable("tests")(cls)
+    backbone = LLAMA.backbone()
+    keras_laurel.laurelize(backbone, prototype("rw+lr+pa"))
+    task = cls(backbone=backbone, preprocessor=None)
+    perturb(task)
+    return task
+
+
+def adamw():
+    return keras.optimizers.AdamW(1e-2, weight_decay=0.1)
+
+
+def decayed(task):
+    decays = task.optimizer._use_weight_decay
+    return {w.name for w in laurel_weights(task) if decays(w)}
+
+
+def assert_same_logits(loaded, task):
+    x = LLAMA.inputs()
+    np.testing.assert_array_equal(logits(loaded, x), logits(task, x))
+
+
 class TestModel:
     @pytest.mark.parametrize("again", ["task", "backbone"])
     def test_converted_twice(self, again):
@@ -156,22 +203,70 @@ class TestModel:
             pass
 
         backbone = MyBackbone(**LLAMA.backbone().get_config())
-        refuses("(?s)not searched: .*LlamaTransformerDecoder", backbone)
+        message = (
+            "a MyBackbone, which `laurelize` does not support: it is a "
+            "subclass of KerasHub's LlamaBackbone, .* Convert a LlamaBackbone"
+        )
+        for model in (backbone, LLAMA.task(backbone)):
+            refuses(message, model)
+            with pytest.raises(ValueError, match=message):
+                keras_laurel.residual_sites(model)
 
     def test_a_subclass_of_a_task(self):
+        task = own_task("LlamaCausalLM")(LLAMA.backbone(), preprocessor=None)
+        message = (
+            r"a Own; .* the tasks \['LlamaCausalLM'\] .* before you make the "
+            "Own of it, .*'keras_laurel>LaurelLlamaCausalLM'"
+        )
+        refuses(message, task)
+
+    def test_a_task_of_another_kind(self):
         import keras_hub
 
-        class MyTask(keras_hub.models.LlamaCausalLM):
-            pass
+        class Own(keras_hub.models.Task):
+            def __init__(self, backbone):
+                super().__init__(backbone.input, backbone.output, compile=False)
+                self.backbone = backbone
 
-        task = MyTask(backbone=LLAMA.backbone(), preprocessor=None)
-        message = "a MyTask; `laurelize` knows the tasks .'LlamaCausalLM'."
-        refuses(message, task)
-        keras_laurel.laurelize(task.backbone, keras_laurel.LaurelRW())
+        refuses("a Own; .*`keras_laurel.prepare.*`.$", Own(LLAMA.backbone()))
+
+    def test_what_is_advised_for_a_subclass(self, registry, tmp_path):
+        cls = own_task("LlamaCausalLM")
+        task = over_a_converted_backbone(cls)
+        task.compile(keras_laurel.prepare_optimizer(adamw()))
+        assert decayed(task) == {"laurel_a", "laurel_b"}
+        task.save(tmp_path / "task.keras")
+        loaded = keras.saving.load_model(tmp_path / "task.keras", compile=False)
+        assert type(loaded) is cls
+        assert_same_logits(loaded, task)
+
+    def test_what_is_advised_as_its_base(self, registry, tmp_path):
+        cls = own_task("keras_laurel>LaurelLlamaCausalLM")
+        task = over_a_converted_backbone(cls)
+        task.compile(adamw())
+        assert decayed(task) == {"laurel_a", "laurel_b"}
+        task.save_to_preset(str(tmp_path / "preset"))
+        loaded = cls.from_preset(str(tmp_path / "preset"))
+        assert type(loaded) is cls
+        assert_same_logits(loaded, task)
 
     def test_laurel_inside_already(self):
         message = "a Gemma3nBackbone, which `laurelize` does not support: .*Alt"
         refuses(message, GEMMA3N.backbone())
+
+    def test_a_task_that_needs_another(self):
+        import keras_hub
+
+        assistant = keras_hub.models.Gemma4AssistantCausalLM(
+            backbone=ALL["Gemma4"].backbone(),
+            backbone_hidden_size=16,
+            num_centroids=4,
+            centroid_intermediate_top_k=2,
+            use_ordered_embeddings=False,
+            preprocessor=None,
+        )
+        message = "a Gemma4AssistantCausalLM, .* does not support: it drafts"
+        refuses(message, assistant)
 
     def test_encoder_and_decoder(self):
         import keras_hub
@@ -321,7 +416,7 @@ class TestTheTable:
         assert len(with_causal_lm) > 20
         assert with_causal_lm <= known
 
-    def test_every_row_has_a_backbone(self):
+    def test_every_row_has_a_class(self):
         import keras_hub
 
         rows = [*hub_families.FAMILIES, *hub_families.UNSUPPORTED]
@@ -334,8 +429,7 @@ class TestTheTable:
         family = hub_families.FAMILIES[backbone]
         prefix = backbone.removesuffix("Backbone")
         exported = self.tasks().get(backbone, set())
-        # Drafts tokens for another model; it has no preset of its own.
-        exported -= {"Gemma4AssistantCausalLM"}
+        exported -= {*hub_families.UNSUPPORTED}
         assert {prefix + suffix for suffix in family.tasks} == exported
 
     def test_every_row_is_in_the_tests(self):

@@ -19,10 +19,13 @@ def two_layers():
     return keras.Model(inputs, keras.layers.Dense(2, name="b")(x))
 
 
+def two_layers_in_a_row():
+    return keras.Sequential(two_layers().layers)
+
+
 def test_what_has_a_graph():
     model = two_layers()
     assert keras_graph.is_functional(model), ADAPT
-    assert keras_graph.is_plain_functional(model), ADAPT
     assert not keras_graph.is_functional(keras.Sequential([model])), ADAPT
     assert keras_graph.has_graph(keras.Sequential([model]))
     assert not keras_graph.has_graph(keras.layers.Dense(3))
@@ -96,7 +99,7 @@ def test_a_graph_is_put_on_a_subclass():
     model = two_layers()
     cls = type(Backbone())
     result = cls.__new__(cls)
-    keras_graph.functional_init(result, model.input, model.output, name="copy")
+    keras_graph.initialize(result, model.input, model.output, name="copy")
     x = np.ones((1, 4), "float32")
     np.testing.assert_array_equal(
         keras.ops.convert_to_numpy(result(x)),
@@ -106,9 +109,10 @@ def test_a_graph_is_put_on_a_subclass():
     assert result.name == "copy", ADAPT
 
 
-def test_training_leaves_known_attributes_only():
+@pytest.mark.parametrize("build", [two_layers, two_layers_in_a_row])
+def test_training_leaves_known_attributes_only(build):
     """Else a converted model would take a stale one along."""
-    model = two_layers()
+    model = build()
     before = set(model.__dict__)
     model.compile("adam", "mse", metrics=["mae"])
     x, y = np.ones((4, 4)), np.ones((4, 2))
@@ -122,10 +126,29 @@ def test_training_leaves_known_attributes_only():
     assert keras_graph.own_attributes(model) == {}, ADAPT
 
 
-def test_own_attributes():
-    model = two_layers()
+@pytest.mark.parametrize("build", [two_layers, two_layers_in_a_row])
+def test_own_attributes(build):
+    model = build()
     model.levels = {"P2": "a"}
     assert keras_graph.own_attributes(model) == {"levels": {"P2": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (two_layers, True),
+        (two_layers_in_a_row, True),
+        (graphs.own_functional, True),
+        (graphs.own_sequential, True),
+        (graphs.own_constructor, False),
+        (graphs.own_sequential_config, False),
+    ],
+)
+def test_whose_config_has_the_graph(build, expected):
+    """What Keras writes, with or without what conversion changed."""
+    model = build()
+    assert keras_graph.config_has_graph(model) is expected, ADAPT
+    assert ("layers" in model.get_config()) is expected, ADAPT
 
 
 @pytest.mark.parametrize("setting", keras_graph.LAYER_SETTINGS)

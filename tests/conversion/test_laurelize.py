@@ -177,6 +177,18 @@ def test_the_prototype_is_copied_for_each_place():
     assert not np.array_equal(first, second)
 
 
+def test_features_of_a_copy():
+    """What the docstring says of inner outputs."""
+    model = small_resnet()
+    converted = keras_laurel.laurelize(model, rw_lr_pa())
+    shake(converted)
+    copy = keras.models.clone_model(converted)
+    copy.set_weights(converted.get_weights())
+    features = keras.Model(copy.input, copy.get_layer("top").output)
+    x = random_input(model)
+    assert_same_outputs(outputs(features, x), outputs(converted, x))
+
+
 def history(converted, name):
     """Where the previous activations of a layer come from."""
     layer = converted.get_layer(name)
@@ -296,7 +308,8 @@ def test_training_moves_the_weights():
 
 def test_frozen_layers_stay_frozen():
     model = small_resnet()
-    model.trainable = False
+    for layer in model.layers:
+        layer.trainable = False
     converted = keras_laurel.laurelize(model, keras_laurel.LaurelRW())
     trainable = {id(v) for v in converted.trainable_variables}
     assert trainable == {
@@ -308,7 +321,40 @@ def test_frozen_layers_stay_frozen():
 
 @pytest.mark.parametrize(
     "build",
+    [small_resnet, graphs.sequential_of_functionals, *graphs.OWN],
+)
+def test_a_frozen_model_stays_frozen(build):
+    model = build()
+    model.trainable = False
+    converted = keras_laurel.laurelize(model, keras_laurel.LaurelRW())
+    assert not converted.trainable
+    assert converted.trainable_variables == []
+
+
+@pytest.mark.parametrize("build", graphs.OWN)
+def test_a_class_of_ones_own_is_kept(build):
+    """Also of a model that has been trained, whose state is not taken on."""
+    model = build()
+    model.temperature = 0.5
+    x = random_input(model)
+    y = outputs(model, x)[0]
+    options = dict(optimizer="sgd", loss="mse", run_eagerly=True)
+    model.compile(**options)
+    model.fit(x, y, verbose=0)
+    converted = keras_laurel.laurelize(model, rw_lr_pa())
+    assert isinstance(converted, type(model))
+    assert converted.temperature == 0.5
+    assert not converted.compiled
+    converted.steps = 0
+    converted.compile(**options)
+    converted.fit(x, y, epochs=2, verbose=0)
+    assert converted.steps == 2
+
+
+@pytest.mark.parametrize(
+    "build",
     [
+        *graphs.OWN,
         small_resnet,
         graphs.shared_add,
         graphs.nested,
@@ -370,6 +416,15 @@ def test_no_sites():
     refuses("`sites` is empty", small_resnet(), sites=[])
 
 
+def test_a_site_that_is_no_list():
+    model = small_resnet()
+    site = keras_laurel.residual_sites(model)[0]
+    refuses(
+        r"(?s)`sites` got <Res.*also for one: .*\[site\]", model, sites=site
+    )
+    refuses("`sites` got 0; it needs a list", model, sites=0)
+
+
 @pytest.mark.parametrize(
     "sites",
     [
@@ -383,8 +438,14 @@ def test_sites_of_something_else(sites):
 
 
 def test_converted_twice():
-    converted = keras_laurel.laurelize(small_resnet(), keras_laurel.LaurelRW())
-    refuses("'small', which has 4 LAuReL layers already", converted)
+    model = small_resnet()
+    site = keras_laurel.residual_sites(model)[0]
+    converted = keras_laurel.laurelize(
+        model, keras_laurel.LaurelRW(), sites=[site]
+    )
+    (free, *_) = keras_laurel.residual_sites(converted)
+    message = "has 1 LAuReL layers already, .*, with one kind of layer"
+    refuses(message, converted, sites=[free])
 
 
 def test_nothing_found_names_the_additions_that_are_none():
