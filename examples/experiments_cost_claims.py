@@ -96,23 +96,20 @@ COSTS = [
         for x in NAMES
         for kind in (STEP_TIME, PEAK_MEMORY)
     ),
-    CostLimit(
-        text="RW+LR at r = 64, 4B model: step time",
-        source="Table 6",
-        table="table_6",
-        variant="rw+lr",
-        quantity="cycles",
-        limit=2.42,
-        rounding=0.0,
-    ),
-    CostLimit(
-        text="One more layer, 4B model: step time",
-        source="Table 6",
-        table="table_6",
-        variant="deeper",
-        quantity="cycles",
-        limit=1.81,
-        rounding=0.0,
+    *(
+        CostLimit(
+            text=f"{name}, 4B model: step time",
+            source="Table 6",
+            table="table_6",
+            variant=variant,
+            quantity="cycles",
+            limit=limit,
+            rounding=0.0,
+        )
+        for name, variant, limit in (
+            ("RW+LR at r = 64", "rw+lr", 2.42),
+            ("One more layer", "deeper", 1.81),
+        )
     ),
     within_noise("prefill", "latency of prefill"),
     within_noise("decode", "latency of a token"),

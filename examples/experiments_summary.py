@@ -17,8 +17,6 @@ KINDS = {
     "costs": (cost_row, COSTS),
     "parameters": (parameter_row, PARAMETERS),
 }
-
-
 SAID = {CONFIRMED: "Confirmed", OPPOSITE: "The opposite was seen"}
 
 

@@ -213,20 +213,24 @@ class CountsSteps:
         return super().train_step(*args, **kwargs)
 
 
+class MadeOfAWidth(CountsSteps):
+    """A class whose config is the argument of its constructor."""
+
+    def get_config(self):
+        return {"width": self.width, "name": self.name}
+
+
 @keras.saving.register_keras_serializable(package="tests")
 class OwnFunctional(CountsSteps, keras.Model):
     pass
 
 
 @keras.saving.register_keras_serializable(package="tests")
-class OwnConstructor(CountsSteps, keras.Model):
+class OwnConstructor(MadeOfAWidth, keras.Model):
     def __init__(self, width=D, **kwargs):
         x = keras.Input((4, width))
         super().__init__(x, layers.Add()([f(x, width), x]), **kwargs)
         self.width = width
-
-    def get_config(self):
-        return {"width": self.width, "name": self.name}
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -235,15 +239,12 @@ class OwnSequential(CountsSteps, keras.Sequential):
 
 
 @keras.saving.register_keras_serializable(package="tests")
-class OwnSequentialConfig(CountsSteps, keras.Sequential):
+class OwnSequentialConfig(MadeOfAWidth, keras.Sequential):
     def __init__(self, width=D, **kwargs):
         x = keras.Input((4, width))
         block = keras.Model(x, layers.Add()([f(x, width), x]))
         super().__init__([keras.Input((4, width)), block], **kwargs)
         self.width = width
-
-    def get_config(self):
-        return {"width": self.width, "name": self.name}
 
     @classmethod
     def from_config(cls, config):

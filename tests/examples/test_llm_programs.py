@@ -36,8 +36,7 @@ JAX = pytest.mark.skipif(
 
 def numbers(folder):
     """All of the history that does not depend on the machine's state."""
-    names = ["seconds", "tokens_per_second", "peak_memory_mb"]
-    names.append("begins_sitting")
+    names = "seconds tokens_per_second peak_memory_mb begins_sitting".split()
     return [
         {k: v for k, v in row.items() if k not in names}
         for row in history(folder)
