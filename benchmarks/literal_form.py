@@ -13,7 +13,7 @@ from unittest import mock
 from keras import ops
 
 from keras_laurel import Laurel
-from keras_laurel.conversion import residual_stream
+from keras_laurel.conversion.blocks import stream
 
 
 @contextlib.contextmanager
@@ -21,9 +21,7 @@ def literal_form():
     """A scope: decoders converted in it compute their blocks so."""
     with (
         mock.patch.object(Laurel, "combine_sum", _combine),
-        mock.patch.object(
-            residual_stream.ResidualStream, "_pushed", push_activations
-        ),
+        mock.patch.object(stream.ResidualStream, "_pushed", push_activations),
     ):
         yield
 
@@ -54,5 +52,5 @@ def push_activations(self, n, x):
     return {
         reader: [x]
         for reader in range(n, len(self.layers))
-        if reader - n < residual_stream.reach(self.layers[reader])
+        if reader - n < stream.reach(self.layers[reader])
     }

@@ -25,7 +25,7 @@ from measuring import write  # noqa: E402
 
 from keras_laurel import Laurel  # noqa: E402
 from keras_laurel import equation  # noqa: E402
-from keras_laurel.conversion.residual_stream import ResidualStream  # noqa: E402
+from keras_laurel.conversion.blocks.stream import ResidualStream  # noqa: E402
 from keras_laurel.paper_models import TrainingCase  # noqa: E402
 from keras_laurel.tpu import compile_program  # noqa: E402
 from keras_laurel.tpu.comparison import overheads  # noqa: E402

@@ -11,7 +11,7 @@ from keras_laurel.conversion import ResidualSite
 from keras_laurel.conversion import laurel_layers
 from keras_laurel.conversion import laurelize
 from keras_laurel.conversion import residual_sites
-from keras_laurel.conversion.hub_registration import register as _register_hub
+from keras_laurel.conversion.hub.registration import register as _register_hub
 from keras_laurel.footprint import ConnectionFootprint
 from keras_laurel.footprint import Footprint
 from keras_laurel.footprint import footprint

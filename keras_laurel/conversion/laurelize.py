@@ -5,14 +5,14 @@ import math
 
 import keras
 
-from keras_laurel.conversion import decoder
-from keras_laurel.conversion import functional
-from keras_laurel.conversion import keras_graph
-from keras_laurel.conversion.replacements import plan_replacements
-from keras_laurel.conversion.residual_site import ResidualSite
+from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.graphs import rebuild
+from keras_laurel.conversion.graphs.plan import plan_replacements
+from keras_laurel.conversion.graphs.search import functional_models
+from keras_laurel.conversion.hub import adopt
 from keras_laurel.conversion.residual_sites import check_has_graph
-from keras_laurel.conversion.residual_sites import functional_models
 from keras_laurel.conversion.residual_sites import search
+from keras_laurel.conversion.sites import ResidualSite
 from keras_laurel.layers import Laurel
 
 
@@ -86,19 +86,20 @@ def laurelize(model, layer, sites=None, granularity="block"):
             "`keras_laurel.LaurelLR(rank=16)`."
         )
     check_has_graph(model)
+    adopt.check_supported(model)
     _check_not_converted(model)
     _check_distribution(model)
-    is_decoder = decoder.is_decoder(model)
-    if granularity != "block" and not is_decoder:
+    is_hub = adopt.is_known(model)
+    if granularity != "block" and not is_hub:
         raise ValueError(
             f"`granularity` got {granularity!r} for {model.name!r}, which is "
             "no KerasHub transformer: each addition of its graph is a site of "
             "its own. Leave `granularity` out; `sites` chooses where."
         )
     sites = _all_sites(model) if sites is None else _checked(sites, model)
-    if is_decoder:
-        return decoder.convert(model, layer, sites, granularity)
-    return functional.rebuild(model, plan_replacements(model, sites, layer))
+    if is_hub:
+        return adopt.convert(model, layer, sites, granularity)
+    return rebuild.rebuild(model, plan_replacements(model, sites, layer))
 
 
 def laurel_layers(model):
@@ -120,7 +121,7 @@ def laurel_layers(model):
             f"`model` got {type(model).__name__}; it needs a `keras.Model`."
         )
     found = {}
-    for layer in keras_graph.flatten_layers(model):
+    for layer in keras_internals.flatten_layers(model):
         connection = getattr(layer, "_laurel_connection", None)
         here = connection.stream.layers if connection else [layer]
         found.update({id(x): x for x in here if isinstance(x, Laurel)})
@@ -187,12 +188,12 @@ def _checked(sites, model):
 
 
 def _possible_nodes(model):
-    if decoder.is_decoder(model):
-        return {site.node for site in decoder.block_sites(model)}
+    if adopt.is_known(model):
+        return {site.node for site in adopt.block_sites(model)}
     return {
         node
         for functional_model in functional_models(model)
-        for node in keras_graph.nodes(functional_model)
+        for node in keras_internals.nodes(functional_model)
     }
 
 
@@ -219,7 +220,7 @@ def _opaque_layers(model):
     """Layers whose `call` may add and merge: none of `keras.layers`."""
     return [
         layer
-        for layer in keras_graph.flatten_layers(model)
-        if not keras_graph.is_public_layer(layer)
-        and not keras_graph.has_graph(layer)
+        for layer in keras_internals.flatten_layers(model)
+        if not keras_internals.is_public_layer(layer)
+        and not keras_internals.has_graph(layer)
     ]

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_laurel.conversion.keras_graph import flatten_layers
+from keras_laurel.conversion.keras_internals import flatten_layers
 
 
 def check_causal_lm(causal_lm):

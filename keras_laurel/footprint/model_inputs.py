@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_laurel.conversion import keras_graph
+from keras_laurel.conversion import keras_internals
 
 
 def sized_inputs(model, batch_size, sequence_length):
@@ -28,9 +28,9 @@ def sized_inputs(model, batch_size, sequence_length):
 
 
 def _inputs(model):
-    if keras_graph.is_functional(model):
+    if keras_internals.is_functional(model):
         return model.input
-    if keras_graph.is_sequential(model) and model.built:
+    if keras_internals.is_sequential(model) and model.built:
         return model.inputs[0]
     shapes = (model.get_build_config() or {}).get("input_shape")
     if not shapes:

@@ -5,8 +5,8 @@ python -m tests.conversion.family_table
 
 import collections
 
-from keras_laurel.conversion.hub_families import FAMILIES
-from keras_laurel.conversion.hub_families import UNSUPPORTED
+from keras_laurel.conversion.hub.families import FAMILIES
+from keras_laurel.conversion.hub.families import UNSUPPORTED
 from tests.conversion import family_results
 from tests.conversion.family_results import ROOT
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import keras_laurel
-from keras_laurel.conversion import decoder_blocks
-from keras_laurel.conversion import hub_families
+from keras_laurel.conversion.blocks import connection
+from keras_laurel.conversion.hub import families
 from tests.conversion import graphs
 from tests.conversion.decoder_checks import laurel_weights
 from tests.conversion.decoder_checks import logits
@@ -381,8 +381,8 @@ class TestAnotherKerasHub:
 
         call.__signature__ = inspect.signature(block_class.call)
         monkeypatch.setattr(block_class, "call", call)
-        uncached = decoder_blocks._block_class.__wrapped__
-        monkeypatch.setattr(decoder_blocks, "_block_class", uncached)
+        uncached = connection._block_class.__wrapped__
+        monkeypatch.setattr(connection, "_block_class", uncached)
         keras_laurel.laurelize(
             backbone, keras_laurel.LaurelRW(), granularity="sublayer"
         )
@@ -392,7 +392,7 @@ class TestAnotherKerasHub:
 
 
 class TestTheTable:
-    """`hub_families` against what this version of KerasHub exports."""
+    """`families` against what this version of KerasHub exports."""
 
     def tasks(self):
         """The task classes by the name of their backbone's class."""
@@ -407,7 +407,7 @@ class TestTheTable:
         return tasks
 
     def test_every_causal_lm_has_a_row(self):
-        known = {*hub_families.FAMILIES, *hub_families.UNSUPPORTED}
+        known = {*families.FAMILIES, *families.UNSUPPORTED}
         with_causal_lm = {
             backbone
             for backbone, tasks in self.tasks().items()
@@ -419,17 +419,17 @@ class TestTheTable:
     def test_every_row_has_a_class(self):
         import keras_hub
 
-        rows = [*hub_families.FAMILIES, *hub_families.UNSUPPORTED]
+        rows = [*families.FAMILIES, *families.UNSUPPORTED]
         assert len(rows) == len(set(rows))
         for name in rows:
             assert isinstance(getattr(keras_hub.models, name), type)
 
-    @pytest.mark.parametrize("backbone", hub_families.FAMILIES)
+    @pytest.mark.parametrize("backbone", families.FAMILIES)
     def test_the_tasks_of_a_row(self, backbone):
-        family = hub_families.FAMILIES[backbone]
+        family = families.FAMILIES[backbone]
         prefix = backbone.removesuffix("Backbone")
         exported = self.tasks().get(backbone, set())
-        exported -= {*hub_families.UNSUPPORTED}
+        exported -= {*families.UNSUPPORTED}
         assert {prefix + suffix for suffix in family.tasks} == exported
 
     def test_every_row_is_in_the_tests(self):
@@ -441,7 +441,7 @@ class TestTheTable:
         }
         decoders = {
             name
-            for name, family in hub_families.FAMILIES.items()
+            for name, family in families.FAMILIES.items()
             if "CausalLM" in family.tasks
         }
         assert tested == decoders

@@ -15,7 +15,7 @@ import pytest
 from keras import ops
 
 import keras_laurel
-from keras_laurel.conversion import hub_families
+from keras_laurel.conversion.hub import families
 from tests.conversion import decoder_families
 from tests.conversion import decoder_oracle
 from tests.conversion.decoder_checks import VARIANTS
@@ -42,7 +42,7 @@ BATCH, LENGTH, PROMPT = 2, 8, 4
 
 
 def rows(known):
-    """The families of a table of `hub_families`, on this backend."""
+    """The families of a table of `families`, on this backend."""
     everywhere = keras.config.backend() == "jax" or "ALL_FAMILIES" in os.environ
     return [
         pytest.param(
@@ -54,7 +54,7 @@ def rows(known):
     ]
 
 
-@pytest.fixture(params=rows(hub_families.FAMILIES), scope="module")
+@pytest.fixture(params=rows(families.FAMILIES), scope="module")
 def family(request):
     with quick(request.param):
         yield request.param
@@ -87,7 +87,7 @@ def converted_model(family, variant="rw+lr+pa", granularity="block"):
 
 
 def granularities(family):
-    row = hub_families.FAMILIES[family.backbone_class]
+    row = families.FAMILIES[family.backbone_class]
     return ("block", "sublayer") if row.middle_norm else ("block",)
 
 
@@ -170,7 +170,7 @@ class TestOutputs:
                 model, prototype("lr"), granularity="sublayer"
             )
         assert not keras_laurel.laurel_layers(model)
-        return refused(hub_families.FAMILIES[name].why_not_sublayer)
+        return refused(families.FAMILIES[name].why_not_sublayer)
 
     @proves("dropout")
     def test_no_bit_changes_under_dropout(self, family):
@@ -621,7 +621,7 @@ def layout(backbone):
     return {path: x.axes for path, x in found.items() if x is not None}
 
 
-@pytest.fixture(params=rows(hub_families.UNSUPPORTED))
+@pytest.fixture(params=rows(families.UNSUPPORTED))
 def unsupported_family(request):
     return request.param
 
@@ -638,7 +638,7 @@ def test_what_is_not_supported_is_refused(unsupported_family):
 def refuse(family):
     backbone = family.backbone()
     paths = [v.path for v in backbone.variables]
-    reason = hub_families.UNSUPPORTED[family.backbone_class]
+    reason = families.UNSUPPORTED[family.backbone_class]
     with pytest.raises(ValueError, match=reason):
         keras_laurel.laurelize(backbone, prototype("rw"))
     assert type(backbone).__name__ == family.backbone_class

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_laurel
-from keras_laurel.conversion.hub_families import FAMILIES
+from keras_laurel.conversion.hub.families import FAMILIES
 from tests.conversion.decoder_checks import ALL
 from tests.conversion.decoder_checks import GRANULARITIES
 from tests.conversion.decoder_checks import logits

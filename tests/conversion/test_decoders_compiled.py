@@ -86,7 +86,7 @@ def test_codes_move_fewer_bytes_than_activations():
     """A training step of six wide blocks that do next to nothing."""
     import jax
 
-    from keras_laurel.conversion.residual_stream import ResidualStream
+    from keras_laurel.conversion.blocks.stream import ResidualStream
 
     blocks, width, shape = 6, 256, (8, 64, 256)
     layers = []

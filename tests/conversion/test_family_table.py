@@ -1,7 +1,7 @@
 """The page about KerasHub's families says what the tests have found."""
 
-from keras_laurel.conversion.hub_families import FAMILIES
-from keras_laurel.conversion.hub_families import UNSUPPORTED
+from keras_laurel.conversion.hub.families import FAMILIES
+from keras_laurel.conversion.hub.families import UNSUPPORTED
 from tests.conversion import family_results
 from tests.conversion import family_table
 from tests.conversion.decoder_families import FAMILIES as ROWS

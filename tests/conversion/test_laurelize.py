@@ -4,7 +4,7 @@ import pytest
 from keras import layers
 
 import keras_laurel
-from keras_laurel.conversion import keras_graph
+from keras_laurel.conversion import keras_internals
 from tests.conversion import graphs
 from tests.conversion import zoo
 from tests.conversion.models import assert_moved
@@ -195,7 +195,7 @@ def history(converted, name):
     (node,) = layer._inbound_nodes
     return [
         t._keras_history.operation.name
-        for t in keras_graph.node_inputs(node)[2:]
+        for t in keras_internals.node_inputs(node)[2:]
     ]
 
 
@@ -277,14 +277,14 @@ def test_one_symbolic_call_per_node(monkeypatch):
     for blocks in (4, 8):
         model = graphs.dense_blocks(blocks)
         calls = []
-        call = keras_graph.call_again
+        call = keras_internals.call_again
 
         def counted(*args):
             calls.append(args)
             return call(*args)
 
         with monkeypatch.context() as patch:
-            patch.setattr(keras_graph, "call_again", counted)
+            patch.setattr(keras_internals, "call_again", counted)
             keras_laurel.laurelize(model, keras_laurel.LaurelPA())
         # Two Dense layers a block; the additions and the input are not called.
         assert len(calls) == 2 * blocks

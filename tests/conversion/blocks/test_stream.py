@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 import keras_laurel
-from keras_laurel.conversion.residual_stream import ResidualStream
+from keras_laurel.conversion.blocks.stream import ResidualStream
 
 D, R = 8, 2
 

@@ -5,10 +5,10 @@ import itertools
 
 import keras
 
-from keras_laurel.conversion import keras_graph
+from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.graphs.search import functional_models
+from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
 from keras_laurel.conversion.prototype import copy_of
-from keras_laurel.conversion.residual_sites import functional_models
-from keras_laurel.conversion.tensor_graph import TensorGraph
 from keras_laurel.layers import Laurel
 
 
@@ -31,8 +31,8 @@ class Replacement:
 
     def inputs(self):
         """`[x, fx, *previous]`, the tensors of the graph as it was."""
-        operands = keras_graph.node_inputs(self.node)
-        history = [keras_graph.node_inputs(n)[i] for n, i in self.previous]
+        operands = keras_internals.node_inputs(self.node)
+        history = [keras_internals.node_inputs(n)[i] for n, i in self.previous]
         return [operands[self.skip], operands[1 - self.skip], *history]
 
     def serialize(self, model):
@@ -125,7 +125,7 @@ def _skip_tensor(site):
 
 
 def _operand(node, index):
-    return keras_graph.node_inputs(node)[index]
+    return keras_internals.node_inputs(node)[index]
 
 
 def _copy_for(prototype, number, site, taken):
@@ -172,6 +172,6 @@ def _node_index(model):
     nodes = {
         node: None
         for functional in functional_models(model)
-        for node in keras_graph.nodes(functional)
+        for node in keras_internals.nodes(functional)
     }
     return {node: i for i, node in enumerate(nodes)}

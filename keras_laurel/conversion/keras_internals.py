@@ -1,18 +1,22 @@
-"""The one place that reads what Keras keeps private of a functional graph.
+"""The one place that reads what Keras keeps private.
 
 Keras has public ways to build a graph and to list its operations, but none to
-walk its calls. Five private things are used, all stable since Keras 3.0 and
-pinned by `tests/conversion/test_keras_graph.py`:
+walk its calls, or to add to a layer that is built. These private things are
+used, pinned by `tests/conversion/test_keras_internals.py`:
 
 - the class `Functional`, which `keras.Model(inputs, outputs)` returns;
 - `functional_like_constructor`, by which its config has the graph or not;
 - `Functional._nodes_by_depth`, its calls in the order Keras runs them;
 - `KerasTensor._keras_history`, the operation that made a tensor;
-- `Layer._flatten_layers()`, all layers inside a layer.
-
-Besides, the names of the attributes in which a model keeps its training state
-(`TRAINING_STATE`) and its settings as a layer (`LAYER_SETTINGS`).
+- `Layer._flatten_layers()`, all layers inside a layer;
+- `Layer._tracker`, which refuses new sublayers once a layer is built;
+- the attributes in which a model keeps its training state
+  (`TRAINING_STATE`), its settings as a layer (`LAYER_SETTINGS`) and its
+  compiled functions, with the variables they were traced with
+  (`COMPILED_FUNCTIONS`).
 """
+
+import contextlib
 
 import keras
 from keras.src.models.functional import Functional
@@ -131,3 +135,35 @@ def is_public_layer(layer):
     """Whether the class of `layer` is one of `keras.layers`."""
     name = type(layer).__name__
     return getattr(keras.layers, name, None) is type(layer)
+
+
+COMPILED_FUNCTIONS = (
+    "train_function",
+    "test_function",
+    "predict_function",
+    "generate_function",
+)
+
+
+def add_sublayer(layer, name, sublayer):
+    """Set an attribute of a built layer to a layer."""
+    layer._tracker.unlock()
+    try:
+        setattr(layer, name, sublayer)
+    finally:
+        layer._tracker.lock()
+
+
+def build_inside(layer, sublayer, shapes):
+    """Build `sublayer` with the variable paths it has inside `layer`."""
+    with contextlib.ExitStack() as scopes:
+        for part in layer.path.split("/"):
+            scopes.enter_context(keras.name_scope(part))
+        sublayer.build(shapes)
+
+
+def forget_compiled(model):
+    """Drop what was traced before `model` had its new variables."""
+    for name in COMPILED_FUNCTIONS:
+        if getattr(model, name, None) is not None:
+            setattr(model, name, None)

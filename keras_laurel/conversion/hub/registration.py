@@ -13,8 +13,8 @@ import sys
 
 import keras
 
-from keras_laurel.conversion import hub_classes
-from keras_laurel.conversion.hub_families import FAMILIES
+from keras_laurel.conversion.hub import adopt
+from keras_laurel.conversion.hub.families import FAMILIES
 
 
 def register():
@@ -23,7 +23,7 @@ def register():
         _register_classes()
         return
     for name in _class_names():
-        registered = f"keras_laurel>{hub_classes.laurel_name(name)}"
+        registered = f"keras_laurel>{adopt.laurel_name(name)}"
         keras.saving.get_custom_objects()[registered] = _Placeholder(name)
     sys.meta_path.insert(0, _AfterImport())
 
@@ -44,8 +44,8 @@ def _register_classes():
 def _converted_class(name):
     base = getattr(sys.modules["keras_hub"].models, name)
     if name in FAMILIES:
-        return hub_classes.laurel_backbone_class(base)
-    return hub_classes.laurel_task_class(base)
+        return adopt.laurel_backbone_class(base)
+    return adopt.laurel_task_class(base)
 
 
 class _Placeholder:

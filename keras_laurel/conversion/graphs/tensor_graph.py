@@ -5,7 +5,7 @@ import collections
 import keras
 import numpy as np
 
-from keras_laurel.conversion import keras_graph
+from keras_laurel.conversion import keras_internals
 
 L = keras.layers
 _POOLING = tuple(
@@ -57,7 +57,7 @@ class TensorGraph:
     """
 
     def __init__(self, model):
-        self.nodes = keras_graph.nodes(model)
+        self.nodes = keras_internals.nodes(model)
         self._bit, self._ancestors, self._producer = {}, {}, {}
         self._consumers = collections.defaultdict(list)
         self._calls = collections.defaultdict(list)
@@ -77,7 +77,7 @@ class TensorGraph:
         self._calls[id(node.operation)].append(node)
 
     def inputs(self, node):
-        return keras_graph.node_inputs(node)
+        return keras_internals.node_inputs(node)
 
     def calls(self, operation):
         """The calls of an operation: several where it is shared."""
@@ -189,7 +189,7 @@ def _upsamples(node):
         return True
     if isinstance(node.operation, _PADDING) or len(node.outputs) != 1:
         return False
-    tensors = keras_graph.node_inputs(node)
+    tensors = keras_internals.node_inputs(node)
     shape = node.outputs[0].shape
     if not tensors or any(len(t.shape) != len(shape) for t in tensors):
         return False
@@ -217,7 +217,7 @@ def _transforms_values(node):
         return False
     if isinstance(operation, (*_PRODUCT, *_NORMALISATION)):
         return True
-    tensors = keras_graph.node_inputs(node)
+    tensors = keras_internals.node_inputs(node)
     return len(tensors) != 1 or _passes_nan_on(operation, tensors[0])
 
 

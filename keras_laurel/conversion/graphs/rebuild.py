@@ -4,11 +4,11 @@ import inspect
 
 import keras
 
-from keras_laurel.conversion import keras_graph
-from keras_laurel.conversion.replacements import Replacement
-from keras_laurel.conversion.replacements import by_node
-from keras_laurel.conversion.replacements import free_name
-from keras_laurel.conversion.residual_sites import functional_models
+from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.graphs.plan import Replacement
+from keras_laurel.conversion.graphs.plan import by_node
+from keras_laurel.conversion.graphs.plan import free_name
+from keras_laurel.conversion.graphs.search import functional_models
 
 
 def rebuild(model, replacements):
@@ -35,7 +35,7 @@ class _Rebuilding:
         if id(layer) not in self._rebuilt:
             rebuild_one = (
                 self._sequential
-                if keras_graph.is_sequential(layer)
+                if keras_internals.is_sequential(layer)
                 else self._functional
             )
             self._rebuilt[id(layer)] = rebuild_one(layer)
@@ -45,19 +45,19 @@ class _Rebuilding:
         return [
             self._replacements[node]
             for model in functional_models(layer)
-            for node in keras_graph.nodes(model)
+            for node in keras_internals.nodes(model)
             if node in self._replacements
         ]
 
     def _sequential(self, model):
-        inputs = [keras_graph.fresh_input(t) for t in model.inputs]
+        inputs = [keras_internals.fresh_input(t) for t in model.inputs]
         layers = [self.layer(layer) for layer in model.layers]
         return self._assemble(model, [inputs + layers], {})
 
     def _functional(self, model):
-        tensors = {id(t): keras_graph.fresh_input(t) for t in model.inputs}
+        tensors = {id(t): keras_internals.fresh_input(t) for t in model.inputs}
         exposed, names = self._exposed(model)
-        for node in keras_graph.nodes(model):
+        for node in keras_internals.nodes(model):
             if node.is_input:
                 continue
             outputs = keras.tree.flatten(self._call(node, tensors))
@@ -74,7 +74,7 @@ class _Rebuilding:
     def _call(self, node, tensors):
         if node not in self._replacements:
             operation = self.layer(node.operation)
-            return keras_graph.call_again(node, operation, tensors)
+            return keras_internals.call_again(node, operation, tensors)
         replacement = self._replacements[node]
         inputs = [tensors[id(t)] for t in replacement.inputs()]
         return replacement.layer(inputs)
@@ -111,7 +111,7 @@ class _Rebuilding:
         left = self._not_in_config(model)
         cls = laurel_class(type(model)) if left else type(model)
         result = cls.__new__(cls)
-        keras_graph.initialize(result, *graph, name=model.name)
+        keras_internals.initialize(result, *graph, name=model.name)
         self._carry_attributes(model, result, tensors)
         if left:
             result._laurel_plan = [r.serialize(model) for r in left]
@@ -122,7 +122,7 @@ class _Rebuilding:
 
         A constructor argument that is a model brings its own along.
         """
-        if keras_graph.config_has_graph(model):
+        if keras_internals.config_has_graph(model):
             return []
         arguments = inspect.signature(type(model).__init__).parameters
         values = [getattr(model, name, None) for name in arguments]
@@ -135,13 +135,13 @@ class _Rebuilding:
         return [r for r in self._held(model) if r.node not in kept]
 
     def _carry_attributes(self, model, result, tensors):
-        for name, value in keras_graph.own_attributes(model).items():
+        for name, value in keras_internals.own_attributes(model).items():
             setattr(result, name, self._carried(value, tensors))
-        keras_graph.copy_layer_settings(model, result)
+        keras_internals.copy_layer_settings(model, result)
         if hasattr(model, "_functional_layer_ids"):
             # KerasCV and KerasHub leave these out when they save weights.
             result._functional_layer_ids = {
-                id(layer) for layer in keras_graph.flatten_layers(result)
+                id(layer) for layer in keras_internals.flatten_layers(result)
             } | {id(result)}
 
     def _carried(self, value, tensors):

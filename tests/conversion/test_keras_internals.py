@@ -1,4 +1,4 @@
-"""What `keras_graph.py` takes from the inside of Keras.
+"""What `keras_internals.py` takes from the inside of Keras.
 
 When one of these fails after an update of Keras, that file is what to adapt.
 """
@@ -7,10 +7,14 @@ import keras
 import numpy as np
 import pytest
 
-from keras_laurel.conversion import keras_graph
+import keras_laurel
+from keras_laurel.conversion import keras_internals
 from tests.conversion import graphs
+from tests.conversion.decoder_checks import generated
+from tests.conversion.decoder_checks import plain_task
+from tests.conversion.decoder_families import DECODERS
 
-ADAPT = "Keras changed; adapt keras_laurel/conversion/keras_graph.py"
+ADAPT = "Keras changed; adapt keras_laurel/conversion/keras_internals.py"
 
 
 def two_layers():
@@ -25,18 +29,18 @@ def two_layers_in_a_row():
 
 def test_what_has_a_graph():
     model = two_layers()
-    assert keras_graph.is_functional(model), ADAPT
-    assert not keras_graph.is_functional(keras.Sequential([model])), ADAPT
-    assert keras_graph.has_graph(keras.Sequential([model]))
-    assert not keras_graph.has_graph(keras.layers.Dense(3))
+    assert keras_internals.is_functional(model), ADAPT
+    assert not keras_internals.is_functional(keras.Sequential([model])), ADAPT
+    assert keras_internals.has_graph(keras.Sequential([model]))
+    assert not keras_internals.has_graph(keras.layers.Dense(3))
 
 
 def test_nodes_are_all_calls_in_the_order_they_run():
     model = graphs.shared_add()
-    nodes = keras_graph.nodes(model)
+    nodes = keras_internals.nodes(model)
     done = set()
     for node in nodes:
-        assert {id(t) for t in keras_graph.node_inputs(node)} <= done, ADAPT
+        assert {id(t) for t in keras_internals.node_inputs(node)} <= done, ADAPT
         done |= {id(t) for t in node.outputs}
     assert {id(t) for t in model.outputs} <= done, ADAPT
     # The input, and two Dense layers and the shared addition three times.
@@ -54,7 +58,7 @@ def test_the_order_of_nodes_survives_saving(tmp_path):
 def names(model):
     return [
         (node.operation.name, tuple(node.outputs[0].shape))
-        for node in keras_graph.nodes(model)
+        for node in keras_internals.nodes(model)
     ]
 
 
@@ -62,7 +66,7 @@ def test_inputs_come_in_the_order_of_the_arguments():
     a, b = keras.Input((4,)), keras.Input((4,))
     y = keras.layers.Subtract()([b, a])
     (node,) = y._keras_history.operation._inbound_nodes
-    first, second = keras_graph.node_inputs(node)
+    first, second = keras_internals.node_inputs(node)
     assert first is b and second is a, ADAPT
 
 
@@ -72,7 +76,7 @@ def test_a_call_is_repeated_with_its_other_arguments():
     y = layer(x, value=x, use_causal_mask=True)
     (node,) = layer._inbound_nodes
     fresh = keras.Input((4, 8))
-    keras_graph.call_again(node, layer, {id(x): fresh})
+    keras_internals.call_again(node, layer, {id(x): fresh})
     again = layer._inbound_nodes[-1].arguments
     assert again.kwargs["use_causal_mask"] is True, ADAPT
     assert all(t is fresh for t in again.keras_tensors), ADAPT
@@ -81,7 +85,7 @@ def test_a_call_is_repeated_with_its_other_arguments():
 
 def test_an_input_is_made_again_with_its_options():
     x = keras.Input(batch_shape=(2, 4), dtype="int32", name="tokens")
-    fresh = keras_graph.fresh_input(x)
+    fresh = keras_internals.fresh_input(x)
     assert fresh is not x
     assert (fresh.shape, fresh.dtype, fresh.name) == (
         (2, 4),
@@ -99,7 +103,7 @@ def test_a_graph_is_put_on_a_subclass():
     model = two_layers()
     cls = type(Backbone())
     result = cls.__new__(cls)
-    keras_graph.initialize(result, model.input, model.output, name="copy")
+    keras_internals.initialize(result, model.input, model.output, name="copy")
     x = np.ones((1, 4), "float32")
     np.testing.assert_array_equal(
         keras.ops.convert_to_numpy(result(x)),
@@ -122,15 +126,15 @@ def test_training_leaves_known_attributes_only(build):
     model.train_on_batch(x, y)
     # A plain model has the other attributes from its constructor on.
     new = set(model.__dict__) - before
-    assert new <= keras_graph.TRAINING_STATE, f"{ADAPT}: {sorted(new)}"
-    assert keras_graph.own_attributes(model) == {}, ADAPT
+    assert new <= keras_internals.TRAINING_STATE, f"{ADAPT}: {sorted(new)}"
+    assert keras_internals.own_attributes(model) == {}, ADAPT
 
 
 @pytest.mark.parametrize("build", [two_layers, two_layers_in_a_row])
 def test_own_attributes(build):
     model = build()
     model.levels = {"P2": "a"}
-    assert keras_graph.own_attributes(model) == {"levels": {"P2": "a"}}
+    assert keras_internals.own_attributes(model) == {"levels": {"P2": "a"}}
 
 
 @pytest.mark.parametrize(
@@ -147,11 +151,11 @@ def test_own_attributes(build):
 def test_whose_config_has_the_graph(build, expected):
     """What Keras writes, with or without what conversion changed."""
     model = build()
-    assert keras_graph.config_has_graph(model) is expected, ADAPT
+    assert keras_internals.config_has_graph(model) is expected, ADAPT
     assert ("layers" in model.get_config()) is expected, ADAPT
 
 
-@pytest.mark.parametrize("setting", keras_graph.LAYER_SETTINGS)
+@pytest.mark.parametrize("setting", keras_internals.LAYER_SETTINGS)
 def test_layer_settings_exist(setting):
     assert setting in two_layers().__dict__, ADAPT
 
@@ -159,14 +163,14 @@ def test_layer_settings_exist(setting):
 def test_layer_settings_are_copied():
     model, result = two_layers(), two_layers()
     model.trainable = False
-    keras_graph.copy_layer_settings(model, result)
+    keras_internals.copy_layer_settings(model, result)
     assert not result.trainable, ADAPT
 
 
 def test_layers_inside_layers_are_listed_once():
     model = graphs.siamese()
     outer = keras.Model(model.inputs, model(model.inputs))
-    found = keras_graph.flatten_layers(outer)
+    found = keras_internals.flatten_layers(outer)
     assert len({id(x) for x in found}) == len(found), ADAPT
     dense = [x for x in found if type(x) is keras.layers.Dense]
     assert len(dense) == 2, ADAPT
@@ -174,5 +178,78 @@ def test_layers_inside_layers_are_listed_once():
 
 
 def test_public_layers():
-    assert keras_graph.is_public_layer(keras.layers.Dense(3)), ADAPT
-    assert not keras_graph.is_public_layer(graphs.FeedForward())
+    assert keras_internals.is_public_layer(keras.layers.Dense(3)), ADAPT
+    assert not keras_internals.is_public_layer(graphs.FeedForward())
+
+
+def built_dense(name="outer"):
+    layer = keras.layers.Dense(8, name=name)
+    layer.build((None, 8))
+    return layer
+
+
+class TestAddSublayer:
+    def test_keras_refuses_it_on_a_built_layer(self):
+        with pytest.raises(ValueError, match="cannot add new elements"):
+            built_dense().inner = built_dense()
+
+    def test_the_sublayer_is_tracked(self):
+        outer, inner = built_dense(), built_dense()
+        keras_internals.add_sublayer(outer, "inner", inner)
+        assert outer.inner is inner
+        assert inner in outer._flatten_layers()
+        assert len(outer.variables) == 4
+        assert len(outer.trainable_variables) == 4
+
+    def test_the_layer_is_locked_again(self):
+        outer = built_dense()
+        keras_internals.add_sublayer(outer, "inner", built_dense())
+        with pytest.raises(ValueError, match="cannot add new elements"):
+            outer.another = built_dense()
+
+    def test_the_layer_is_locked_again_after_an_error(self):
+        class Refusing(keras.layers.Dense):
+            def __setattr__(self, name, value):
+                if name == "inner":
+                    raise KeyError(name)
+                super().__setattr__(name, value)
+
+        outer = Refusing(8)
+        outer.build((None, 8))
+        with pytest.raises(KeyError):
+            keras_internals.add_sublayer(outer, "inner", built_dense())
+        with pytest.raises(ValueError, match="cannot add new elements"):
+            outer.another = built_dense()
+
+
+def test_build_inside_gives_the_paths_of_the_layer():
+    with keras.name_scope("model"), keras.name_scope("stage"):
+        outer = built_dense()
+    assert outer.kernel.path == "model/stage/outer/kernel"
+    layer = keras_laurel.LaurelLR(rank=2, name="laurel_residual")
+    keras_internals.build_inside(outer, layer, [(None, 8)] * 2)
+    assert [w.path for w in layer.weights] == [
+        "model/stage/outer/laurel_residual/laurel_a",
+        "model/stage/outer/laurel_residual/laurel_b",
+    ]
+
+
+def test_compiled_functions_are_under_these_names():
+    """Running a model makes each of them; forgetting drops all."""
+    family = next(f for f in DECODERS if f.name == "GPT2")
+    task = plain_task(family)
+    task.compile(sampler="greedy")
+    x = family.inputs()
+    task.train_on_batch(x, x["token_ids"])
+    task.test_on_batch(x, x["token_ids"])
+    task.predict_on_batch(x)
+    generated(task, family.prompt())
+    made = {
+        name
+        for name, value in vars(task).items()
+        if name.endswith("_function") and callable(value)
+    }
+    assert made == set(keras_internals.COMPILED_FUNCTIONS)
+    keras_internals.forget_compiled(task)
+    assert not any(getattr(task, name) for name in made)
+    assert np.isfinite(task.predict_on_batch(x)).all()

@@ -13,13 +13,13 @@ import threading
 import keras
 from keras import ops
 
-from keras_laurel.conversion import keras_layers
+from keras_laurel.conversion import keras_internals
 
 
 def attach(block, connection):
     """Let `block` run `connection` whenever it is called."""
     for name, layer in connection.layers.items():
-        keras_layers.add_sublayer(block, name, layer)
+        keras_internals.add_sublayer(block, name, layer)
     block._laurel_connection = connection
     block.__class__ = _block_class(type(block), connection.entry_points)
     if connection.middle_norm is not None:
