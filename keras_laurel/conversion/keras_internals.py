@@ -110,9 +110,35 @@ def _attributes(model):
     return {**model.__dict__, **model.__dict__.get("_modules", {})}
 
 
+def attributes_with_layers(layer):
+    """The attributes of a layer that its class set, not Keras or PyTorch."""
+    plain = keras.layers.Layer()
+    known = _attributes(plain).keys() | _KERAS_LISTS
+    return {
+        name: value
+        for name, value in _attributes(layer).items()
+        if name not in known
+    }
+
+
+# Where Keras lists again the layers that attributes hold.
+_KERAS_LISTS = frozenset({"_functional", "_operations_by_depth", "_operations"})
+
+
 def copy_layer_settings(model, result):
     for name in LAYER_SETTINGS:
         result.__dict__[name] = getattr(model, name)
+
+
+def become(model, other):
+    """Let `model`, wherever it is held and called, be what `other` is."""
+    calls = {
+        name: model.__dict__[name]
+        for name in ("_inbound_nodes", "_outbound_nodes")
+    }
+    model.__class__ = type(other)
+    model.__dict__.clear()
+    model.__dict__.update({**other.__dict__, **calls})
 
 
 def flatten_layers(layer):
@@ -154,6 +180,18 @@ def add_sublayer(layer, name, sublayer):
         layer._tracker.lock()
 
 
+def remove_sublayer(layer, name):
+    """Undo `add_sublayer`."""
+    layer._tracker.unlock()
+    try:
+        sublayer = getattr(layer, name, None)
+        if sublayer is not None:
+            delattr(layer, name)
+            layer._layers[:] = [x for x in layer._layers if x is not sublayer]
+    finally:
+        layer._tracker.lock()
+
+
 def build_inside(layer, sublayer, shapes):
     """Build `sublayer` with the variable paths it has inside `layer`."""
     with contextlib.ExitStack() as scopes:
@@ -167,3 +205,9 @@ def forget_compiled(model):
     for name in COMPILED_FUNCTIONS:
         if getattr(model, name, None) is not None:
             setattr(model, name, None)
+
+
+def policy_without_quantization(policy):
+    """The dtype policy that a quantized one was made from."""
+    source = getattr(policy, "_source_name", None)
+    return keras.dtype_policies.get(source) if source else policy

@@ -8,15 +8,16 @@ import keras
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs import rebuild
 from keras_laurel.conversion.graphs.plan import plan_replacements
-from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.hub import adopt
-from keras_laurel.conversion.residual_sites import check_has_graph
-from keras_laurel.conversion.residual_sites import search
+from keras_laurel.conversion.inside.convert import plan
+from keras_laurel.conversion.inside.saving import attach_all
+from keras_laurel.conversion.residual_sites import survey_model
+from keras_laurel.conversion.sites import LeftOut
 from keras_laurel.conversion.sites import ResidualSite
 from keras_laurel.layers import Laurel
 
 
-def laurelize(model, layer, sites=None, granularity="block"):
+def laurelize(model, layer, sites=None, granularity="block", inputs=None):
     """Put a LAuReL layer at the residual additions of a model.
 
     The result computes what `model` computes until it is trained: bit for bit
@@ -85,10 +86,9 @@ def laurelize(model, layer, sites=None, granularity="block"):
             f"`layer` got {layer!r}; it needs a LAuReL layer, such as "
             "`keras_laurel.LaurelLR(rank=16)`."
         )
-    check_has_graph(model)
-    adopt.check_supported(model)
     _check_not_converted(model)
     _check_distribution(model)
+    found = survey_model(model, inputs)
     is_hub = adopt.is_known(model)
     if granularity != "block" and not is_hub:
         raise ValueError(
@@ -96,10 +96,34 @@ def laurelize(model, layer, sites=None, granularity="block"):
             "no KerasHub transformer: each addition of its graph is a site of "
             "its own. Leave `granularity` out; `sites` chooses where."
         )
-    sites = _all_sites(model) if sites is None else _checked(sites, model)
+    chosen = (
+        _all_sites(model, found)
+        if sites is None
+        else _checked(sites, model, found)
+    )
     if is_hub:
-        return adopt.convert(model, layer, sites, granularity)
-    return rebuild.rebuild(model, plan_replacements(model, sites, layer))
+        return adopt.convert(model, layer, chosen, granularity)
+    return _convert(model, layer, chosen, found)
+
+
+def _convert(model, layer, sites, found):
+    in_layers = [site for site in sites if isinstance(site.node, tuple)]
+    in_graphs = [site for site in sites if not isinstance(site.node, tuple)]
+    replacements = plan_replacements(model, in_graphs, layer)
+    nested = [
+        (graph, plan_replacements(graph, in_graphs, layer))
+        for graph in found.nested
+    ]
+    if in_layers:
+        planned = plan(found.inside, in_layers, lambda site: layer)
+        attach_all(model, planned, found.inside)
+    for graph, replaced in nested:
+        if replaced:
+            keras_internals.become(graph, rebuild.rebuild(graph, replaced))
+    if not replacements:
+        adopt.renew_training_state(model)
+        return model
+    return rebuild.rebuild(model, replacements)
 
 
 def laurel_layers(model):
@@ -157,14 +181,13 @@ def _check_distribution(model):
         )
 
 
-def _all_sites(model):
-    sites, rejected = search(model)
-    if not sites:
-        raise ValueError(_nothing_found(model, rejected))
-    return sites
+def _all_sites(model, found):
+    if not found.sites:
+        raise ValueError(_nothing_found(model, found.left_out))
+    return found.sites
 
 
-def _checked(sites, model):
+def _checked(sites, model, found):
     if not isinstance(sites, collections.abc.Iterable):
         raise ValueError(
             f"`sites` got {sites!r}; it needs a list of sites from "
@@ -176,9 +199,10 @@ def _checked(sites, model):
             "`sites` is empty, so nothing would change. Pass sites from "
             "`residual_sites(model)`, or None for all of them."
         )
-    nodes = _possible_nodes(model)
+    sites = [x.site if isinstance(x, LeftOut) else x for x in sites]
+    possible = {x.site for x in found.left_out if x.site} | {*found.sites}
     for site in sites:
-        if not isinstance(site, ResidualSite) or site.node not in nodes:
+        if not isinstance(site, ResidualSite) or site not in possible:
             raise ValueError(
                 f"`sites` got {site!r}, which is no residual site of "
                 f"{model.name!r}. Take it from `residual_sites(model)` of "
@@ -187,40 +211,16 @@ def _checked(sites, model):
     return sites
 
 
-def _possible_nodes(model):
-    if adopt.is_known(model):
-        return {site.node for site in adopt.block_sites(model)}
-    return {
-        node
-        for functional_model in functional_models(model)
-        for node in keras_internals.nodes(functional_model)
-    }
-
-
-def _nothing_found(model, rejected):
+def _nothing_found(model, left_out):
     lines = [
         f"`model` got {model.name!r}, in which no residual addition was found."
     ]
-    lines += [f"Not residual: {name}: {why}." for name, why in rejected[:5]]
-    if len(rejected) > 5:
-        lines.append(f"And {len(rejected) - 5} more additions.")
-    opaque = sorted({type(x).__name__ for x in _opaque_layers(model)})
-    if opaque:
-        lines.append(
-            "Layers whose inside is not searched: " + ", ".join(opaque) + "."
-        )
+    lines += [f"Not residual: {x.where}: {x.reason}." for x in left_out[:5]]
+    if len(left_out) > 5:
+        lines.append(f"And {len(left_out) - 5} more additions.")
     lines.append(
-        "Put a LAuReL layer where the model adds, "
+        "Name the blocks that compute `x + f(x)` with `blocks=[...]`, or put "
+        "a LAuReL layer where the model adds, "
         "`keras_laurel.LaurelLR()([x, fx])`."
     )
     return "\n".join(lines)
-
-
-def _opaque_layers(model):
-    """Layers whose `call` may add and merge: none of `keras.layers`."""
-    return [
-        layer
-        for layer in keras_internals.flatten_layers(model)
-        if not keras_internals.is_public_layer(layer)
-        and not keras_internals.has_graph(layer)
-    ]

@@ -131,10 +131,9 @@ class Laurel(keras.layers.Layer):
             )
 
     def call(self, inputs):
-        x, fx, *previous = self._move_features(inputs, self.axis, -1)
+        x, fx, *previous = self.features_last(inputs)
         out = self._weighted_sum([fx, x], self._carried([x, *previous]))
-        (out,) = self._move_features([out], -1, self.axis)
-        return out
+        return self.features_back(out)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[0])
@@ -194,6 +193,20 @@ class Laurel(keras.layers.Layer):
         """`A_j`, of shape `(D, r)`, for the activation `x_{i-j}`."""
         a = ops.convert_to_tensor(self.laurel_a)
         return a[j if a.shape[0] > 1 else 0]
+
+    def combine(self, x, fx, carried=None):
+        """The connection of `x` and `fx` as `call` computes it.
+
+        Args:
+            x: Tensor of shape `(batch, ..., D)`, the skip; the features are
+                on `axis`.
+            fx: Tensor of that shape.
+            carried: As `combine_sum` takes it; the features come last.
+        """
+        x, fx = self.features_last([x, fx])
+        gamma = self._gamma()
+        out = self._weighted_sum([fx, x], carried and (carried, gamma))
+        return self.features_back(out)
 
     def combine_sum(self, y, x, skip, carried=None):
         """The connection around a block that returns `y = x + f`, f hidden.
@@ -264,10 +277,15 @@ class Laurel(keras.layers.Layer):
         norm_scale = ops.convert_to_tensor(self.laurel_norm_scale)
         return equation.rms_norm(augmentation, norm_scale)
 
-    def _move_features(self, tensors, source, destination):
+    def features_last(self, tensors):
+        """The tensors with the axis of the features moved to the end."""
         if self._features_last:
             return tensors
-        return [ops.moveaxis(x, source, destination) for x in tensors]
+        return [ops.moveaxis(x, self.axis, -1) for x in tensors]
+
+    def features_back(self, x):
+        """The tensor with its last axis moved to that of the features."""
+        return x if self._features_last else ops.moveaxis(x, -1, self.axis)
 
     def _build_residual_weights(self, width):
         count = 1 if self.residual_weights == "complement" else 2

@@ -129,7 +129,7 @@ def _operand(node, index):
 
 
 def _copy_for(prototype, number, site, taken):
-    axis = _feature_axis(site) if prototype.axis == -1 else prototype.axis
+    axis = feature_axis(site) if prototype.axis == -1 else prototype.axis
     name = free_name(site.name, taken)
     return copy_of(prototype, number, name, _dtype_policy(site), axis=axis)
 
@@ -154,7 +154,7 @@ def _dtype_policy(site):
     return keras.dtype_policies.get(dtype)
 
 
-def _feature_axis(site):
+def feature_axis(site):
     """The channel axis of the convolution or norm nearest to the addition."""
     for node in reversed(site.branch_nodes):
         data_format = getattr(node.operation, "data_format", None)

@@ -77,7 +77,7 @@ def convert(model, layer, sites, granularity):
     convert_backbone(backbone, Recipe(layer, granularity, tuple(indices)))
     if task_class is not None:
         model.__class__ = task_class
-        _renew_training_state(model)
+        renew_training_state(model)
     return model
 
 
@@ -90,7 +90,7 @@ def convert_backbone(backbone, recipe):
     attach(backbone, family, blocks, recipe)
     backbone.__class__ = backbone_class
     backbone._laurel_recipe = recipe
-    _renew_training_state(backbone)
+    renew_training_state(backbone)
     return backbone
 
 
@@ -120,7 +120,7 @@ def _how_to_derive(name, base_name):
     )
 
 
-def _renew_training_state(model):
+def renew_training_state(model):
     """Forget what was traced, and what an optimizer had for each variable."""
     keras_internals.forget_compiled(model)
     optimizer = getattr(model, "optimizer", None)
