@@ -6,8 +6,12 @@ used, pinned by `tests/conversion/test_keras_internals.py`:
 
 - the class `Functional`, which `keras.Model(inputs, outputs)` returns;
 - `functional_like_constructor`, by which its config has the graph or not;
+- `Sequential._functional`, the graph of its list of layers;
 - `Functional._nodes_by_depth`, its calls in the order Keras runs them;
 - `KerasTensor._keras_history`, the operation that made a tensor;
+- `Operation._inbound_nodes` and `_outbound_nodes`, the calls recorded on it;
+- `object_name_uids`, the counters of the names that Keras makes up;
+- `SymbolicArguments._flat_arguments`, what stands in a call;
 - `Layer._flatten_layers()`, all layers inside a layer;
 - `Layer._tracker`, which refuses new sublayers once a layer is built;
 - the attributes in which a model keeps its training state
@@ -19,6 +23,7 @@ used, pinned by `tests/conversion/test_keras_internals.py`:
 import contextlib
 
 import keras
+from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional
 from keras.src.models.functional import functional_like_constructor
 
@@ -41,6 +46,85 @@ def nodes(model):
 def node_inputs(node):
     """The tensors a call reads, in the order of its arguments."""
     return node.arguments.keras_tensors
+
+
+def values(node):
+    """The tensors of a call that are no masks.
+
+    Keras adds the mask of a masked stream to the keywords of a call.
+    """
+    masks = {
+        id(t)
+        for name, value in node.arguments.kwargs.items()
+        if name.endswith("mask")
+        for t in keras.tree.flatten(value)
+    }
+    return [
+        t
+        for t in node_inputs(node)
+        if id(t) not in masks and t.dtype != "bool"
+    ]
+
+
+def constants(node):
+    """The arrays and variables that stand in a call as they are."""
+    return [
+        x
+        for x in node.arguments._flat_arguments
+        if hasattr(x, "shape") and not isinstance(x, keras.KerasTensor)
+    ]
+
+
+def functional(model):
+    """The graph of a functional or sequential model; `None` without one."""
+    return model._functional if is_sequential(model) else model
+
+
+@contextlib.contextmanager
+def forgotten_calls(layer):
+    """Take back what symbolic calls in here leave on `layer`.
+
+    Keras records each call on the layers that are called, from which
+    `layer.output` is read, and counts the names it makes up.
+    """
+    layers = [layer, *flatten_layers(layer)]
+    before = [(len(x._inbound_nodes), len(x._outbound_nodes)) for x in layers]
+    names = global_state.get_global_attribute("object_name_uids")
+    kept_names = None if names is None else dict(names)
+    try:
+        yield
+    finally:
+        for x, (inbound, outbound) in zip(layers, before):
+            del x._inbound_nodes[inbound:]
+            del x._outbound_nodes[outbound:]
+        if names is not None:
+            names.clear()
+            names.update(kept_names)
+
+
+def nodes_behind(outputs):
+    """The calls that lead to `outputs`, each after those it depends on."""
+    found = {}
+
+    def visit(tensor):
+        waiting = [(tensor, False)]
+        while waiting:
+            tensor, ready = waiting.pop()
+            history = getattr(tensor, "_keras_history", None)
+            if history is None or history.operation is None:
+                continue
+            node = history.operation._inbound_nodes[history.node_index]
+            if node in found:
+                continue
+            if ready:
+                found[node] = None
+            else:
+                waiting.append((tensor, True))
+                waiting += [(t, False) for t in node_inputs(node)]
+
+    for output in outputs:
+        visit(output)
+    return list(found)
 
 
 def call_again(node, operation, tensors):

@@ -78,7 +78,7 @@ def plan_replacements(model, sites, prototype):
 
 
 def _plan_one(model, chosen, prototype, numbers):
-    graph = TensorGraph(model)
+    graph = TensorGraph.of(model)
     here = [chosen[node] for node in graph.nodes if node in chosen]
     kept = {o.name for o in model.operations} - {
         site.node.operation.name for site in here
