@@ -105,5 +105,3 @@ def find_shortcut(graph, skip, ends):
 def _last_producer(graph, tensors):
     node = graph.producer(max(tensors, key=graph.position))
     return None if node is None or node.is_input else node
-
-

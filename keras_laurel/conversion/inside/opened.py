@@ -3,9 +3,9 @@
 import functools
 
 from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.graphs.additions import find_additions
+from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
 from keras_laurel.conversion.inside import keras_recording
-from keras_laurel.conversion.inside._finder import find_additions
-from keras_laurel.conversion.inside._finder import graph_of
 from keras_laurel.conversion.inside.program import Program
 from keras_laurel.conversion.inside.trace import CannotTrace
 from keras_laurel.conversion.inside.trace import trace
@@ -56,7 +56,7 @@ class Opened:
 
     def _in_place(self, layer, traced):
         """The connections by the additions of this trace."""
-        graph = graph_of(traced.calls, traced.output_tensors)
+        graph = TensorGraph(traced.calls, traced.output_tensors)
         additions = {a.node.key: a for a in find_additions(graph)}
         missing = self.connections.keys() - additions.keys()
         new = [

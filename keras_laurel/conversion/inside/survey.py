@@ -6,8 +6,8 @@ import inspect
 import keras
 
 from keras_laurel.conversion import keras_internals
-from keras_laurel.conversion.inside._finder import find_additions
-from keras_laurel.conversion.inside._finder import graph_of
+from keras_laurel.conversion.graphs.additions import find_additions
+from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
 from keras_laurel.conversion.inside.example import examples
 from keras_laurel.conversion.inside.layer_paths import layer_paths
 from keras_laurel.conversion.inside.observe import observe
@@ -128,7 +128,7 @@ class _Found:
         layer = call.layer
         path = self.paths.get(id(layer), layer.name)
         inside = self.insides.setdefault(id(layer), Inside(layer, path, {}))
-        graph = graph_of(call.trace.calls, call.trace.output_tensors)
+        graph = TensorGraph(call.trace.calls, call.trace.output_tensors)
         for addition in find_additions(graph):
             inside.additions.setdefault(addition.node.key, addition)
 
