@@ -43,12 +43,12 @@ class DiffusionModel(keras.Model):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.normalizer = layers.Normalization(mean=0.5, variance=2.0)
+        self.rescale = layers.Rescaling(0.5)
         self.network = get_network()
 
     def call(self, inputs, training=None):
         noisy_images, noise_rates = inputs
-        images = self.normalizer(noisy_images)
+        images = self.rescale(noisy_images)
         pred_noises = self.network([images, noise_rates**2], training=training)
         return (images - noise_rates * pred_noises) / (1.0 + noise_rates)
 
@@ -226,16 +226,11 @@ class Perceiver(keras.Model):
         self.block = PerceiverBlock(latent_dim, dim, dim)
         self.pool = layers.GlobalAveragePooling1D()
         self.head = layers.Dense(3)
-
-    def build(self, input_shape):
         self.latents = self.add_weight(
-            shape=(self.latent_dim, self.dim),
+            shape=(latent_dim, dim),
             initializer="random_normal",
             name="latents",
         )
-        latent_shape = (input_shape[0], self.latent_dim, self.dim)
-        self.block.build({"latents": latent_shape, "data": input_shape})
-        super().build(input_shape)
 
     def call(self, data):
         x = ops.expand_dims(ops.convert_to_tensor(self.latents), 0)
@@ -248,10 +243,7 @@ class Perceiver(keras.Model):
 ROWS = {
     # The first block projects its shortcut: 9 channels come in.
     "diffusion": Row(
-        DiffusionModel,
-        noisy,
-        ("network", "network"),
-        any_length=False,
+        DiffusionModel, noisy, ("network", "network"), any_length=False
     ),
     # A projection, the attention, an identity; not the time embedding.
     "denoiser": Row(

@@ -265,7 +265,6 @@ ROWS = {
         image,
         ("blocks.first", "blocks.second"),
         any_length=False,
-        saves=False,
     ),
     # All five blocks, those that project their shortcut too. Which skips are
     # of one stream is a matter of taste, so history is not compared.

@@ -100,9 +100,6 @@ class TransformerDecoder(layers.Layer):
     def compute_mask(self, inputs, mask=None):
         return None if mask is None else mask[0]
 
-    def compute_output_shape(self, input_shape):
-        return input_shape[0]
-
     def get_causal_attention_mask(self, inputs):
         input_shape = ops.shape(inputs)
         batch_size, sequence_length = input_shape[0], input_shape[1]
@@ -301,13 +298,13 @@ class ContextBlock(layers.Layer):
         self.norm = layers.LayerNormalization()
         self.mlp = keras.Sequential([layers.Dense(16, "gelu"), layers.Dense(dim)])
 
-    def build(self, input_shape, context_shape=None):
-        self.self_attention.build(input_shape, input_shape)
-        self.norm.build(input_shape)
-        self.mlp.build(input_shape)
+    def build(self, x_shape, context_shape=None):
+        self.self_attention.build(x_shape, x_shape)
+        self.norm.build(x_shape)
+        self.mlp.build(x_shape)
         if context_shape is not None:
             self.cross_attention = layers.MultiHeadAttention(2, self.dim // 2)
-            self.cross_attention.build(input_shape, context_shape)
+            self.cross_attention.build(x_shape, context_shape)
 
     def call(self, x, *, context=None, training=None):
         x = x + self.self_attention(x, x, training=training)  # residual

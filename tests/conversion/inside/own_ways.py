@@ -17,9 +17,14 @@ class Block(layers.Layer):
     def build(self, input_shape):
         self.up = layers.Dense(16, activation="gelu")
         self.down = layers.Dense(input_shape[-1])
+        self.up.build(input_shape)
+        self.down.build((*input_shape[:-1], 16))
 
     def call(self, x):
         return x + self.down(self.up(x))  # residual
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
 
 @keras.saving.register_keras_serializable(package="own_ways")

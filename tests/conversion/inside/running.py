@@ -1,5 +1,7 @@
 """Models run op by op from a state that is put back before each run."""
 
+import re
+
 import keras
 import numpy as np
 from keras import ops
@@ -32,9 +34,33 @@ def as_array(y):
 
 
 def variables(model):
-    """Those of a model and of its seeds, without its metrics'."""
-    metrics = {id(v) for m in model.metrics for v in m.variables}
-    return [v for v in model.variables if id(v) not in metrics]
+    """Those of a model and its seeds, as its layers were made.
+
+    Without the metrics' and those of LAuReL layers. A graph lists its layers
+    in an order that depends on its edges; their names are counted up.
+    """
+    left_out = {
+        id(v)
+        for part in [*model.metrics, *keras_laurel.laurel_layers(model)]
+        for v in part.variables
+    }
+    found = [v for v in model.variables if id(v) not in left_out]
+    return sorted(found, key=_natural_order)
+
+
+def _natural_order(variable):
+    parts = re.split(r"(\d+)", variable.path)
+    return [int(part) if part.isdigit() else part for part in parts]
+
+
+def copy_seeds(source, target):
+    """`.keras` does not keep the states of seeds."""
+    for v, w in zip(_seeds(source), _seeds(target), strict=True):
+        w.assign(v)
+
+
+def _seeds(model):
+    return [v for v in model.variables if "seed_generator_state" in v.path]
 
 
 def built(row):
@@ -57,9 +83,9 @@ def laurels_in_run_order(model, x):
     seen = {}
     whole = keras_laurel.Laurel.call
 
-    def record(self, *args, **kwargs):
+    def record(self, inputs):
         seen.setdefault(id(self), self)
-        return whole(self, *args, **kwargs)
+        return whole(self, inputs)
 
     keras_laurel.Laurel.call = record
     try:

@@ -9,6 +9,7 @@ from tests.conversion.inside import own_models
 from tests.conversion.inside.running import State
 from tests.conversion.inside.running import assert_equal
 from tests.conversion.inside.running import built
+from tests.conversion.inside.running import copy_seeds
 from tests.conversion.inside.running import perturb
 from tests.conversion.inside.running import run
 from tests.conversion.inside.running import variables
@@ -50,4 +51,5 @@ def test_saving(name, tmp_path):
         return
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
+    copy_seeds(model, loaded)
     assert_equal(run(loaded, x), expected)
