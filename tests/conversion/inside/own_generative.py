@@ -203,7 +203,9 @@ class PerceiverBlock(layers.Layer):
         self.norm_self = layers.LayerNormalization()
         self.self_attention = layers.MultiHeadAttention(2, dim // 2)
         self.norm_mlp = layers.LayerNormalization()
-        self.mlp = keras.Sequential([layers.Dense(16, "gelu"), layers.Dense(dim)])
+        self.mlp = keras.Sequential(
+            [layers.Dense(16, "gelu"), layers.Dense(dim)]
+        )
 
     def call(self, inputs):
         latents, data = inputs["latents"], inputs["data"]

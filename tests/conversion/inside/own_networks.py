@@ -245,9 +245,7 @@ class UNet(keras.Model):
 
 ROWS = {
     # Two blocks in the first stage, one in the second, whose stem is none.
-    "convnext": Row(
-        ConvNeXt, image, each("stages", 2, 1), any_length=False
-    ),
+    "convnext": Row(ConvNeXt, image, each("stages", 2, 1), any_length=False),
     # The middle block changes width and resolution and has no skip.
     "efficientnet": Row(
         EfficientNet, image, ("blocks.0", "blocks.2"), any_length=False

@@ -101,17 +101,11 @@ class TransformerDecoder(layers.Layer):
         return None if mask is None else mask[0]
 
     def get_causal_attention_mask(self, inputs):
-        input_shape = ops.shape(inputs)
-        batch_size, sequence_length = input_shape[0], input_shape[1]
-        i = ops.arange(sequence_length)[:, None]
-        j = ops.arange(sequence_length)
+        batch_size, length = ops.shape(inputs)[0], ops.shape(inputs)[1]
+        i = ops.arange(length)[:, None]
+        j = ops.arange(length)
         mask = ops.cast(i >= j, dtype="int32")
-        mask = ops.reshape(mask, (1, sequence_length, sequence_length))
-        mult = ops.concatenate(
-            [ops.expand_dims(batch_size, -1), ops.convert_to_tensor([1, 1])],
-            axis=0,
-        )
-        return ops.tile(mask, mult)
+        return ops.broadcast_to(mask[None], (batch_size, length, length))
 
 
 def translation():
@@ -296,7 +290,9 @@ class ContextBlock(layers.Layer):
         self.dim = dim
         self.self_attention = layers.MultiHeadAttention(2, dim // 2)
         self.norm = layers.LayerNormalization()
-        self.mlp = keras.Sequential([layers.Dense(16, "gelu"), layers.Dense(dim)])
+        self.mlp = keras.Sequential(
+            [layers.Dense(16, "gelu"), layers.Dense(dim)]
+        )
 
     def build(self, x_shape, context_shape=None):
         self.self_attention.build(x_shape, x_shape)

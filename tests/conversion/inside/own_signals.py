@@ -45,7 +45,7 @@ class WaveNet(keras.Model):
             x, skip = block(x)
             skips.append(skip)
         total = ops.relu(layers.Add()(skips))
-        return self.out2(self.out1(total))
+        return self.out2(self.out1(ops.concatenate([total, x], axis=-1)))
 
 
 @keras.saving.register_keras_serializable(package="own_signals")

@@ -226,7 +226,9 @@ class LlamaAttention(layers.Layer):
         causal = row[:, None] >= row[None, :]
         scores = ops.where(causal, scores, -1e4)
         out = ops.einsum("bhqk,bkhd->bqhd", ops.softmax(scores), v)
-        return self.wo(ops.reshape(out, (-1, steps, self.heads * self.head_dim)))
+        return self.wo(
+            ops.reshape(out, (-1, steps, self.heads * self.head_dim))
+        )
 
 
 @keras.saving.register_keras_serializable(package="own_text")
@@ -322,7 +324,10 @@ class FNetEncoder(layers.Layer):
     def __init__(self, embed_dim, dense_dim, **kwargs):
         super().__init__(**kwargs)
         self.dense_proj = keras.Sequential(
-            [layers.Dense(dense_dim, activation="relu"), layers.Dense(embed_dim)]
+            [
+                layers.Dense(dense_dim, activation="relu"),
+                layers.Dense(embed_dim),
+            ]
         )
         self.layernorm_1 = layers.LayerNormalization()
         self.layernorm_2 = layers.LayerNormalization()

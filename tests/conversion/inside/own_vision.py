@@ -216,7 +216,9 @@ class SwinBlock(layers.Layer):
         self.norm1 = layers.LayerNormalization()
         self.attn = WindowAttention(dim, window, 2)
         self.norm2 = layers.LayerNormalization()
-        self.mlp = keras.Sequential([layers.Dense(16, "gelu"), layers.Dense(dim)])
+        self.mlp = keras.Sequential(
+            [layers.Dense(16, "gelu"), layers.Dense(dim)]
+        )
         self.drop_path = StochasticDepth(0.1)
 
     def call(self, x):

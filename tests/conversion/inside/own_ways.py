@@ -182,6 +182,11 @@ class TrainingBranches(keras.Model):
         self.aux_head = layers.Dense(3)
         self.head = layers.Dense(3)
 
+    def build(self, input_shape):
+        parts = self.block1, self.block2, self.dense, self.aux_head, self.head
+        for part in parts:
+            part.build(input_shape)
+
     def call(self, x, training=False):
         x = self.block1(x)
         if training:
@@ -324,7 +329,9 @@ ROWS = {
     "router": Row(router, sequence, ("router",)),
     "functional inside": Row(functional_inside, sequence, ("wrapped",)),
     # The block's, and the graph's own.
-    "own functional": Row(own_functional, sequence, ("block", ""), history=False),
+    "own functional": Row(
+        own_functional, sequence, ("block", ""), history=False
+    ),
     # Not `x + 0.0 * aux`.
     "training branches": Row(
         TrainingBranches, sequence, ("block1", "", "block2")
@@ -338,7 +345,5 @@ ROWS = {
         history=False,
     ),
     "unsaved": Row(UnsavedModel, sequence, each("blocks", 1, 1), saves=False),
-    "by value": Row(
-        ByValue, sequence, fits=False, refused="BranchesOnValues"
-    ),
+    "by value": Row(ByValue, sequence, fits=False, refused="BranchesOnValues"),
 }

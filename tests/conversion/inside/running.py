@@ -24,7 +24,9 @@ class State:
 def run(model, x, **kwargs):
     """Flat list of arrays, computed op by op; narrow floats as float32."""
     kwargs.setdefault("training", False)
-    outputs = model(keras.tree.map_structure(ops.convert_to_tensor, x), **kwargs)
+    outputs = model(
+        keras.tree.map_structure(ops.convert_to_tensor, x), **kwargs
+    )
     return [as_array(y) for y in keras.tree.flatten(outputs)]
 
 

@@ -14,8 +14,6 @@ import types
 
 import keras
 
-import keras_laurel
-
 
 class Twins:
     """The LAuReL layers of the twins, and the skips that have gone by.
