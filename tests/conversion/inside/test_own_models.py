@@ -11,8 +11,12 @@ import pytest
 from keras import ops
 
 import keras_laurel
-from keras_laurel.conversion import keras_internals
 from tests.conversion.inside import own_models
+from tests.conversion.inside.conversions import conversion
+from tests.conversion.inside.conversions import convert
+from tests.conversion.inside.conversions import shake
+from tests.conversion.inside.conversions import sublayers
+from tests.conversion.inside.conversions import widest
 from tests.conversion.inside.running import State
 from tests.conversion.inside.running import assert_close
 from tests.conversion.inside.running import assert_equal
@@ -25,125 +29,120 @@ from tests.conversion.inside.running import variables
 from tests.conversion.inside.twin_runs import TwinRun
 
 # Of users' own `build` methods, as of the plain models.
-pytestmark = pytest.mark.filterwarnings("ignore:.*`build\\(\\)` was called on")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*`build\\(\\)` was called on"),
+    pytest.mark.usefixtures("quick_compilation"),
+]
 TABLE, CONVERTED = own_models.TABLE, own_models.CONVERTED
-SAVED = [name for name, row in CONVERTED.items() if row.saves]
-FITTED = [name for name, row in CONVERTED.items() if row.fits]
-# `fit` compiles; these few stand for the rest, which is slow.
-FEW = ("gpt", "three deep", "resnet", "router", "variational", "conformer")
+# What compiles, or converts again, is done for these; for all if slow tests
+# are asked for.
+FEW = ("gpt", "keyword context", "router", "variational", "wavenet")
+
+
+def few(names):
+    slow = pytest.mark.slow
+    return [n if n in FEW else pytest.param(n, marks=slow) for n in names]
+
+
 every = pytest.mark.parametrize("name", CONVERTED)
-
-
-def few_first(names):
-    return [
-        n if n in FEW else pytest.param(n, marks=pytest.mark.slow)
-        for n in names
-    ]
-
-
-def widest(row, **options):
-    variant = "rw+lr+pa" if row.history else "rw+lr"
-    return keras_laurel.get(variant, rank=2, **options)
-
-
-def convert(model, row, layer=None):
-    return keras_laurel.laurelize(
-        model, layer or widest(row), inputs=row.example(), verbose=False
-    )
-
-
-def shake(layers, seed=0):
-    """Moves the LAuReL weights; the same numbers for the same connection."""
-    rng = np.random.default_rng(seed)
-    for layer in layers:
-        for weight in layer.weights:
-            noise = rng.normal(scale=0.3, size=weight.shape)
-            weight.assign(ops.convert_to_numpy(weight) + noise)
 
 
 @every
 def test_sites(name):
-    """By hand count, with names that lead to the layer, in run order."""
-    row = TABLE[name]
-    sites = keras_laurel.residual_sites(row.build(), inputs=row.example())
-    assert len(sites) == row.sites, [site.name for site in sites]
-    for site, where in zip(sites, row.where):
-        place = site.name
+    """By hand count, in run order, with names that lead to the layer."""
+    found = conversion(name)
+    names = [site.name for site in found.sites]
+    assert len(names) == found.row.sites, names
+    for site, where in zip(names, found.row.where):
+        rest = site
         for part in filter(None, where.split(".")):
-            assert part in place, (site.name, where)
-            place = place.partition(part)[2]
+            assert part in rest, (site, where)
+            rest = rest.partition(part)[2]
 
 
 @every
-@pytest.mark.parametrize("training", [False, True])
-def test_identity(name, training):
-    """Bit for bit, at two batch sizes and two lengths, in training too."""
-    row = TABLE[name]
-    model = built(row)
-    perturb(model)
-    kept = model.variables
-    shapes = [(2, 6), (3, 6)] + ([(2, 5)] if row.any_length else [])
-    examples = [row.example(*shape) for shape in shapes]
-    state = State(kept)
-    expected = [run(model, x, training=training) for x in examples]
-    after = State(kept)
-    state.restore()
-    converted = convert(model, row)
-    for x, y in zip(examples, expected):
-        assert_equal(run(converted, x, training=training), y)
-    assert_equal(State(kept).values, after.values)
+def test_identity(name):
+    """Bit for bit: in training, at other batches and lengths, with state."""
+    found = conversion(name)
+    found.restart()
+    for signature in found.signatures():
+        outputs, after = found.run(found.model, *signature)
+        expected, expected_after = found.before[signature]
+        assert_equal(outputs, expected)
+        assert_equal(after, expected_after)
 
 
 @every
 def test_what_is_kept(name):
-    """Variables, their paths, sublayers and names of classes."""
-    row = TABLE[name]
-    model = built(row)
-    before = [(id(v), v.path) for v in variables(model)]
-    parts = sublayers(model)
-    converted = convert(model, row)
-    assert [(id(v), v.path) for v in variables(converted)] == before
-    assert type(converted).__name__ == type(model).__name__
-    assert parts.items() <= sublayers(converted).items()
-    assert len(keras_laurel.laurel_layers(converted)) == row.sites
-
-
-def sublayers(model):
-    """Class names of all layers inside, by identity; graphs are rebuilt."""
-    return {
-        id(layer): type(layer).__name__
-        for layer in model._flatten_layers(include_self=False)
-        if not keras_internals.is_functional(layer)
-        and not isinstance(layer, keras.layers.Add)
-    }
+    """Variables, their paths, sublayers, names of classes."""
+    found = conversion(name)
+    kept = variables(found.model)
+    assert [id(v) for v in kept] == [id(v) for v in found.state.variables]
+    assert [v.path for v in kept] == found.paths
+    assert type(found.model).__name__ == found.plain_class.__name__
+    assert isinstance(found.model, found.plain_class)
+    assert found.sublayers.items() <= sublayers(found.model).items()
+    assert len(found.layers) == found.row.sites
 
 
 @every
-@pytest.mark.parametrize("variant", ["rw", "lr", "rw+lr", "rw+lr+pa"])
-def test_equals_its_twin(name, variant):
+def test_equals_its_twin(name):
+    found = conversion(name)
+    found.restart()
+    equals_its_twin(found.model, found.row, name, widest(found.row), found)
+
+
+@pytest.mark.parametrize("variant", ["rw", "lr", "rw+lr"])
+@pytest.mark.parametrize("name", few(CONVERTED))
+def test_variant_equals_its_twin(name, variant):
     row = TABLE[name]
-    if "pa" in variant and not row.history:
-        pytest.skip("what its previous activations are is not written down")
     rank = {"rank": 2} if "lr" in variant else {}
     layer = keras_laurel.get(variant, **rank)
-    model, x = built(row), row.example()
-    perturb(model)
-    state = State(variables(model))
-    plain = run(model, x)
-    state.restore()
+    model = convert(built(row), row, layer)
+    equals_its_twin(model, row, name, layer)
+
+
+def equals_its_twin(model, row, name, layer, found=None):
+    """All weights moved; the twin is the source with LAuReL layers in it."""
+    x, state = row.example(), State(variables(model))
     twin = TwinRun(name, row, layer, state)
-    converted = convert(model, row, layer)
-    found = laurels_in_run_order(converted, x)
+    plain = twin.outputs(x)
+    layers = laurels_in_run_order(model, x)
     state.restore()
-    assert len(found) == len(twin.layers) == row.sites
-    shake(found)
+    assert len(layers) == len(twin.layers) == row.sites
+    shake(layers)
     shake(twin.layers)
     expected = twin.outputs(x)
     assert not all(map(np.array_equal, expected, plain))
-    assert_close(run(converted, x), expected)
+    assert_close(run(model, x), expected)
 
 
-@pytest.mark.parametrize("name", ["llama", "swin", "conformer", "denoiser"])
+@every
+def test_saving(name, tmp_path):
+    """To `.keras` where the plain model can be, and weights in any case."""
+    found = conversion(name)
+    row, model, x = found.row, found.model, found.row.example()
+    found.restart()
+    shake(found.layers)
+    expected = run(model, x)
+    found.state.restore()
+    model.save_weights(tmp_path / "model.weights.h5")
+    if row.saves:
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        copy_seeds(model, loaded)
+        assert_equal(run(loaded, x), expected)
+    else:
+        with pytest.raises((NotImplementedError, TypeError, ValueError)):
+            model.save(tmp_path / "model.keras")
+    perturb(model)
+    shake(found.layers, seed=1)
+    model.load_weights(tmp_path / "model.weights.h5")
+    found.state.restore()
+    assert_equal(run(model, x), expected)
+
+
+@pytest.mark.parametrize("name", ["llama", "router"])
 def test_mixed_precision(name):
     row = TABLE[name]
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -152,15 +151,18 @@ def test_mixed_precision(name):
         state = State(variables(model))
         expected = run(model, x)
         state.restore()
-        converted = convert(model, row)
-        assert_equal(run(converted, x), expected)
-        assert len(keras_laurel.laurel_layers(converted)) == row.sites
+        model = convert(model, row)
+        assert_equal(run(model, x), expected)
+        layers = keras_laurel.laurel_layers(model)
+        assert {x.compute_dtype for x in layers} == {"bfloat16"}
     finally:
         keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.parametrize("name", few_first(FITTED))
-def test_fit_moves_the_weights(name, quick_compilation):
+@pytest.mark.parametrize(
+    "name", few(n for n, row in CONVERTED.items() if row.fits)
+)
+def test_fit_moves_the_weights(name):
     """Those that plain `fit` moves, and every one of the LAuReL layers."""
     row = TABLE[name]
     model, x = built(row), row.example()
@@ -169,12 +171,13 @@ def test_fit_moves_the_weights(name, quick_compilation):
     state.restore()
     plain = moved(model, x, y)
     state.restore()
-    converted = convert(model, row)
-    layers = keras_laurel.laurel_layers(converted)
+    model = convert(model, row)
+    layers = keras_laurel.laurel_layers(model)
+    # B = 0 leaves A without a gradient.
     shake(layers)
-    found = moved(converted, x, y)
-    assert plain <= found
-    assert {id(w) for layer in layers for w in layer.weights} <= found
+    converted = moved(model, x, y)
+    assert plain <= converted
+    assert {id(w) for layer in layers for w in layer.weights} <= converted
 
 
 def targets(model, x):
@@ -191,31 +194,6 @@ def moved(model, x, y):
         for v, old in zip(before.variables, before.values)
         if not np.array_equal(ops.convert_to_numpy(v), old)
     }
-
-
-@pytest.mark.parametrize("name", CONVERTED)
-def test_saving(name, tmp_path):
-    """To `.keras` where the plain model can be, and weights in any case."""
-    row = TABLE[name]
-    converted, x = convert(built(row), row), row.example()
-    shake(keras_laurel.laurel_layers(converted))
-    state = State(converted.variables)
-    expected = run(converted, x)
-    state.restore()
-    converted.save_weights(tmp_path / "model.weights.h5")
-    if row.saves:
-        converted.save(tmp_path / "model.keras")
-        loaded = keras.saving.load_model(tmp_path / "model.keras")
-        copy_seeds(converted, loaded)
-        assert_equal(run(loaded, x), expected)
-    else:
-        with pytest.raises((NotImplementedError, TypeError, ValueError)):
-            converted.save(tmp_path / "model.keras")
-    perturb(converted)
-    shake(keras_laurel.laurel_layers(converted), seed=1)
-    converted.load_weights(tmp_path / "model.weights.h5")
-    state.restore()
-    assert_equal(run(converted, x), expected)
 
 
 LOAD = """
@@ -236,16 +214,15 @@ LOAD = """
 def test_a_fresh_process_loads(tmp_path):
     expected, arguments = {}, []
     for name in ("gpt", "translation"):
-        row = TABLE[name]
-        converted = convert(built(row), row)
-        shake(keras_laurel.laurel_layers(converted))
+        found = conversion(name)
+        found.restart()
+        shake(found.layers)
         path = str(tmp_path / f"{name}.keras")
-        converted.save(path)
-        expected[path] = run(converted, row.example())
+        found.model.save(path)
+        expected[path] = run(found.model, found.row.example())
         arguments += [name, path]
-    command = [sys.executable, "-c", textwrap.dedent(LOAD), *arguments]
     process = subprocess.run(
-        command,
+        [sys.executable, "-c", textwrap.dedent(LOAD), *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "KERAS_BACKEND": keras.config.backend()},
@@ -255,13 +232,14 @@ def test_a_fresh_process_loads(tmp_path):
         assert_equal(list(np.load(path + ".npz").values()), y)
 
 
-@pytest.mark.parametrize("name", set(TABLE) - set(CONVERTED))
+@pytest.mark.parametrize("name", sorted(set(TABLE) - set(CONVERTED)))
 def test_what_cannot_be_traced_is_named(name):
+    """With the file of the line, and the two ways out."""
     row = TABLE[name]
     model = built(row)
     before = run(model, row.example())
-    with pytest.raises(ValueError, match=row.refused) as error:
+    message = f"(?s){row.refused}.*{own_models.DOMAIN_OF[name].__name__[24:]}"
+    with pytest.raises(ValueError, match=message) as error:
         convert(model, row)
     assert "blocks=" in str(error.value)
-    assert "own_ways.py" in str(error.value)
     assert_equal(run(model, row.example()), before)
