@@ -290,6 +290,12 @@ def add_sublayer(layer, name, sublayer):
         layer._tracker.lock()
 
 
+def remove_sublayer(layer, name):
+    """Undo `add_sublayer`."""
+    layer._tracker.untrack(getattr(layer, name))
+    delattr(layer, name)
+
+
 def build_inside(layer, sublayer, shapes):
     """Build `sublayer` with the variable paths it has inside `layer`."""
     with contextlib.ExitStack() as scopes:

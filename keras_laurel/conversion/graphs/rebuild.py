@@ -8,6 +8,7 @@ from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs import saved_plan
 from keras_laurel.conversion.graphs.plan import by_node
 from keras_laurel.conversion.graphs.search import functional_models
+from keras_laurel.conversion.pickling import PickledAsSaved
 
 
 def rebuild(model, replacements):
@@ -152,7 +153,7 @@ def _mapped(structure, tensors):
     return keras.tree.map_structure(lambda t: tensors[id(t)], structure)
 
 
-class LaurelFunctional:
+class LaurelFunctional(PickledAsSaved):
     """What a converted model adds to the class of a KerasCV, KerasHub or
     own model, whose constructor knows nothing of LAuReL: its config is the
     config before conversion and the list of what was put in.
@@ -172,11 +173,6 @@ class LaurelFunctional:
     def from_config(cls, config):
         source = keras.saving.deserialize_keras_object(config["source"])
         return rebuild(source, saved_plan.deserialize(config["sites"], source))
-
-    def __reduce__(self):
-        """Pickle finds no class that is made at conversion by its name."""
-        _, state = super().__reduce__()
-        return keras.Model._unpickle_model, state
 
 
 _CLASSES = {}
