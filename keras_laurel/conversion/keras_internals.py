@@ -8,8 +8,12 @@ used, pinned by `tests/conversion/test_keras_internals.py`:
 - `functional_like_constructor`, by which its config has the graph or not;
 - `Sequential._functional`, the graph of its list of layers;
 - `Functional._nodes_by_depth`, its calls in the order Keras runs them;
-- `KerasTensor._keras_history`, the operation that made a tensor;
-- `Operation._inbound_nodes` and `_outbound_nodes`, the calls recorded on it;
+- `KerasTensor._keras_history`, the operation that made a tensor, and the
+  place of that call in `Operation._inbound_nodes`, all calls of an operation,
+  of which `layer.input` and `layer.output` are those of the first;
+- `Operation._outbound_nodes`, the calls that read what an operation made;
+- `Function._nodes`, the calls of a model by those places, which its config is
+  made by;
 - `object_name_uids`, the counters of the names that Keras makes up;
 - `SymbolicArguments._flat_arguments`, what stands in a call;
 - `Layer._flatten_layers()`, all layers inside a layer;
@@ -21,11 +25,15 @@ used, pinned by `tests/conversion/test_keras_internals.py`:
 """
 
 import contextlib
+import gc
 
 import keras
 from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional
 from keras.src.models.functional import functional_like_constructor
+from keras.src.ops.function import Function
+from keras.src.ops.function import make_node_key
+from keras.src.ops.node import KerasHistory
 
 
 def is_functional(model):
@@ -125,10 +133,136 @@ def nodes_behind(outputs):
     return list(found)
 
 
+def is_addition(node):
+    """Whether a call is one of `keras.layers.Add` or of `+`."""
+    operation = node.operation
+    if isinstance(operation, keras.layers.Layer):
+        return type(operation) is keras.layers.Add
+    return type(operation).__name__ == "Add"
+
+
 def call_again(node, operation, tensors):
     """Call `operation` as `node` did, on `tensors[id(old)]` for each input."""
     args, kwargs = node.arguments.fill_in(tensors)
     return operation(*args, **kwargs)
+
+
+def output_spec(node, tensors):
+    """What `call_again` would return, as `KerasTensor`s outside any graph."""
+    args, kwargs = node.arguments.fill_in(tensors)
+    return node.operation.compute_output_spec(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def new_calls_first(model):
+    """Put the calls that are made inside before those there are already.
+
+    `layer.input` and `layer.output` are those of the layer's first call: with
+    them people make feature extractors and new heads, and after conversion
+    these are to be of the new network. Keras knows a call by its place among
+    those of its operation, so that tensors and models that share the layers
+    are told the new places; they run, and are saved, as before.
+
+    Where the inside raises, its calls are taken back.
+
+    Args:
+        model: The model whose operations, nested ones included, are called.
+
+    Yields:
+        `NewCalls`.
+    """
+    calls = NewCalls(_operations_inside(model))
+    try:
+        yield calls
+    except BaseException:
+        calls.take_back()
+        raise
+    calls.put_first()
+
+
+class NewCalls:
+    """What has been called since this was made.
+
+    Args:
+        operations: List of operations.
+    """
+
+    def __init__(self, operations):
+        self._before = [
+            (x, len(x._inbound_nodes), len(x._outbound_nodes))
+            for x in operations
+        ]
+        self._place = {}
+
+    def note(self, node, operation):
+        """The last call of `operation` stands for `node`: of several new calls
+        of a layer the first is to be the one that stands for the first."""
+        if operation is node.operation:
+            place = operation._inbound_nodes.index(node)
+            self._place[operation._inbound_nodes[-1]] = place
+
+    def take_back(self):
+        for operation, inbound, outbound in self._before:
+            operation._inbound_nodes = operation._inbound_nodes[:inbound]
+            operation._outbound_nodes = operation._outbound_nodes[:outbound]
+
+    def put_first(self):
+        old_places, orders = set(), []
+        for operation, count, _ in self._before:
+            old, new = _split(operation._inbound_nodes, count)
+            if old and new:
+                new.sort(key=lambda node: self._place.get(node, count))
+                orders.append((operation, new + old))
+                old_places |= {
+                    make_node_key(operation, i) for i in range(len(old + new))
+                }
+        models = [m for m in _all_functions() if m._nodes & old_places]
+        for operation, order in orders:
+            _reorder(operation, order)
+        for model in models:
+            model._nodes = {_node_key(node) for node in nodes(model)}
+
+
+def _split(items, count):
+    return list(items[:count]), list(items[count:])
+
+
+def _reorder(operation, order):
+    """Set the calls of an operation, all that it has, to this order."""
+    before = list(operation._inbound_nodes)
+    operation._inbound_nodes = order
+    for place, node in enumerate(order):
+        for tensor in node.outputs:
+            history = getattr(tensor, "_keras_history", None)
+            if history and history.operation is operation:
+                if before[history.node_index] is node:
+                    tensor._keras_history = KerasHistory(
+                        operation, place, history.tensor_index
+                    )
+
+
+def _node_key(node):
+    place = node.operation._inbound_nodes.index(node)
+    return make_node_key(node.operation, place)
+
+
+def _all_functions():
+    """Every model with a graph that there is.
+
+    Keras keeps no list of those that share a layer: a backbone, and the
+    classifier made of its `output`, know nothing of one another.
+    """
+    return [x for x in gc.get_objects() if issubclass(type(x), Function)]
+
+
+def _operations_inside(model):
+    found = {id(model): model}
+    for layer in [model, *flatten_layers(model)]:
+        found[id(layer)] = layer
+        graph = layer._functional if is_sequential(layer) else layer
+        if is_functional(graph):
+            found |= {id(x): x for x in (graph, *graph.operations)}
+    return list(found.values())
 
 
 def fresh_input(tensor):
@@ -264,14 +398,8 @@ def add_sublayer(layer, name, sublayer):
 
 def remove_sublayer(layer, name):
     """Undo `add_sublayer`."""
-    layer._tracker.unlock()
-    try:
-        sublayer = getattr(layer, name, None)
-        if sublayer is not None:
-            delattr(layer, name)
-            layer._layers[:] = [x for x in layer._layers if x is not sublayer]
-    finally:
-        layer._tracker.lock()
+    layer._tracker.untrack(getattr(layer, name))
+    delattr(layer, name)
 
 
 def build_inside(layer, sublayer, shapes):
@@ -287,9 +415,3 @@ def forget_compiled(model):
     for name in COMPILED_FUNCTIONS:
         if getattr(model, name, None) is not None:
             setattr(model, name, None)
-
-
-def policy_without_quantization(policy):
-    """The dtype policy that a quantized one was made from."""
-    source = getattr(policy, "_source_name", None)
-    return keras.dtype_policies.get(source) if source else policy

@@ -121,7 +121,7 @@ def _convert(model, layer, sites, found):
         if replaced:
             keras_internals.become(graph, rebuild.rebuild(graph, replaced))
     if not replacements:
-        adopt.renew_training_state(model)
+        adopt.set_optimizers(adopt.fresh_optimizers([model]))
         return model
     return rebuild.rebuild(model, replacements)
 

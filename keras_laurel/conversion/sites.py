@@ -24,6 +24,9 @@ class ResidualSite:
         node: What stands for the addition, or the block.
         branch_nodes: The calls between the block's input and the addition.
         where: The line of code of an addition inside a layer, or `None`.
+        skip_tensor: The tensor that is the skip; `None` of a block.
+        is_sum: Whether several branches are added to the skip, and the
+            connection goes around all of them.
     """
 
     name: str
@@ -35,6 +38,8 @@ class ResidualSite:
     node: object = dataclasses.field(compare=False)
     branch_nodes: tuple = dataclasses.field(compare=False)
     where: str = None
+    skip_tensor: object = dataclasses.field(compare=False, default=None)
+    is_sum: bool = False
 
     def __repr__(self):
         return (

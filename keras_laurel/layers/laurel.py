@@ -1,11 +1,24 @@
 """The general layer: every weight of the equation, each a choice."""
 
+import functools
+
 import keras
 from keras import ops
 
 from keras_laurel import equation
 from keras_laurel.checks import check_integer
 from keras_laurel.layers import checks
+
+ADDITION = ("branch_first", "drops_mask", "of_sum")
+"""How the addition stood that a layer takes the place of: options that
+conversion gives, in the config only where they are true.
+
+- `branch_first`: as `f(x) + x`, which in PyTorch may have another memory
+  layout than `x + f(x)`;
+- `drops_mask`: as an operation, which passes no mask on;
+- `of_sum`: around several branches. The layer is called on `[x, y, *previous]`
+  where `y` is the plain sum of `x` and all branches.
+"""
 
 
 @keras.saving.register_keras_serializable(package="keras_laurel")
@@ -87,6 +100,8 @@ class Laurel(keras.layers.Layer):
         axis=-1,
         **kwargs,
     ):
+        for name in ADDITION:
+            setattr(self, name, bool(kwargs.pop(name, False)))
         super().__init__(**kwargs)
         self.residual_weights = residual_weights
         self.per_channel = per_channel
@@ -132,7 +147,8 @@ class Laurel(keras.layers.Layer):
 
     def call(self, inputs):
         x, fx, *previous = self.features_last(inputs)
-        out = self._weighted_sum([fx, x], self._carried([x, *previous]))
+        terms = [fx, x, x] if self.of_sum else [fx, x]
+        out = self._weighted_sum(terms, self._carried([x, *previous]))
         return self.features_back(out)
 
     def compute_output_shape(self, input_shape):
@@ -141,7 +157,9 @@ class Laurel(keras.layers.Layer):
     def compute_mask(self, inputs, previous_mask=None):
         """The masks of `x` and `fx` joined by "or", as `Add` does."""
         masks = (previous_mask or [None])[:2]
-        if any(mask is None for mask in masks):
+        if self.of_sum:
+            return masks[-1]
+        if self.drops_mask or any(mask is None for mask in masks):
             return None
         return ops.logical_or(*masks)
 
@@ -157,6 +175,7 @@ class Laurel(keras.layers.Layer):
             "normalize": self.normalize,
             "a_initializer": keras.initializers.serialize(self.a_initializer),
             "axis": self.axis,
+            **{name: True for name in ADDITION if getattr(self, name)},
         }
 
     @property
@@ -235,10 +254,15 @@ class Laurel(keras.layers.Layer):
         """
         alpha, beta = self._bounded_weights()
         weights = [alpha, beta, -alpha][: len(terms)]
+        weighted_sum = functools.partial(
+            equation.weighted_sum,
+            addends=1 if len(terms) == 3 else 2,
+            skip_first=not self.branch_first,
+        )
         if len(terms) == 3 and terms[1] is terms[2]:
             terms, weights = terms[:2], [alpha, beta - alpha]
         if not carried:
-            return equation.weighted_sum(terms, weights)
+            return weighted_sum(terms, weights)
         activations, gamma = carried
         if self.rank:
             b = ops.convert_to_tensor(self.laurel_b)
@@ -246,7 +270,7 @@ class Laurel(keras.layers.Layer):
                 activations, b, gamma, 1.0 if self.normalize else beta
             )
             if not self.normalize:
-                return equation.weighted_sum(terms, weights, *product)
+                return weighted_sum(terms, weights, *product)
             augmentation = self._normalized(ops.matmul(*product))
         elif self.normalize:
             augmentation = self._normalized(
@@ -254,10 +278,8 @@ class Laurel(keras.layers.Layer):
             )
         else:
             gammas = [gamma[j] * beta for j in range(len(activations))]
-            return equation.weighted_sum(
-                [*terms, *activations], [*weights, *gammas]
-            )
-        return equation.weighted_sum([*terms, augmentation], [*weights, beta])
+            return weighted_sum([*terms, *activations], [*weights, *gammas])
+        return weighted_sum([*terms, augmentation], [*weights, beta])
 
     def _carried(self, activations):
         """What `combine_sum` is given, with the gamma left to apply."""

@@ -60,4 +60,6 @@ def _site(graph, addition, model, number):
         model=model.name,
         node=node,
         branch_nodes=addition.branch_nodes,
+        skip_tensor=addition.skip_tensor,
+        is_sum=addition.is_sum,
     )

@@ -6,9 +6,10 @@ import keras
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks.stream import ResidualStream
-from keras_laurel.conversion.graphs.plan import feature_axis
+from keras_laurel.conversion.graphs import layer_options
 from keras_laurel.conversion.inside.connection import Connection
 from keras_laurel.conversion.prototype import copy_of
+from keras_laurel.conversion.prototype import plain_policy
 from keras_laurel.conversion.sites import LeftOut
 from keras_laurel.conversion.sites import ResidualSite
 
@@ -47,6 +48,8 @@ def _site(inside, addition, name):
         node=(inside.layer, addition.node.key),
         branch_nodes=tuple(addition.branch_nodes),
         where=addition.node.where,
+        skip_tensor=addition.skip_tensor,
+        is_sum=addition.is_sum,
     )
 
 
@@ -116,8 +119,9 @@ def _built(inside, site, addition, prototype, number, stream):
         prototype,
         number,
         f"laurel_{site.name.rpartition('/')[2]}",
-        keras_internals.policy_without_quantization(inside.layer.dtype_policy),
-        axis=_feature_axis(site, prototype),
+        _policy(inside.layer),
+        axis=_feature_axis(inside, site, prototype),
+        **_how_it_stood(inside, site),
     )
     if layer.num_activations > 1 and inside.times > 1:
         raise ValueError(
@@ -140,8 +144,22 @@ def _built(inside, site, addition, prototype, number, stream):
     return layer
 
 
-def _feature_axis(site, prototype):
-    return feature_axis(site) if prototype.axis == -1 else prototype.axis
+def _policy(layer):
+    return plain_policy(layer.variable_dtype, layer.compute_dtype)
+
+
+def _feature_axis(inside, site, prototype):
+    if prototype.axis != -1:
+        return prototype.axis
+    node = inside.additions[site.node[1]].node
+    return inside.axes.of(node, site.branch_nodes)
+
+
+def _how_it_stood(inside, site):
+    node = inside.additions[site.node[1]].node
+    options = layer_options.how_it_stood(node, site.skip_tensor, site.is_sum)
+    # The connection is no call of the layer, and passes masks on by itself.
+    return {k: v for k, v in options.items() if k != "drops_mask"}
 
 
 def _start(addition):

@@ -7,6 +7,7 @@ import keras
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs.additions import find_additions
+from keras_laurel.conversion.graphs.layer_options import FeatureAxes
 from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
 from keras_laurel.conversion.inside.example import examples
 from keras_laurel.conversion.inside.layer_paths import layer_paths
@@ -23,12 +24,14 @@ class Inside:
         path: Where it is in the model, such as `"encoder/blocks_3"`.
         additions: Dict of `Addition`s by key, in the order they run; those
             that run in training only come last.
+        axes: The `FeatureAxes` of the calls of its `call`.
         times: How often the layer is called in one pass.
     """
 
     layer: keras.layers.Layer
     path: str
     additions: dict
+    axes: FeatureAxes
     times: int = 0
 
 
@@ -127,7 +130,10 @@ class _Found:
     def _add_inside(self, call):
         layer = call.layer
         path = self.paths.get(id(layer), layer.name)
-        inside = self.insides.setdefault(id(layer), Inside(layer, path, {}))
+        inside = self.insides.get(id(layer))
+        if inside is None:
+            inside = Inside(layer, path, {}, FeatureAxes(call.trace.calls))
+            self.insides[id(layer)] = inside
         graph = TensorGraph(call.trace.calls, call.trace.output_tensors)
         for addition in find_additions(graph):
             inside.additions.setdefault(addition.node.key, addition)
