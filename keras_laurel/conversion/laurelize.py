@@ -1,7 +1,6 @@
 """The one verb: turn residual additions into LAuReL layers."""
 
 import collections.abc
-import math
 
 import keras
 
@@ -12,6 +11,7 @@ from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.hub import adopt
 from keras_laurel.conversion.residual_sites import check_has_graph
 from keras_laurel.conversion.residual_sites import search
+from keras_laurel.conversion.scopes import check_scope
 from keras_laurel.conversion.sites import ResidualSite
 from keras_laurel.layers import Laurel
 
@@ -45,11 +45,9 @@ def laurelize(model, layer, sites=None, granularity="block"):
     attributes, and what was frozen, the model too, stays frozen. Subclasses of
     KerasHub's transformers and tasks are refused: the error says what to do.
 
-    Since layers are shared, `layer.output` of one still is its tensor in
-    `model`, and `keras.Model(result.input, layer.output)` fails. For a model of
-    inner outputs give the result layers of its own first:
-    `copy = keras.models.clone_model(result)` and
-    `copy.set_weights(result.get_weights())`.
+    `layer.input` and `layer.output` of a shared layer are from then on those
+    of the result, so that `keras.Model(result.input, layer.output)`, a new head
+    or Grad-CAM see the LAuReL layers; `model` still runs and saves as before.
 
     Args:
         model: A functional or sequential `keras.Model`.
@@ -70,7 +68,8 @@ def laurelize(model, layer, sites=None, granularity="block"):
             layers already, or is of a KerasHub class that is not supported; if
             `layer` is no LAuReL layer, does not fit a site or cannot be copied
             by its config; if `sites` is no list, empty or not of this model;
-            if it lies on several devices and no distribution is active.
+            outside the `tf.distribute` or `keras.distribution` scope that
+            `model` was made in; if its optimizer cannot be made again.
             Nothing has changed then.
 
     Example:
@@ -88,7 +87,7 @@ def laurelize(model, layer, sites=None, granularity="block"):
     check_has_graph(model)
     adopt.check_supported(model)
     _check_not_converted(model)
-    _check_distribution(model)
+    check_scope(model)
     is_hub = adopt.is_known(model)
     if granularity != "block" and not is_hub:
         raise ValueError(
@@ -138,22 +137,6 @@ def _check_not_converted(model):
             "start from the model without them. For different layers at "
             "different places call them where you build the model, "
             "`keras_laurel.LaurelRW()([x, fx])`."
-        )
-
-
-def _check_distribution(model):
-    if not model.weights:
-        return
-    # The smallest: in a scope without values, reading one makes it.
-    smallest = min(model.weights, key=lambda w: math.prod(w.shape))
-    sharding = getattr(smallest.value, "sharding", None)
-    devices = len(getattr(sharding, "device_set", ()))
-    if devices > 1 and keras.distribution.distribution() is None:
-        raise ValueError(
-            f"{model.name!r} lies on {devices} devices and no distribution "
-            "is active, so that LAuReL weights would lie on one. Call "
-            "`laurelize` where the model was made: after "
-            "`keras.distribution.set_distribution(...)`, or in its `scope()`."
         )
 
 
