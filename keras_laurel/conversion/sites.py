@@ -41,6 +41,11 @@ class ResidualSite:
     skip_tensor: object = dataclasses.field(compare=False, default=None)
     is_sum: bool = False
 
+    @property
+    def is_inside(self):
+        """Whether the addition stands in the `call` of a layer."""
+        return isinstance(self.node, tuple)
+
     def __repr__(self):
         return (
             f"<ResidualSite {self.model}/{self.name}: {self.kind}, "

@@ -37,9 +37,52 @@ class Replacement:
             fx = second if first is self.skip else first
         return [self.skip, fx, *self.previous]
 
+    def call(self, tensors, again):
+        """The layer's output, where the addition's stood.
+
+        Args:
+            tensors: Those of the new graph by `id` of the old ones.
+            again: Function that calls the addition in the new graph.
+        """
+        if self.layer.of_sum:
+            tensors = {**tensors, id(self.node.outputs[0]): again()}
+        return self.layer([tensors[id(t)] for t in self.inputs()])
+
     def build(self):
         if not self.layer.built:
             self.layer.build([tuple(t.shape) for t in self.inputs()])
+
+
+@dataclasses.dataclass(frozen=True)
+class Removal:
+    """A LAuReL layer that the plain addition takes the place of.
+
+    Attributes:
+        node: The call of the layer.
+    """
+
+    node: object
+
+    @property
+    def layer(self):
+        return self.node.operation
+
+    def call(self, tensors, again):
+        """`x + f(x)`, written as it was before conversion."""
+        x, fx = [
+            tensors[id(t)] for t in keras_internals.node_inputs(self.node)[:2]
+        ]
+        layer = self.layer
+        if layer.of_sum:
+            return fx
+        operands = [fx, x] if layer.branch_first else [x, fx]
+        if layer.drops_mask:
+            return operands[0] + operands[1]
+        return keras.layers.Add(
+            name=layer.name,
+            dtype=layer.dtype_policy,
+            activity_regularizer=layer.activity_regularizer,
+        )(operands)
 
 
 def by_node(replacements):

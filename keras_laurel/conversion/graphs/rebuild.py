@@ -6,13 +6,19 @@ import keras
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs import saved_plan
+from keras_laurel.conversion.graphs.plan import Replacement
 from keras_laurel.conversion.graphs.plan import by_node
 from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.pickling import PickledAsSaved
 
 
 def rebuild(model, replacements):
-    """A model like `model` with LAuReL layers in the place of additions.
+    """A model like `model` with other calls in the place of some.
+
+    Args:
+        model: A functional or sequential model.
+        replacements: List of `Replacement`, LAuReL layers for additions, or
+            of `Removal`, additions for LAuReL layers.
 
     Layers are shared with `model`, calls are new: every node is called again
     on fresh inputs. A model nested in it, or held as an attribute, is rebuilt
@@ -70,13 +76,11 @@ class _Rebuilding:
         return result
 
     def _call(self, node, tensors):
-        replacement = self._replacements.get(node)
-        if replacement is None:
+        def again():
             return self._call_again(node, tensors)
-        if replacement.layer.of_sum:
-            total = self._call_again(node, tensors)
-            tensors = {**tensors, id(node.outputs[0]): total}
-        return replacement.layer([tensors[id(t)] for t in replacement.inputs()])
+
+        replacement = self._replacements.get(node)
+        return replacement.call(tensors, again) if replacement else again()
 
     def _call_again(self, node, tensors):
         operation = self.layer(node.operation)
@@ -100,7 +104,8 @@ class _Rebuilding:
 
     def _assemble(self, model, graph, tensors):
         left = self._not_in_config(model)
-        cls = laurel_class(type(model)) if left else type(model)
+        cls = getattr(type(model), "_laurel_base", type(model))
+        cls = laurel_class(cls) if left else cls
         result = cls.__new__(cls)
         keras_internals.initialize(result, *graph, name=model.name)
         self._carry_attributes(model, result, tensors)
@@ -123,11 +128,16 @@ class _Rebuilding:
             if isinstance(value, keras.Model)
             for replacement in self._held(value)
         }
-        return [r for r in self._held(model) if r.node not in kept]
+        return [
+            r
+            for r in self._held(model)
+            if isinstance(r, Replacement) and r.node not in kept
+        ]
 
     def _carry_attributes(self, model, result, tensors):
         for name, value in keras_internals.own_attributes(model).items():
-            setattr(result, name, self._carried(value, tensors))
+            if name != "_laurel_plan":
+                setattr(result, name, self._carried(value, tensors))
         keras_internals.copy_layer_settings(model, result)
         if hasattr(model, "_functional_layer_ids"):
             # KerasCV and KerasHub leave these out when they save weights.

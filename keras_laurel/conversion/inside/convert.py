@@ -70,13 +70,13 @@ def _for_any_batch(tensor):
     return (None, *tuple(tensor.shape)[1:])
 
 
-def plan(survey, sites, layer_of):
+def plan(survey, pairs):
     """What is to be attached to which layer; nothing is changed.
 
     Args:
         survey: The `Survey`.
-        sites: List of `ResidualSite`s inside layers.
-        layer_of: Function of a site and a number: the prototype for it.
+        pairs: List of `ResidualSite`s inside layers, each with the prototype
+            for it.
 
     Returns:
         Dict of dicts of `Connection`s, by `Inside` and key.
@@ -85,17 +85,17 @@ def plan(survey, sites, layer_of):
         ValueError: if a layer does not fit a site, or there are fewer
             connections than it reads activations of.
     """
-    chosen = {site.node: site for site in sites}
+    chosen = {site.node: (site, prototype) for site, prototype in pairs}
     planned, streams = {}, {}
     for number, (inside, key) in enumerate(
         (inside, key)
         for inside, key in survey.order
         if (inside.layer, key) in chosen
     ):
-        site = chosen[inside.layer, key]
+        site, prototype = chosen[inside.layer, key]
         addition = inside.additions[key]
         stream = _stream(streams, addition)
-        layer = _built(inside, site, addition, layer_of(site), number, stream)
+        layer = _built(inside, site, addition, prototype, number, stream)
         stream.layers.append(layer)
         planned.setdefault(inside, {})[key] = Connection(
             layer,

@@ -22,10 +22,13 @@ class Opened:
     Args:
         connections: Dict of `Connection`s by the key of their addition.
         known: List of the keys of all additions that were judged.
+        all_layers: List of the LAuReL layers of the whole conversion, in the
+            order they run.
     """
 
-    def __init__(self, connections, known):
+    def __init__(self, connections, known, all_layers):
         self.connections = connections
+        self.all_layers = all_layers
         self._known = known
         self._programs = {}
 
@@ -120,9 +123,9 @@ def opened_class(base):
     return type(base.__name__, (LaurelOpened, base), names)
 
 
-def attach(layer, connections, known):
+def attach(layer, connections, known, all_layers):
     """Let `layer` run with the connections from now on."""
-    layer.__dict__["_laurel_opened"] = Opened(connections, known)
+    layer.__dict__["_laurel_opened"] = Opened(connections, known, all_layers)
     for connection in connections.values():
         name = connection.layer.name
         keras_internals.add_sublayer(layer, name, connection.layer)

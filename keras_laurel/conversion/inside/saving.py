@@ -170,10 +170,12 @@ def _planned(owner, plan, insides):
 def attach_all(owner, planned, survey):
     """Attach what was planned; all of it or, where it fails, nothing."""
     done = []
+    all_layers = _in_run_order(planned, survey)
     try:
         for inside, connections in planned.items():
             done.append((inside.layer, type(inside.layer)))
-            opened.attach(inside.layer, connections, list(inside.additions))
+            known = list(inside.additions)
+            opened.attach(inside.layer, connections, known, all_layers)
         for layer in _owners(owner, planned, survey):
             done.append((layer, type(layer)))
             layer.__class__ = owner_class(type(layer))
@@ -182,6 +184,14 @@ def attach_all(owner, planned, survey):
         for layer, cls in reversed(done):
             opened.detach(layer, cls)
         raise
+
+
+def _in_run_order(planned, survey):
+    return [
+        planned[inside][key].layer
+        for inside, key in (survey.order if survey else ())
+        if key in planned.get(inside, ())
+    ]
 
 
 def _owners(root, planned, survey):

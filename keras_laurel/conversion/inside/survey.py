@@ -33,6 +33,7 @@ class Inside:
     additions: dict
     axes: FeatureAxes
     times: int = 0
+    carries_stream: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
