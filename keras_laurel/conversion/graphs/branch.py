@@ -57,6 +57,23 @@ class Branch:
             for t in self._graph.operands(node)
         )
 
+    def is_bypassed(self):
+        """Whether a stream comes in again of which the start is a part.
+
+        So it does in a sum of what each block of a network gave: between one
+        block and the next stands the addition around the first.
+        """
+        graph = self._graph
+        return any(
+            id(tensor) not in self._computed
+            and tensor.shape == node.outputs[0].shape
+            and graph.between(tensor, self.start)
+            for node in self.nodes
+            if type(node.operation).__name__ in ("Add", "Subtract")
+            for tensor in graph.operands(node)
+            if tensor is not self.start
+        )
+
     def is_left(self, node):
         """Whether other parts of the network go on from inside the branch.
 

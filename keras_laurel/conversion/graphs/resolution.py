@@ -27,6 +27,7 @@ _POOLING_OPS = frozenset("AveragePool MaxPool".split())
 _RESIZING_OPS = frozenset(
     "AdaptiveAveragePool AdaptiveMaxPool Resize ScaleAndTranslate".split()
 )
+_BLOCK_OPS = {"DepthToSpace": 2, "SpaceToDepth": -2}
 _ELEMENTWISE = frozenset("Add Average Maximum Minimum Multiply Subtract".split())
 
 
@@ -79,6 +80,8 @@ def _scale_after(node, scales, graph):
     if _joins_sizes(node, operands):
         if any(scales[id(t)] < finest for t in operands):
             raise UpSampled
+    elif _is_outer(node, operands):
+        return None
     factor = scale_factor(node, graph)
     if factor > 1:
         raise UpSampled
@@ -101,6 +104,13 @@ def _joins_sizes(node, operands):
     return all(shape == shapes[0] for shape in shapes)
 
 
+def _is_outer(node, operands):
+    """Whether rows and columns are multiplied to an image."""
+    shape = node.outputs[0].shape
+    elementwise = type(node.operation).__name__ in _ELEMENTWISE
+    return elementwise and all(t.shape != shape for t in operands)
+
+
 def scale_factor(node, graph):
     """By how much a call changes the number of positions."""
     operation = unwrapped(node.operation)
@@ -116,6 +126,8 @@ def scale_factor(node, graph):
         return _unless_single(_product(operation.strides, node), node)
     if name in _RESIZING_OPS:
         return _unless_single(_ratio(node, unknown=2), node)
+    if name in _BLOCK_OPS:
+        return operation.block_size ** _BLOCK_OPS[name]
     return 1 / math.prod(slice_steps(node))
 
 

@@ -272,5 +272,5 @@ ROWS = {
     "broadcasts": Row(broadcasts, rejected=3),
     "shifted": Row(shifted, 1),
     "two sources": Row(two_sources, rejected=2),
-    "mean of layers": Row(mean_of_layers, rejected=2),
+    "mean of layers": Row(mean_of_layers, 1, 1),
 }
