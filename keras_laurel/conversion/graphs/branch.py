@@ -74,20 +74,20 @@ class Branch:
             if tensor is not self.start
         )
 
-    def is_left(self, node):
+    def is_left(self, sums):
         """Whether other parts of the network go on from inside the branch.
 
         Args:
-            node: The addition that the branch ends in.
+            sums: The additions that the branch ends in, the last one first.
         """
-        inside = {*self.nodes, node}
+        inside = {*self.nodes, *sums}
         ends = set(map(id, self.ends))
         read = {id(t) for n in self.nodes for t in self._graph.operands(n)}
         for tensor in [t for n in self.nodes for t in n.outputs]:
             if id(tensor) in ends or id(tensor) not in read:
                 continue
             outside = set(self._graph.consumers(tensor)) - inside
-            if outside and not self._is_side(outside, node):
+            if outside and not self._is_side(outside, sums[0]):
                 return True
         return False
 
@@ -131,10 +131,10 @@ class Branch:
                 waiting += self._graph.consumers(tensor)
         return found
 
-    def ends_in(self, node):
-        """Whether the ends go into `node` alone."""
+    def ends_in(self, sums):
+        """Whether the ends go into these additions alone."""
         return all(
-            set(self._graph.consumers(end)) == {node}
+            {*sums}.issuperset(self._graph.consumers(end))
             and not self._graph.is_output(end)
             for end in self.ends
         )

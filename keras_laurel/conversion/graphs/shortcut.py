@@ -32,16 +32,16 @@ class Shortcut:
             return "projection"
         return "pooled" if self.steps.pools else "identity"
 
-    def why_not(self, graph, node):
-        """Why `node` is no residual addition around the branch, or `None`."""
+    def why_not(self, graph, sums):
+        """Why no residual addition ends the branch in `sums`, or `None`."""
         branch = self.branch
         if not branch.learns():
             return "the branch learns nothing from the values of the skip"
-        if not self._is_lighter(branch.steps()):
+        if not self._is_lighter(graph, branch.steps()):
             return "a sum of branches of which none is a shortcut"
         if (
-            not branch.ends_in(node)
-            or branch.is_left(node)
+            not branch.ends_in(sums)
+            or branch.is_left(sums)
             or branch.is_bypassed()
         ):
             return "a sum of branches that other parts of the graph enter"
@@ -49,14 +49,23 @@ class Shortcut:
             return "the branch changes the resolution and comes back"
         return None
 
-    def _is_lighter(self, branch):
+    def _is_lighter(self, graph, branch):
         """Which of two is the shortcut must not be in doubt."""
         if self.steps.linear:
             return not branch.linear or branch.kernels > self.steps.kernels
         return (
             self.steps.pointwise
+            and self._is_shut(graph)
             and not branch.one_layer
             and branch.kernels >= max(self.steps.kernels, 2)
+        )
+
+    def _is_shut(self, graph):
+        """Whether nothing else reads what is computed on the way."""
+        return all(
+            {*self.nodes}.issuperset(graph.consumers(tensor))
+            for node in self.nodes[:-1]
+            for tensor in node.outputs
         )
 
     def _changes_resolution(self, graph):
