@@ -60,9 +60,7 @@ def values(node):
         for t in keras.tree.flatten(value)
     }
     return [
-        t
-        for t in node_inputs(node)
-        if id(t) not in masks and t.dtype != "bool"
+        t for t in node_inputs(node) if id(t) not in masks and t.dtype != "bool"
     ]
 
 

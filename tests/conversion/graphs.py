@@ -271,6 +271,7 @@ def own_sequential_config():
 
 OWN = (own_functional, own_constructor, own_sequential, own_sequential_config)
 
+
 def sum_of_three():
     x = keras.Input((4, D))
     return keras.Model(x, layers.Add()([x, f(x), f(x)]))

@@ -9,6 +9,7 @@ from keras_laurel.conversion.graphs.shortcut import find_shortcut
 
 L = keras.layers
 
+_LEARNS_NOTHING = "the branch learns nothing from the values of the skip"
 _NO_SKIP = "no operand leads to the other by itself or by a linear shortcut"
 
 
@@ -126,7 +127,7 @@ def _around_itself(graph, node, terms, parts=()):
 
 def _why_no_identity(branch, sums):
     if not branch.learns():
-        return "the branch learns nothing from the values of the skip"
+        return _LEARNS_NOTHING
     scales = branch.scales()
     if scales is None or any(scale not in (1, None) for scale in scales):
         return "the branch changes the resolution and comes back"
@@ -198,7 +199,20 @@ def _guess(graph, node, terms):
     """The skip, if the user knows of one, is what has been there for longer."""
     skip = min(terms, key=graph.position)
     others = _without(skip, terms)
+    why_not = _NO_SKIP
+    if any(_takes_shape(graph, skip, other) for other in others):
+        why_not = _LEARNS_NOTHING
     return dataclasses.replace(
-        _made(node, skip, Branch(graph, skip, others), "identity", _NO_SKIP),
+        _made(node, skip, Branch(graph, skip, others), "identity", why_not),
         branch_nodes=tuple(filter(None, map(graph.producer, others))),
     )
+
+
+def _takes_shape(graph, skip, other):
+    """Whether `other` follows from the shape of the skip, as positions do."""
+    inputs = [other]
+    while len(inputs) == 1 and graph.producer(inputs[0]) is not None:
+        inputs = graph.inputs(graph.producer(inputs[0]))
+        if any(t is skip for t in inputs):
+            return True
+    return False

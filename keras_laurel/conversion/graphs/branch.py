@@ -112,9 +112,7 @@ class Branch:
             if any(t is total for t in others):
                 return False
             last = not any(map(self._graph.consumers, node.outputs))
-            if not last and any(
-                self._graph.between(total, t) for t in others
-            ):
+            if not last and any(self._graph.between(total, t) for t in others):
                 return False
         return True
 

@@ -91,8 +91,7 @@ def _may_read_only_shapes(operation):
     if not is_opaque(operation) or not operation.weights:
         return False
     return all(
-        isinstance(layer, (L.Embedding, L.Dropout))
-        or not layer.weights
+        isinstance(layer, (L.Embedding, L.Dropout)) or not layer.weights
         for layer in keras_internals.flatten_layers(operation)
     )
 

@@ -28,7 +28,9 @@ _RESIZING_OPS = frozenset(
     "AdaptiveAveragePool AdaptiveMaxPool Resize ScaleAndTranslate".split()
 )
 _BLOCK_OPS = {"DepthToSpace": 2, "SpaceToDepth": -2}
-_ELEMENTWISE = frozenset("Add Average Maximum Minimum Multiply Subtract".split())
+_ELEMENTWISE = frozenset(
+    "Add Average Maximum Minimum Multiply Subtract".split()
+)
 
 
 class UpSampled(Exception):
@@ -68,7 +70,9 @@ def _follow_inside(node, inside, scales, graph):
     }
     _follow([n for n in inner.nodes if not n.is_input], within, inner)
     ends = keras.tree.flatten(unwrapped(node.operation).outputs)
-    scales.update((id(t), within.get(id(x))) for t, x in zip(node.outputs, ends))
+    scales.update(
+        (id(t), within.get(id(x))) for t, x in zip(node.outputs, ends)
+    )
 
 
 def _scale_after(node, scales, graph):
@@ -154,7 +158,9 @@ def _product(strides, node):
 
 def _unless_single(factor, node):
     """A single position that is repeated is no image."""
-    return 1 if _positions(node, node.arguments.keras_tensors[0]) == 1 else factor
+    return (
+        1 if _positions(node, node.arguments.keras_tensors[0]) == 1 else factor
+    )
 
 
 def _positions(node, tensor):

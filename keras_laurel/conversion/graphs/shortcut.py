@@ -5,7 +5,6 @@ import dataclasses
 from keras_laurel.conversion.graphs.branch import Branch
 from keras_laurel.conversion.graphs.resolution import UpSampled
 from keras_laurel.conversion.graphs.resolution import scale_at
-from keras_laurel.conversion.graphs.steps import JOINING
 from keras_laurel.conversion.graphs.steps import Steps
 from keras_laurel.conversion.graphs.steps import steps_of
 
@@ -119,5 +118,3 @@ def find_shortcut(graph, skip, ends):
 def _last_producer(graph, tensors):
     node = graph.producer(max(tensors, key=graph.position))
     return None if node is None or node.is_input else node
-
-

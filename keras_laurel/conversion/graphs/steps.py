@@ -104,7 +104,6 @@ class Steps:
             self.pointwise and other.pointwise,
         )
 
-
     @property
     def linear(self):
         return not {*self.pattern} & {"A", "X"}

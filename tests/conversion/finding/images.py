@@ -62,7 +62,11 @@ def factorized(x):
     """Two halves of the width from pixels that are shifted by one."""
     x = L.ReLU()(x)
     a = linear(L.AveragePooling2D(1, 2)(x))
-    b = linear(L.AveragePooling2D(1, 2)(ops.pad(x, [[0, 0], [0, 1], [0, 1], [0, 0]])[:, 1:, 1:]))
+    b = linear(
+        L.AveragePooling2D(1, 2)(
+            ops.pad(x, [[0, 0], [0, 1], [0, 1], [0, 0]])[:, 1:, 1:]
+        )
+    )
     return L.BatchNormalization()(L.Concatenate()([a, b]))
 
 
@@ -276,9 +280,12 @@ def pyramid(up=sampled, size=32):
 
 
 def image_of(levels):
-    return levels[0]._keras_history.operation._inbound_nodes[0].parent_nodes[
-        0
-    ].outputs[0]
+    return (
+        levels[0]
+        ._keras_history.operation._inbound_nodes[0]
+        .parent_nodes[0]
+        .outputs[0]
+    )
 
 
 def bi_fpn():
@@ -489,9 +496,7 @@ ROWS = {
     "u-net, pooled": Row(
         u_net(own_up, None, 2, L.MaxPooling2D(2)), 1, rejected=1
     ),
-    "u-net, all its own": Row(
-        u_net(own_up, 16, 2, Halved()), 1, rejected=1
-    ),
+    "u-net, all its own": Row(u_net(own_up, 16, 2, Halved()), 1, rejected=1),
     "u-net of any size, all its own": Row(
         u_net(own_up, None, 2, Halved()), 1, rejected=1
     ),

@@ -229,5 +229,6 @@ def state(model):
         (len(layer._inbound_nodes), len(layer._outbound_nodes))
         for layer in keras_internals.flatten_layers(model)
     ]
-    kept = dict(global_state.get_global_attribute("object_name_uids"))
-    return losses, calls, kept
+    names = dict(global_state.get_global_attribute("object_name_uids"))
+    names.pop("keras_tensor")  # in no name that anyone sees
+    return losses, calls, names
