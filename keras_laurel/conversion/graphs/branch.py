@@ -81,10 +81,9 @@ class Branch:
             sums: The additions that the branch ends in, the last one first.
         """
         inside = {*self.nodes, *sums}
-        ends = set(map(id, self.ends))
-        read = {id(t) for n in self.nodes for t in self._graph.operands(n)}
+        read = {id(t) for n in inside for t in self._graph.operands(n)}
         for tensor in [t for n in self.nodes for t in n.outputs]:
-            if id(tensor) in ends or id(tensor) not in read:
+            if id(tensor) not in read:
                 continue
             outside = set(self._graph.consumers(tensor)) - inside
             if outside and not self._is_side(outside, sums[0]):
@@ -128,11 +127,3 @@ class Branch:
             for tensor in node.outputs:
                 waiting += self._graph.consumers(tensor)
         return found
-
-    def ends_in(self, sums):
-        """Whether the ends go into these additions alone."""
-        return all(
-            {*sums}.issuperset(self._graph.consumers(end))
-            and not self._graph.is_output(end)
-            for end in self.ends
-        )

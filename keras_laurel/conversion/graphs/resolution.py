@@ -27,6 +27,10 @@ _POOLING_OPS = frozenset("AveragePool MaxPool".split())
 _RESIZING_OPS = frozenset(
     "AdaptiveAveragePool AdaptiveMaxPool Resize ScaleAndTranslate".split()
 )
+
+# Divides by the number of windows that an image may have.
+_BATCH = 2**8 * 3**2 * 5 * 7
+
 _BLOCK_OPS = {"DepthToSpace": 2, "SpaceToDepth": -2}
 _ELEMENTWISE = frozenset(
     "Add Average Maximum Minimum Multiply Subtract".split()
@@ -188,7 +192,14 @@ def _opaque_factor(node, graph):
         return 1
     layouts = [range(1, rank - 1)] + [range(2, rank)] * (rank > 3)
     factors = [_factor([(before[i], after[i]) for i in s]) for s in layouts]
-    return next((f for f in factors if f != 1), 1)
+    factor = next((f for f in factors if f != 1), 1)
+    return 1 if factor != 1 and _moves_to_batch(node, graph) else factor
+
+
+def _moves_to_batch(node, graph):
+    """Whether windows of an image become images of their own."""
+    shapes = graph.sizes.after(node, _BATCH)
+    return shapes is not None and shapes[0][0] != _BATCH
 
 
 def _factor(pairs):

@@ -38,11 +38,7 @@ class Shortcut:
             return "the branch learns nothing from the values of the skip"
         if not self._is_lighter(graph, branch.steps()):
             return "a sum of branches of which none is a shortcut"
-        if (
-            not branch.ends_in(sums)
-            or branch.is_left(sums)
-            or branch.is_bypassed()
-        ):
+        if branch.is_left(sums) or branch.is_bypassed():
             return "a sum of branches that other parts of the graph enter"
         if self._changes_resolution(graph):
             return "the branch changes the resolution and comes back"
@@ -51,7 +47,7 @@ class Shortcut:
     def _is_lighter(self, graph, branch):
         """Which of two is the shortcut must not be in doubt."""
         if self.steps.linear:
-            return not branch.linear or branch.kernels > self.steps.kernels
+            return branch.kernels > self.steps.kernels or branch.is_activated
         return (
             self.steps.pointwise
             and self._is_shut(graph)

@@ -16,6 +16,18 @@ from keras_laurel.conversion.graphs.insides import unwrapped
 STAND_IN = 2**5 * 3 * 7
 
 
+# Layers whose result has the sizes of their first input, channels aside.
+_KEEPING = (
+    keras.layers.Activation,
+    keras.layers.BatchNormalization,
+    keras.layers.Dense,
+    keras.layers.Dropout,
+    keras.layers.LayerNormalization,
+    keras.layers.MultiHeadAttention,
+    keras.layers.ReLU,
+)
+
+
 class Sizes:
     """Shapes without `None`, except of the batch, as far as they are found.
 
@@ -58,11 +70,15 @@ class Sizes:
         outputs = [self._assumed(t, node) for t in node.outputs]
         if not node.is_input and self._asks_for_more(node):
             try:
-                outputs = self._evaluate(node)
+                outputs = self._evaluate(node, self._inputs(node))
             except Exception:  # noqa: S110 (any layer may refuse any size)
                 pass
         for tensor, shape in zip(node.outputs, outputs):
             self._shapes.setdefault(id(tensor), tuple(shape))
+
+    def _inputs(self, node):
+        tensors = keras_internals.node_inputs(node)
+        return [self._shapes.get(id(t)) or _filled(t) for t in tensors]
 
     def _assumed(self, tensor, node):
         """Unknown sizes that a call takes from its first input, most likely."""
@@ -73,14 +89,24 @@ class Sizes:
         return [b if a is None else a for a, b in zip(tensor.shape, shape)]
 
     def _asks_for_more(self, node):
-        """Sizes that are recorded need no computation at the top level."""
+        """Sizes that are recorded, or kept, need no computation."""
+        if isinstance(node.operation, _KEEPING):
+            return False
         return self._given or any(None in t.shape[1:] for t in node.outputs)
 
-    def _evaluate(self, node):
+    def after(self, node, batch):
+        """The shapes that `node` gives for one more `batch`, or `None`."""
+        shapes = [self.of(t) for t in keras_internals.node_inputs(node)]
+        try:
+            return self._evaluate(node, [(batch, *s[1:]) for s in shapes])
+        except Exception:
+            return None
+
+    def _evaluate(self, node, shapes):
         tensors = keras_internals.node_inputs(node)
         inputs = [
-            keras.KerasTensor(self._shapes.get(id(t)) or _filled(t), t.dtype)
-            for t in tensors
+            keras.KerasTensor(shape, tensor.dtype)
+            for shape, tensor in zip(shapes, tensors)
         ]
         inside = self._graph.insides.of_model(node)
         if inside and unwrapped(node.operation) is node.operation:

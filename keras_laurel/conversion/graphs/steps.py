@@ -109,6 +109,15 @@ class Steps:
         return not {*self.pattern} & {"A", "X"}
 
     @property
+    def is_activated(self):
+        """Whether something is learned, and passed through activations only.
+
+        The deviation that a variational model scales noise with is not, nor
+        is what a gate multiplies.
+        """
+        return self.learned and {*self.pattern} == {"A", "P"}
+
+    @property
     def one_layer(self):
         """Whether no activation stands between two products."""
         layers = "".join(k for k, _ in itertools.groupby(self.pattern))
@@ -190,8 +199,9 @@ def learns(node):
     operation = node.operation
     if isinstance(operation, L.Layer):
         return bool(operation.weights)
+    product = type(operation).__name__ in _PRODUCT_OPS
     return any(
-        isinstance(x, keras.Variable) or len(x.shape) > 1
+        len(x.shape) > 1 if product else isinstance(x, keras.Variable)
         for x in keras_internals.constants(node)
     )
 

@@ -1,4 +1,4 @@
-"""Text, speech, time series, graphs, tables and what adds but is no residual."""
+"""Text, speech, time series, graphs and tables."""
 
 import keras
 from keras import layers as L

@@ -6,8 +6,10 @@ from keras_laurel.conversion.residual_sites import search
 from tests.conversion.finding import attention
 from tests.conversion.finding import images
 from tests.conversion.finding import sequences
+from tests.conversion.finding import traps
 
-ROWS = {**attention.ROWS, **images.ROWS, **sequences.ROWS}
+TABLES = (attention.ROWS, images.ROWS, sequences.ROWS, traps.ROWS)
+ROWS = {name: row for table in TABLES for name, row in table.items()}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -22,5 +24,4 @@ def test_residual_additions_are_found(name):
 
 
 def test_each_name_stands_for_one_row():
-    tables = (attention.ROWS, images.ROWS, sequences.ROWS)
-    assert len(ROWS) == sum(map(len, tables))
+    assert len(ROWS) == sum(map(len, TABLES))
