@@ -127,3 +127,9 @@ class Branch:
             for tensor in node.outputs:
                 waiting += self._graph.consumers(tensor)
         return found
+
+    def ends_in(self, sums):
+        """Whether nothing else in the graph reads the ends."""
+        return all(
+            {*sums}.issuperset(self._graph.consumers(end)) for end in self.ends
+        )

@@ -38,7 +38,11 @@ class Shortcut:
             return "the branch learns nothing from the values of the skip"
         if not self._is_lighter(graph, branch.steps()):
             return "a sum of branches of which none is a shortcut"
-        if branch.is_left(sums) or branch.is_bypassed():
+        if (
+            not branch.ends_in(sums)
+            or branch.is_left(sums)
+            or branch.is_bypassed()
+        ):
             return "a sum of branches that other parts of the graph enter"
         if self._changes_resolution(graph):
             return "the branch changes the resolution and comes back"

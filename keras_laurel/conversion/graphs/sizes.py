@@ -70,15 +70,11 @@ class Sizes:
         outputs = [self._assumed(t, node) for t in node.outputs]
         if not node.is_input and self._asks_for_more(node):
             try:
-                outputs = self._evaluate(node, self._inputs(node))
+                outputs = self._evaluate(node)
             except Exception:  # noqa: S110 (any layer may refuse any size)
                 pass
         for tensor, shape in zip(node.outputs, outputs):
             self._shapes.setdefault(id(tensor), tuple(shape))
-
-    def _inputs(self, node):
-        tensors = keras_internals.node_inputs(node)
-        return [self._shapes.get(id(t)) or _filled(t) for t in tensors]
 
     def _assumed(self, tensor, node):
         """Unknown sizes that a call takes from its first input, most likely."""
@@ -95,31 +91,50 @@ class Sizes:
         return self._given or any(None in t.shape[1:] for t in node.outputs)
 
     def after(self, node, batch):
-        """The shapes that `node` gives for one more `batch`, or `None`."""
-        shapes = [self.of(t) for t in keras_internals.node_inputs(node)]
-        try:
-            return self._evaluate(node, [(batch, *s[1:]) for s in shapes])
-        except Exception:
-            return None
+        """The shapes that a layer gives for another `batch`, or `None`.
 
-    def _evaluate(self, node, shapes):
+        Its `call` is asked first: a shape that a layer states of itself is
+        often wrong in the batch.
+        """
         tensors = keras_internals.node_inputs(node)
-        inputs = [
-            keras.KerasTensor(shape, tensor.dtype)
-            for shape, tensor in zip(shapes, tensors)
-        ]
+        shapes = [(batch, *self.of(t)[1:]) for t in tensors]
+        for evaluate in (_traced, _stated):
+            try:
+                return evaluate(node, _stand_ins(tensors, shapes))
+            except Exception:  # noqa: S112 (any layer may refuse any size)
+                continue
+        return None
+
+    def _evaluate(self, node):
+        tensors = keras_internals.node_inputs(node)
+        shapes = [self._shapes.get(id(t)) or _filled(t) for t in tensors]
+        inputs = _stand_ins(tensors, shapes)
         inside = self._graph.insides.of_model(node)
         if inside and unwrapped(node.operation) is node.operation:
             shapes = {id(x): t.shape for x, t in zip(inside[0], inputs)}
             sizes = Sizes(inside[1], shapes)
             return [sizes.of(t) for t in node.operation.outputs]
-        if _has_no_shape_of_its_own(node.operation):
-            outputs = tracing.call(node.operation, node, inputs)[1]
-        else:
-            replaced = {id(t): x for t, x in zip(tensors, inputs)}
-            args, kwargs = node.arguments.fill_in(replaced)
-            outputs = node.operation.compute_output_spec(*args, **kwargs)
-        return [t.shape for t in keras.tree.flatten(outputs)]
+        own = _has_no_shape_of_its_own(node.operation)
+        return (_traced if own else _stated)(node, inputs)
+
+
+def _stand_ins(tensors, shapes):
+    return [keras.KerasTensor(s, t.dtype) for t, s in zip(tensors, shapes)]
+
+
+def _traced(node, inputs):
+    _, outputs = tracing.call(node.operation, node, inputs)
+    return [t.shape for t in outputs]
+
+
+def _stated(node, inputs):
+    if _has_no_shape_of_its_own(node.operation):
+        raise NotImplementedError
+    tensors = keras_internals.node_inputs(node)
+    replaced = {id(t): x for t, x in zip(tensors, inputs)}
+    args, kwargs = node.arguments.fill_in(replaced)
+    outputs = node.operation.compute_output_spec(*args, **kwargs)
+    return [t.shape for t in keras.tree.flatten(outputs)]
 
 
 def _has_no_shape_of_its_own(operation):
