@@ -94,6 +94,9 @@ def survey_model(model, inputs=None):
     sites, left_out = [], list(failure)
     for functional in [*graphs, *nested]:
         found, rejected = search_one(functional)
+        path = inside.paths.get(id(functional)) if inside else None
+        if path and functional in nested:
+            found = [_at(path, site) for site in found]
         sites += found
         left_out += [LeftOut(why, name) for name, why in rejected]
     if inside:
@@ -104,7 +107,13 @@ def survey_model(model, inputs=None):
             LeftOut(f"its `call` cannot be looked into: {why}", path)
             for path, (_, why) in inside.failures.items()
         ]
+        place = {node: i for i, node in enumerate(inside.order)}
+        sites.sort(key=lambda site: place.get(site.node, -1))
     return ModelSurvey(_unique_by_name(sites), left_out, inside, nested)
+
+
+def _at(path, site):
+    return dataclasses.replace(site, name=f"{path}/{site.name}")
 
 
 def _inside(model, graphs, inputs):

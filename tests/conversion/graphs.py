@@ -271,6 +271,12 @@ def own_sequential_config():
 
 OWN = (own_functional, own_constructor, own_sequential, own_sequential_config)
 
+
+def sum_of_three():
+    x = keras.Input((4, D))
+    return keras.Model(x, layers.Add()([x, f(x), f(x)]))
+
+
 FOUND = {
     "dense blocks": Row(dense_blocks, 3),
     "shared add": Row(shared_add, 3),
@@ -293,6 +299,7 @@ FOUND = {
     "projections": Row(projections, 0, 2),
     "pooled": Row(pooled, 0, 0, 1),
     "recurrent": Row(recurrent, 1),
+    "sum of three": Row(sum_of_three, 1),
     "subclassed branch": Row(subclassed_branch, 1),
 }
 
@@ -356,11 +363,6 @@ def high_resolution_fusion():
     up = layers.UpSampling2D()(layers.Conv2D(D, 1)(low))
     down = conv(high, 2 * D, strides=2, activation=None)
     return keras.Model(x, [layers.Add()([high, up]), layers.Add()([low, down])])
-
-
-def sum_of_three():
-    x = keras.Input((4, D))
-    return keras.Model(x, layers.Add()([x, f(x), f(x)]))
 
 
 def constant():
@@ -436,7 +438,6 @@ LEFT_ALONE = {
     "u-net of any size": Row(u_net(size=None), rejected=1),
     "feature pyramid": Row(feature_pyramid, rejected=2),
     "high-resolution fusion": Row(high_resolution_fusion, rejected=2),
-    "sum of three": Row(sum_of_three, rejected=1),
     "constant": Row(constant, rejected=2),
     "parallel": Row(parallel, rejected=1),
     "parallel linear": Row(parallel_linear, rejected=1),

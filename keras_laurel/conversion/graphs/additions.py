@@ -9,6 +9,7 @@ from keras_laurel.conversion.graphs.shortcut import find_shortcut
 
 L = keras.layers
 
+_LEARNS_NOTHING = "the branch learns nothing from the values of the skip"
 _NO_SKIP = "no operand leads to the other by itself or by a linear shortcut"
 
 
@@ -28,6 +29,7 @@ class Addition:
         start: The tensor from which skip and branch start.
         skip_tensor: The tensor that is the skip.
         branch_nodes: Tuple of the calls from the start to the other operands.
+        parts: Tuple of the calls that add up `x + a` in `x + a + b`.
         terms: All that is added up, `x`, `a` and `b` of `x + a + b`, the skip
             first.
         why_not: Why this is no residual addition; `None` where it is one.
@@ -40,6 +42,7 @@ class Addition:
     start: object = None
     skip_tensor: object = None
     branch_nodes: tuple = ()
+    parts: tuple = ()
     terms: tuple = ()
     why_not: str | None = None
 
@@ -112,34 +115,34 @@ def _is_float(tensor):
     return keras.backend.is_float_dtype(_dtype(tensor))
 
 
-def _around_itself(graph, node, terms):
+def _around_itself(graph, node, terms, parts=()):
     """An addition to a term from which all the others are computed."""
     for skip in terms:
         branch = Branch(graph, skip, _without(skip, terms))
         if branch.reaches_all():
-            why_not = _why_no_identity(branch, node)
+            why_not = _why_no_identity(branch, (node, *parts))
             return _made(node, skip, branch, "identity", why_not)
     return None
 
 
-def _why_no_identity(branch, node):
+def _why_no_identity(branch, sums):
     if not branch.learns():
-        return "the branch learns nothing from the values of the skip"
+        return _LEARNS_NOTHING
     scales = branch.scales()
     if scales is None or any(scale not in (1, None) for scale in scales):
         return "the branch changes the resolution and comes back"
-    if branch.is_entered() and branch.is_left(node):
+    if branch.is_entered() and branch.is_left(sums):
         return "a sum of branches that other parts of the graph enter"
     return None
 
 
-def _around_shortcut(graph, node, terms):
+def _around_shortcut(graph, node, terms, parts=()):
     """An addition to a shortcut; one that is residual where there is one."""
     made = []
     for skip in terms:
         shortcut = find_shortcut(graph, skip, _without(skip, terms))
         if shortcut is not None:
-            why_not = shortcut.why_not(graph, node)
+            why_not = shortcut.why_not(graph, (node, *parts))
             branch, kind = shortcut.branch, shortcut.kind
             made.append(_made(node, skip, branch, kind, why_not))
     return min(made, key=lambda a: a.why_not is not None, default=None)
@@ -160,15 +163,15 @@ def _longer_sum(graph, node, terms, found):
         ):
             continue
         flat = part.terms + _without(term, terms)
-        longer = _around_itself(graph, node, flat) or _around_shortcut(
-            graph, node, flat
-        )
+        parts = (*part.parts, part.node)
+        longer = _around_itself(graph, node, flat, parts)
+        longer = longer or _around_shortcut(graph, node, flat, parts)
         if longer and longer.why_not is None and longer.start is part.start:
             name = node.operation.name
             found[part.node] = dataclasses.replace(
                 part, why_not=f"a part of the sum {name!r}"
             )
-            return longer
+            return dataclasses.replace(longer, parts=parts)
     return None
 
 
@@ -196,7 +199,20 @@ def _guess(graph, node, terms):
     """The skip, if the user knows of one, is what has been there for longer."""
     skip = min(terms, key=graph.position)
     others = _without(skip, terms)
+    why_not = _NO_SKIP
+    if any(_takes_shape(graph, skip, other) for other in others):
+        why_not = _LEARNS_NOTHING
     return dataclasses.replace(
-        _made(node, skip, Branch(graph, skip, others), "identity", _NO_SKIP),
+        _made(node, skip, Branch(graph, skip, others), "identity", why_not),
         branch_nodes=tuple(filter(None, map(graph.producer, others))),
     )
+
+
+def _takes_shape(graph, skip, other):
+    """Whether `other` follows from the shape of the skip, as positions do."""
+    inputs = [other]
+    while len(inputs) == 1 and graph.producer(inputs[0]) is not None:
+        inputs = graph.inputs(graph.producer(inputs[0]))
+        if any(t is skip for t in inputs):
+            return True
+    return False

@@ -57,20 +57,36 @@ class Branch:
             for t in self._graph.operands(node)
         )
 
-    def is_left(self, node):
+    def is_bypassed(self):
+        """Whether a stream comes in again of which the start is a part.
+
+        So it does in a sum of what each block of a network gave: between one
+        block and the next stands the addition around the first.
+        """
+        graph = self._graph
+        return any(
+            id(tensor) not in self._computed
+            and tensor.shape == node.outputs[0].shape
+            and graph.between(tensor, self.start)
+            for node in self.nodes
+            if type(node.operation).__name__ in ("Add", "Subtract")
+            for tensor in graph.operands(node)
+            if tensor is not self.start
+        )
+
+    def is_left(self, sums):
         """Whether other parts of the network go on from inside the branch.
 
         Args:
-            node: The addition that the branch ends in.
+            sums: The additions that the branch ends in, the last one first.
         """
-        inside = {*self.nodes, node}
-        ends = set(map(id, self.ends))
-        read = {id(t) for n in self.nodes for t in self._graph.operands(n)}
+        inside = {*self.nodes, *sums}
+        read = {id(t) for n in inside for t in self._graph.operands(n)}
         for tensor in [t for n in self.nodes for t in n.outputs]:
-            if id(tensor) in ends or id(tensor) not in read:
+            if id(tensor) not in read:
                 continue
             outside = set(self._graph.consumers(tensor)) - inside
-            if outside and not self._is_side(outside, node):
+            if outside and not self._is_side(outside, sums[0]):
                 return True
         return False
 
@@ -112,10 +128,8 @@ class Branch:
                 waiting += self._graph.consumers(tensor)
         return found
 
-    def ends_in(self, node):
-        """Whether the ends go into `node` alone."""
+    def ends_in(self, sums):
+        """Whether nothing else in the graph reads the ends."""
         return all(
-            set(self._graph.consumers(end)) == {node}
-            and not self._graph.is_output(end)
-            for end in self.ends
+            {*sums}.issuperset(self._graph.consumers(end)) for end in self.ends
         )

@@ -166,7 +166,7 @@ class _Graph:
         axis = prototype.axis
         if axis == -1:
             axis = self._axes.of(node, branch)
-        name = free_name(site.name, self._names)
+        name = free_name(site.name.rpartition("/")[2], self._names)
         self._names.add(name)
         policy = layer_options.dtype_policy(node, branch, self._dtypes)
         return copy_of(prototype, number, name, policy, axis=axis, **options)

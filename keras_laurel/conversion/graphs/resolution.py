@@ -27,6 +27,11 @@ _POOLING_OPS = frozenset("AveragePool MaxPool".split())
 _RESIZING_OPS = frozenset(
     "AdaptiveAveragePool AdaptiveMaxPool Resize ScaleAndTranslate".split()
 )
+
+# Divides by the number of windows that an image may have.
+_BATCH = 2**8 * 3**2 * 5 * 7
+
+_BLOCK_OPS = {"DepthToSpace": 2, "SpaceToDepth": -2}
 _ELEMENTWISE = frozenset(
     "Add Average Maximum Minimum Multiply Subtract".split()
 )
@@ -83,6 +88,8 @@ def _scale_after(node, scales, graph):
     if _joins_sizes(node, operands):
         if any(scales[id(t)] < finest for t in operands):
             raise UpSampled
+    elif _is_outer(node, operands):
+        return None
     factor = scale_factor(node, graph)
     if factor > 1:
         raise UpSampled
@@ -105,6 +112,13 @@ def _joins_sizes(node, operands):
     return all(shape == shapes[0] for shape in shapes)
 
 
+def _is_outer(node, operands):
+    """Whether rows and columns are multiplied to an image."""
+    shape = node.outputs[0].shape
+    elementwise = type(node.operation).__name__ in _ELEMENTWISE
+    return elementwise and all(t.shape != shape for t in operands)
+
+
 def scale_factor(node, graph):
     """By how much a call changes the number of positions."""
     operation = unwrapped(node.operation)
@@ -120,6 +134,8 @@ def scale_factor(node, graph):
         return _unless_single(_product(operation.strides, node), node)
     if name in _RESIZING_OPS:
         return _unless_single(_ratio(node, unknown=2), node)
+    if name in _BLOCK_OPS:
+        return operation.block_size ** _BLOCK_OPS[name]
     return 1 / math.prod(slice_steps(node))
 
 
@@ -176,7 +192,14 @@ def _opaque_factor(node, graph):
         return 1
     layouts = [range(1, rank - 1)] + [range(2, rank)] * (rank > 3)
     factors = [_factor([(before[i], after[i]) for i in s]) for s in layouts]
-    return next((f for f in factors if f != 1), 1)
+    factor = next((f for f in factors if f != 1), 1)
+    return 1 if factor != 1 and _moves_to_batch(node, graph) else factor
+
+
+def _moves_to_batch(node, graph):
+    """Whether windows of an image become images of their own."""
+    shapes = graph.sizes.after(node, _BATCH)
+    return shapes is not None and shapes[0][0] != _BATCH
 
 
 def _factor(pairs):

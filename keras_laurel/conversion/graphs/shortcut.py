@@ -9,7 +9,6 @@ from keras_laurel.conversion.graphs.steps import Steps
 from keras_laurel.conversion.graphs.steps import steps_of
 
 _LONGEST = 40
-_JOINING = ("Concatenate", "Stack")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,25 +31,40 @@ class Shortcut:
             return "projection"
         return "pooled" if self.steps.pools else "identity"
 
-    def why_not(self, graph, node):
-        """Why `node` is no residual addition around the branch, or `None`."""
+    def why_not(self, graph, sums):
+        """Why no residual addition ends the branch in `sums`, or `None`."""
         branch = self.branch
         if not branch.learns():
             return "the branch learns nothing from the values of the skip"
-        if not self._is_lighter(branch.steps()):
+        if not self._is_lighter(graph, branch.steps()):
             return "a sum of branches of which none is a shortcut"
-        if not branch.ends_in(node) or branch.is_left(node):
+        if (
+            not branch.ends_in(sums)
+            or branch.is_left(sums)
+            or branch.is_bypassed()
+        ):
             return "a sum of branches that other parts of the graph enter"
         if self._changes_resolution(graph):
             return "the branch changes the resolution and comes back"
         return None
 
-    def _is_lighter(self, branch):
+    def _is_lighter(self, graph, branch):
         """Which of two is the shortcut must not be in doubt."""
         if self.steps.linear:
-            return not branch.linear or branch.kernels > self.steps.kernels
-        return self.steps.pointwise and branch.kernels > max(
-            self.steps.kernels, 1
+            return branch.kernels > self.steps.kernels or branch.is_activated
+        return (
+            self.steps.pointwise
+            and self._is_shut(graph)
+            and not branch.one_layer
+            and branch.kernels >= max(self.steps.kernels, 2)
+        )
+
+    def _is_shut(self, graph):
+        """Whether nothing else reads what is computed on the way."""
+        return all(
+            {*self.nodes}.issuperset(graph.consumers(tensor))
+            for node in self.nodes[:-1]
+            for tensor in node.outputs
         )
 
     def _changes_resolution(self, graph):
@@ -64,9 +78,8 @@ class Shortcut:
         return own is not None and any(s and s < own for s in scales)
 
     def _own_scale(self, graph):
-        """`None` where positions may be pooled by a `reshape` and a `max`."""
-        names = {type(node.operation).__name__ for node in self.nodes}
-        if self.steps.pools and "Reshape" in names:
+        """`None` where a `reshape` may have moved positions elsewhere."""
+        if any(type(n.operation).__name__ == "Reshape" for n in self.nodes):
             return None
         skip = self.nodes[-1].outputs[0]
         return scale_at(self.nodes, self.branch.start, skip, graph)
@@ -76,7 +89,7 @@ def find_shortcut(graph, skip, ends):
     """The `Shortcut` that ends in `skip`, around a branch to `ends`.
 
     Goes back from the skip through linear steps, and activations like ReLU
-    where there is no more than one kernel, to the first tensor from which all
+    before and behind a layer of them, to the first tensor from which all
     of `ends` are computed; `None` where there is none.
     """
     waiting, nodes, steps = [skip], [], Steps()
@@ -84,17 +97,17 @@ def find_shortcut(graph, skip, ends):
         node = _last_producer(graph, waiting)
         if node is None:
             return None
-        operands = graph.operands(node)
-        steps = steps_of([node], graph, open_layers=True) + steps
-        joins = type(node.operation).__name__ in _JOINING
-        if not (len(operands) == 1 or (operands and joins)):
-            return None
-        if not (steps.linear or (steps.rectified and steps.kernels <= 1)):
-            return None
-        nodes.insert(0, node)
         made = {id(t) for t in node.outputs}
+        operands = graph.operands(node)
+        if operands:  # else a constant, such as zeros to pad with
+            steps = steps_of([node], graph, open_layers=True) + steps
+            nodes.insert(0, node)
+        if not (steps.linear or steps.one_layer):
+            return None
         waiting = [t for t in waiting if id(t) not in made]
         waiting += [t for t in operands if not any(t is w for w in waiting)]
+        if not waiting:
+            return None
         if len(waiting) == 1:
             branch = Branch(graph, waiting[0], ends)
             if branch.reaches_all():

@@ -16,6 +16,18 @@ from keras_laurel.conversion.graphs.insides import unwrapped
 STAND_IN = 2**5 * 3 * 7
 
 
+# Layers whose result has the sizes of their first input, channels aside.
+_KEEPING = (
+    keras.layers.Activation,
+    keras.layers.BatchNormalization,
+    keras.layers.Dense,
+    keras.layers.Dropout,
+    keras.layers.LayerNormalization,
+    keras.layers.MultiHeadAttention,
+    keras.layers.ReLU,
+)
+
+
 class Sizes:
     """Shapes without `None`, except of the batch, as far as they are found.
 
@@ -73,27 +85,56 @@ class Sizes:
         return [b if a is None else a for a, b in zip(tensor.shape, shape)]
 
     def _asks_for_more(self, node):
-        """Sizes that are recorded need no computation at the top level."""
+        """Sizes that are recorded, or kept, need no computation."""
+        if isinstance(node.operation, _KEEPING):
+            return False
         return self._given or any(None in t.shape[1:] for t in node.outputs)
+
+    def after(self, node, batch):
+        """The shapes that a layer gives for another `batch`, or `None`.
+
+        Its `call` is asked first: a shape that a layer states of itself is
+        often wrong in the batch.
+        """
+        tensors = keras_internals.node_inputs(node)
+        shapes = [(batch, *self.of(t)[1:]) for t in tensors]
+        for evaluate in (_traced, _stated):
+            try:
+                return evaluate(node, _stand_ins(tensors, shapes))
+            except Exception:  # noqa: S112 (any layer may refuse any size)
+                continue
+        return None
 
     def _evaluate(self, node):
         tensors = keras_internals.node_inputs(node)
-        inputs = [
-            keras.KerasTensor(self._shapes.get(id(t)) or _filled(t), t.dtype)
-            for t in tensors
-        ]
+        shapes = [self._shapes.get(id(t)) or _filled(t) for t in tensors]
+        inputs = _stand_ins(tensors, shapes)
         inside = self._graph.insides.of_model(node)
         if inside and unwrapped(node.operation) is node.operation:
             shapes = {id(x): t.shape for x, t in zip(inside[0], inputs)}
             sizes = Sizes(inside[1], shapes)
             return [sizes.of(t) for t in node.operation.outputs]
-        if _has_no_shape_of_its_own(node.operation):
-            outputs = tracing.call(node.operation, node, inputs)[1]
-        else:
-            replaced = {id(t): x for t, x in zip(tensors, inputs)}
-            args, kwargs = node.arguments.fill_in(replaced)
-            outputs = node.operation.compute_output_spec(*args, **kwargs)
-        return [t.shape for t in keras.tree.flatten(outputs)]
+        own = _has_no_shape_of_its_own(node.operation)
+        return (_traced if own else _stated)(node, inputs)
+
+
+def _stand_ins(tensors, shapes):
+    return [keras.KerasTensor(s, t.dtype) for t, s in zip(tensors, shapes)]
+
+
+def _traced(node, inputs):
+    _, outputs = tracing.call(node.operation, node, inputs)
+    return [t.shape for t in outputs]
+
+
+def _stated(node, inputs):
+    if _has_no_shape_of_its_own(node.operation):
+        raise NotImplementedError
+    tensors = keras_internals.node_inputs(node)
+    replaced = {id(t): x for t, x in zip(tensors, inputs)}
+    args, kwargs = node.arguments.fill_in(replaced)
+    outputs = node.operation.compute_output_spec(*args, **kwargs)
+    return [t.shape for t in keras.tree.flatten(outputs)]
 
 
 def _has_no_shape_of_its_own(operation):

@@ -1,6 +1,7 @@
 """What the calls on a shortcut or a branch do to what comes in."""
 
 import dataclasses
+import itertools
 import math
 
 import keras
@@ -64,14 +65,14 @@ _PRODUCT_OPS = frozenset(
 _PASSING_OPS = frozenset(
     "Add Array BatchNorm Cast Concatenate ConvertToTensor Copy CropImages "
     "DepthToSpace Divide ExpandDims Flip GetItem LayerNorm Moveaxis Multiply "
-    "Negative Normalize Pad PadImages Ravel RMSNorm Reshape Roll Slice "
+    "Negative Normalize Pad PadImages Ravel RMSNorm Repeat Reshape Roll Slice "
     "SpaceToDepth Split Squeeze Stack StopGradient Subtract Swapaxes Tile "
     "Transpose TrueDivide Unstack".split()
 )
 _RECTIFIER_OPS = frozenset(
     "Relu Relu6 LeakyRelu Elu Selu Celu Gelu Silu HardSilu".split()
 )
-_JOINING = ("Concatenate", "Stack")
+JOINING = ("Concatenate", "Stack")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,17 +80,16 @@ class Steps:
     """What a call, or several, are made of.
 
     Attributes:
-        linear: Whether only products, norms, poolings and rearrangements.
-        rectified: Whether nothing else than linear steps and activations like
-            ReLU.
+        pattern: A letter for each product (P), activation like ReLU (A) and
+            anything else that is not linear (X), in order. Norms, poolings
+            and rearrangements, linear themselves, have none.
         kernels: Number of learned kernels.
         learned: Whether anything is learned.
         pools: Whether positions are pooled or left out.
         pointwise: Whether each kernel looks at one position.
     """
 
-    linear: bool = True
-    rectified: bool = True
+    pattern: str = ""
     kernels: int = 0
     learned: bool = False
     pools: bool = False
@@ -97,13 +97,31 @@ class Steps:
 
     def __add__(self, other):
         return Steps(
-            self.linear and other.linear,
-            self.rectified and other.rectified,
+            self.pattern + other.pattern,
             self.kernels + other.kernels,
             self.learned or other.learned,
             self.pools or other.pools,
             self.pointwise and other.pointwise,
         )
+
+    @property
+    def linear(self):
+        return not {*self.pattern} & {"A", "X"}
+
+    @property
+    def is_activated(self):
+        """Whether something is learned, and passed through activations only.
+
+        The deviation that a variational model scales noise with is not, nor
+        is what a gate multiplies.
+        """
+        return self.learned and {*self.pattern} == {"A", "P"}
+
+    @property
+    def one_layer(self):
+        """Whether no activation stands between two products."""
+        layers = "".join(k for k, _ in itertools.groupby(self.pattern))
+        return "X" not in layers and "PAP" not in layers
 
 
 def steps_of(nodes, graph, open_layers=False):
@@ -127,49 +145,53 @@ def _step(node, graph, open_layers):
     if inside:
         inner = [n for n in inside[1].nodes if not n.is_input]
         return steps_of(inner, inside[1], open_layers)
-    operands = graph.operands(node)
-    return dataclasses.replace(
-        _kind_of_step(node, operands),
+    pattern, pools = _pattern(node, graph.operands(node))
+    return Steps(
+        pattern=pattern,
         kernels=_kernels(node),
         learned=learns(node),
+        pools=pools,
         pointwise=_is_pointwise(node),
     )
 
 
-def _kind_of_step(node, operands):
+def _pattern(node, operands):
+    """The letters of `Steps.pattern` for a call, and whether it pools."""
     name = type(node.operation).__name__
-    alone = len(operands) == 1 or name in _JOINING
     operation = unwrapped(node.operation)
+    if len(operands) != 1 and name not in JOINING:
+        return "X", False
     if isinstance(operation, L.Layer):
-        linear, pools = _linear_layer(operation)
-        rectified = linear or _rectifies(operation)
-    else:
-        pools = name in _POOLING_OPS or (alone and is_strided(node))
-        linear = _is_linear_op(name, node, operands)
-        rectified = linear or name in _RECTIFIER_OPS
-    return Steps(linear and alone, rectified and alone, pools=pools)
+        return _layer_pattern(operation), isinstance(operation, POOLING)
+    pools = name in _POOLING_OPS or is_strided(node)
+    return _operation_pattern(name, node, operands), pools
 
 
-def _linear_layer(operation):
-    """`(linear, pools)` of a layer."""
+def _layer_pattern(operation):
     if isinstance(operation, (*_PRODUCT, L.Activation)):
-        return operation.activation is keras.activations.linear, False
-    pools = isinstance(operation, POOLING)
-    known = (*_NORMALISATION, *_PASSING, L.Concatenate)
-    return pools or isinstance(operation, known), pools
+        product = "P" if isinstance(operation, _PRODUCT) else ""
+        return product + _activation_pattern(operation.activation)
+    if isinstance(operation, _RECTIFIERS):
+        return "A"
+    known = (*POOLING, *_NORMALISATION, *_PASSING, L.Concatenate)
+    return "" if isinstance(operation, known) else "X"
 
 
-def _rectifies(operation):
-    if isinstance(operation, (*_PRODUCT, L.Activation)):
-        name = getattr(operation.activation, "__name__", None)
-        return name in _RECTIFIER_NAMES
-    return isinstance(operation, _RECTIFIERS)
+def _activation_pattern(activation):
+    if activation is keras.activations.linear:
+        return ""
+    name = getattr(activation, "__name__", None)
+    return "A" if name in _RECTIFIER_NAMES else "X"
 
 
-def _is_linear_op(name, node, operands):
+def _operation_pattern(name, node, operands):
+    if name in _RECTIFIER_OPS:
+        return "A"
+    if name in _PRODUCT_OPS:
+        return "P"
     if name in ("Divide", "TrueDivide"):
-        return any(node.arguments.args[0] is t for t in operands)
-    return name in _PASSING_OPS | _POOLING_OPS | _PRODUCT_OPS
+        return "" if node.arguments.args[0] is operands[0] else "X"
+    return "" if name in _PASSING_OPS | _POOLING_OPS else "X"
 
 
 def learns(node):
@@ -177,8 +199,9 @@ def learns(node):
     operation = node.operation
     if isinstance(operation, L.Layer):
         return bool(operation.weights)
+    product = type(operation).__name__ in _PRODUCT_OPS
     return any(
-        isinstance(x, keras.Variable) or len(x.shape) > 1
+        len(x.shape) > 1 if product else isinstance(x, keras.Variable)
         for x in keras_internals.constants(node)
     )
 

@@ -18,7 +18,7 @@ def sites_inside(survey):
     """`(sites, left_out)`: a `ResidualSite` for each residual addition, in
     the order they run, and a `LeftOut` for each other."""
     sites, left_out, numbers = [], [], {}
-    for inside, key in survey.order:
+    for inside, key in survey.in_order():
         addition = inside.additions[key]
         if addition.why_not is None:
             numbers[inside] = numbers.get(inside, 0) + 1
@@ -89,7 +89,7 @@ def plan(survey, pairs):
     planned, streams = {}, {}
     for number, (inside, key) in enumerate(
         (inside, key)
-        for inside, key in survey.order
+        for inside, key in survey.in_order()
         if (inside.layer, key) in chosen
     ):
         site, prototype = chosen[inside.layer, key]

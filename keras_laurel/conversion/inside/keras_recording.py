@@ -168,7 +168,9 @@ def _replacements(recorder):
         )
     for module in _modules_with_any_symbolic_tensors():
         yield module, "any_symbolic_tensors", _any_symbolic_or_variable
-    yield Variable, "value", _with_shape_while_purged(Variable.value)
+    for cls in keras.Variable.__mro__:
+        if "value" in vars(cls):
+            yield cls, "value", _symbolic_value(vars(cls)["value"])
     yield (
         Variable,
         "_maybe_autocast",
@@ -227,11 +229,17 @@ def _passing_symbolic(original):
     return replacement
 
 
-def _with_shape_while_purged(original):
-    """Keras' trainer for JAX takes the values of variables away while the
-    compiled program has them; for shapes, zeros serve."""
+def _symbolic_value(original):
+    """The value of a variable while a graph is recorded.
+
+    Keras' trainer for JAX takes the values of variables away while the
+    compiled program has them; for shapes, zeros serve.
+    """
 
     def value(self):
+        scope = get_stateless_scope()
+        if isinstance(scope, _RecordingScope):
+            return scope.get_current_value(self)
         if self._value is not None or self._initializer is not None:
             return original.fget(self)
         self._initializer = keras.initializers.Zeros()

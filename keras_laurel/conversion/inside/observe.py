@@ -5,7 +5,9 @@ value is computed and nothing is changed. On the way each layer whose inside
 is not known yet is traced with what it is called on.
 """
 
+import contextlib
 import dataclasses
+import functools
 
 import keras
 from keras.src import backend
@@ -81,9 +83,31 @@ class _Observer:
             self._trace(call, args, kwargs)
         self._stack.append(call)
         try:
-            return original(layer, *args, **kwargs)
+            with self._seeing_direct_calls(layer):
+                return original(layer, *args, **kwargs)
         finally:
             self._stack.pop()
+
+    @contextlib.contextmanager
+    def _seeing_direct_calls(self, wrapper):
+        """Some of Keras' wrappers run `layer.call`, and not the layer."""
+        inner = getattr(wrapper, "layer", None)
+        if not isinstance(wrapper, keras.layers.Wrapper) or inner is None:
+            yield
+            return
+        plain = inner.call
+
+        def call(*args, **kwargs):
+            if self._stack[-1].layer is inner:
+                return plain(*args, **kwargs)
+            original = _plain_call(plain)
+            return self.layer_call(original, inner, *args, **kwargs)
+
+        inner.__dict__["call"] = call
+        try:
+            yield
+        finally:
+            del inner.__dict__["call"]
 
     def _trace(self, call, args, kwargs):
         key = id(call.layer), signature((args, kwargs))
@@ -94,11 +118,20 @@ class _Observer:
     def _traced(self, layer, args, kwargs):
         self._is_tracing = True
         try:
-            return trace(layer.call, args, kwargs), None
+            return trace(_call_of(layer), args, kwargs), None
         except CannotTrace as error:
             return None, str(error)
         finally:
             self._is_tracing = False
+
+
+def _plain_call(call):
+    return lambda layer, *args, **kwargs: call(*args, **kwargs)
+
+
+def _call_of(layer):
+    """As its class wrote it."""
+    return functools.partial(type(layer).call, layer)
 
 
 def _as_symbolic(structure):

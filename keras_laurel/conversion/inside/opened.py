@@ -22,14 +22,16 @@ class Opened:
     Args:
         connections: Dict of `Connection`s by the key of their addition.
         known: List of the keys of all additions that were judged.
+        always: Set of those that every call comes to.
         all_layers: List of the LAuReL layers of the whole conversion, in the
             order they run.
     """
 
-    def __init__(self, connections, known, all_layers):
+    def __init__(self, connections, known, always, all_layers):
         self.connections = connections
         self.all_layers = all_layers
         self._known = known
+        self._expected = connections.keys() & always
         self._programs = {}
 
     def index(self, key):
@@ -61,7 +63,7 @@ class Opened:
         """The connections by the additions of this trace."""
         graph = TensorGraph(traced.calls, traced.output_tensors)
         additions = {a.node.key: a for a in find_additions(graph)}
-        missing = self.connections.keys() - additions.keys()
+        missing = self._expected - additions.keys()
         new = [
             a
             for key, a in additions.items()
@@ -72,6 +74,7 @@ class Opened:
         return {
             additions[key].node: (connection, additions[key])
             for key, connection in self.connections.items()
+            if key in additions
         }
 
 
@@ -123,9 +126,15 @@ def opened_class(base):
     return type(base.__name__, (LaurelOpened, base), names)
 
 
-def attach(layer, connections, known, all_layers):
-    """Let `layer` run with the connections from now on."""
-    layer.__dict__["_laurel_opened"] = Opened(connections, known, all_layers)
+def attach(layer, connections, *knowledge):
+    """Let `layer` run with the connections from now on.
+
+    Args:
+        layer: The layer.
+        connections: As `Opened` takes them.
+        *knowledge: What else `Opened` takes.
+    """
+    layer.__dict__["_laurel_opened"] = Opened(connections, *knowledge)
     for connection in connections.values():
         name = connection.layer.name
         keras_internals.add_sublayer(layer, name, connection.layer)

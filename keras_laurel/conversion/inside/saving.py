@@ -174,8 +174,13 @@ def attach_all(owner, planned, survey):
     try:
         for inside, connections in planned.items():
             done.append((inside.layer, type(inside.layer)))
-            known = list(inside.additions)
-            opened.attach(inside.layer, connections, known, all_layers)
+            opened.attach(
+                inside.layer,
+                connections,
+                list(inside.additions),
+                inside.always,
+                all_layers,
+            )
         for layer in _owners(owner, planned, survey):
             done.append((layer, type(layer)))
             layer.__class__ = owner_class(type(layer))
@@ -189,7 +194,7 @@ def attach_all(owner, planned, survey):
 def _in_run_order(planned, survey):
     return [
         planned[inside][key].layer
-        for inside, key in (survey.order if survey else ())
+        for inside, key in (survey.in_order() if survey else ())
         if key in planned.get(inside, ())
     ]
 

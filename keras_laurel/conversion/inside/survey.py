@@ -25,6 +25,7 @@ class Inside:
         additions: Dict of `Addition`s by key, in the order they run; those
             that run in training only come last.
         axes: The `FeatureAxes` of the calls of its `call`.
+        always: Set of the keys of those that every call comes to.
         times: How often the layer is called in one pass.
     """
 
@@ -33,6 +34,7 @@ class Inside:
     additions: dict
     axes: FeatureAxes
     times: int = 0
+    always: set = None
     carries_stream: bool = False
 
 
@@ -43,7 +45,8 @@ class Survey:
     Attributes:
         insides: List of `Inside`, in the order the layers first ran.
         failures: Dict of reasons why a layer could not be traced, by path.
-        order: List of `(Inside, key)`, the additions in the order they run.
+        order: List of what stands for the additions, `ResidualSite.node`, in
+            the order they run.
         graphs: List of functional models in the order they ran.
         called: Dict of the `(args, kwargs)` that each layer was first called
             on, by `id`.
@@ -56,6 +59,15 @@ class Survey:
     graphs: list
     called: dict
     paths: dict
+
+    def in_order(self):
+        """`(Inside, key)` of each addition inside a layer."""
+        insides = {inside.layer: inside for inside in self.insides}
+        return [
+            (insides[place[0]], place[1])
+            for place in self.order
+            if isinstance(place, tuple)
+        ]
 
 
 def is_opaque(layer):
@@ -133,30 +145,39 @@ class _Found:
         path = self.paths.get(id(layer), layer.name)
         inside = self.insides.get(id(layer))
         if inside is None:
-            inside = Inside(layer, path, {}, FeatureAxes(call.trace.calls))
+            axes = FeatureAxes([c for c in call.trace.calls if c.outputs])
+            inside = Inside(layer, path, {}, axes)
             self.insides[id(layer)] = inside
         graph = TensorGraph(call.trace.calls, call.trace.output_tensors)
-        for addition in find_additions(graph):
-            inside.additions.setdefault(addition.node.key, addition)
+        found = {a.node.key: a for a in find_additions(graph)}
+        for key, addition in found.items():
+            inside.additions.setdefault(key, addition)
+        if inside.always is None:
+            inside.always = set(found)
+        inside.always &= set(found)
 
     def _add_order(self, call):
         """Additions stand among the calls of layers of their own."""
+        waiting = list(call.inside)
+        if keras_internals.is_functional(call.layer):
+            for node in keras_internals.nodes(call.layer):
+                self.order.setdefault(node)
+                if waiting and waiting[0].layer is node.operation:
+                    self._add_order(waiting.pop(0))
         if call.trace is None:
-            for one in call.inside:
+            for one in waiting:
                 self._add_order(one)
             return
         inside = self.insides[id(call.layer)]
-        waiting = list(call.inside)
         for step in call.trace.calls:
             if step.key in inside.additions:
-                self.order.setdefault((id(call.layer), step.key))
+                self.order.setdefault((call.layer, step.key))
             if waiting and waiting[0].layer is step.operation:
                 self._add_order(waiting.pop(0))
         for one in waiting:
             self._add_order(one)
 
     def survey(self):
-        order = [(self.insides[i], key) for i, key in self.order]
         failures = {
             path: (layer, reason)
             for path, (layer, reason) in self.failures.items()
@@ -165,7 +186,7 @@ class _Found:
         return Survey(
             list(self.insides.values()),
             failures,
-            order,
+            list(self.order),
             list(self.graphs.values()),
             self.called,
             self.paths,

@@ -132,18 +132,18 @@ class _Recorder:
         self._nodes = {}
 
     def symbolic_inputs(self, structure):
+        leaves = keras.tree.flatten(structure)
         inputs = []
+        for i, x in enumerate(leaves):
+            if is_tensor_like(x):
+                leaves[i] = self._input(x)
+                inputs.append(leaves[i])
+        return keras.tree.pack_sequence_as(structure, leaves), inputs
 
-        def symbolic(x):
-            if not is_tensor_like(x):
-                return x
-            shape, dtype = _shape(x), keras.backend.standardize_dtype(x.dtype)
-            layer = keras.layers.InputLayer(batch_shape=shape, dtype=dtype)
-            inputs.append(layer.output)
-            self._append(layer, (), {}, layer.output)
-            return layer.output
-
-        return keras.tree.map_structure(symbolic, structure), inputs
+    def _input(self, x):
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        layer = keras.layers.InputLayer(batch_shape=_shape(x), dtype=dtype)
+        return self._append(layer, (), {}, layer.output)
 
     def symbolic_variables(self, structure):
         """A variable that is handed on is its value."""

@@ -212,7 +212,9 @@ def along_axes():
     h = ops.reshape(L.LayerNormalization()(x), (-1, 6, WIDTH))
     x = x + ops.reshape(attention(h, 6), (-1, 8, 6, WIDTH))
     h = ops.transpose(L.LayerNormalization()(x), (0, 2, 1, 3))
-    h = ops.reshape(attention(ops.reshape(h, (-1, 8, WIDTH)), 8), (-1, 6, 8, 16))
+    h = ops.reshape(
+        attention(ops.reshape(h, (-1, 8, WIDTH)), 8), (-1, 6, 8, 16)
+    )
     return keras.Model(inputs, x + ops.transpose(h, (0, 2, 1, 3)))
 
 
@@ -317,7 +319,9 @@ ROWS = {
     "non-local": Row(non_local, 1),
     "encoder and decoder": Row(encoder_and_decoder, 8),
     "masked tokens": Row(masked_tokens, 2, 1),
-    "parallel, +": Row(parallel_attention(lambda x, a, b: x + a + b), 2, rejected=2),
+    "parallel, +": Row(
+        parallel_attention(lambda x, a, b: x + a + b), 2, rejected=2
+    ),
     "parallel, reversed": Row(
         parallel_attention(lambda x, a, b: b + (a + x)), 2, rejected=2
     ),

@@ -62,7 +62,11 @@ def factorized(x):
     """Two halves of the width from pixels that are shifted by one."""
     x = L.ReLU()(x)
     a = linear(L.AveragePooling2D(1, 2)(x))
-    b = linear(L.AveragePooling2D(1, 2)(ops.pad(x, [[0, 0], [0, 1], [0, 1], [0, 0]])[:, 1:, 1:]))
+    b = linear(
+        L.AveragePooling2D(1, 2)(
+            ops.pad(x, [[0, 0], [0, 1], [0, 1], [0, 0]])[:, 1:, 1:]
+        )
+    )
     return L.BatchNormalization()(L.Concatenate()([a, b]))
 
 
@@ -276,9 +280,12 @@ def pyramid(up=sampled, size=32):
 
 
 def image_of(levels):
-    return levels[0]._keras_history.operation._inbound_nodes[0].parent_nodes[
-        0
-    ].outputs[0]
+    return (
+        levels[0]
+        ._keras_history.operation._inbound_nodes[0]
+        .parent_nodes[0]
+        .outputs[0]
+    )
 
 
 def bi_fpn():
@@ -458,7 +465,7 @@ def across():
                     u_net(up, 16, rank), 1, rejected=1
                 )
             if name not in ("shuffled", "resized"):
-                if rank == 2 or name != "depth to space":
+                if rank == 2 or name != "depth to space" and rank == 1:
                     rows[f"u-net {rank}D of any size, {name}"] = Row(
                         u_net(up, None, rank), 1, rejected=1
                     )
@@ -489,9 +496,7 @@ ROWS = {
     "u-net, pooled": Row(
         u_net(own_up, None, 2, L.MaxPooling2D(2)), 1, rejected=1
     ),
-    "u-net, all its own": Row(
-        u_net(own_up, 16, 2, Halved()), 1, rejected=1
-    ),
+    "u-net, all its own": Row(u_net(own_up, 16, 2, Halved()), 1, rejected=1),
     "u-net of any size, all its own": Row(
         u_net(own_up, None, 2, Halved()), 1, rejected=1
     ),
@@ -506,10 +511,10 @@ ROWS = {
     "BiFPN": Row(bi_fpn, rejected=4),
     "high resolution": Row(high_resolution, 4, rejected=4),
     "attention u-net": Row(attention_u_net, rejected=1),
-    "diffusion": Row(diffusion(), 3, 3, rejected=6),
-    "diffusion of any size": Row(diffusion(None), 3, 3, rejected=6),
-    "diffusion 1D": Row(diffusion(16, 1, repeated), 3, 3, rejected=6),
-    "diffusion 3D": Row(diffusion(8, 3, own_up), 3, 3, rejected=6),
+    "diffusion": Row(diffusion(), 4, 2, rejected=6),
+    "diffusion of any size": Row(diffusion(None), 4, 2, rejected=6),
+    "diffusion 1D": Row(diffusion(16, 1, repeated), 4, 2, rejected=6),
+    "diffusion 3D": Row(diffusion(8, 3, own_up), 4, 2, rejected=6),
     "SE": Row(squeeze_and_excite(excitation), 1, 1),
     "SE, hard": Row(squeeze_and_excite(hard_excitation), 1, 1, rejected=2),
     "SE, strips": Row(squeeze_and_excite(coarse_excitation), 1, 1),

@@ -1,4 +1,4 @@
-"""Text, speech, time series, graphs, tables and what adds but is no residual."""
+"""Text, speech, time series, graphs and tables."""
 
 import keras
 from keras import layers as L
@@ -21,7 +21,9 @@ def wave_net():
     skips = []
     for rate in (1, 2, 4):
         conv = [
-            L.Conv1D(WIDTH, 2, padding="causal", dilation_rate=rate, activation=a)
+            L.Conv1D(
+                WIDTH, 2, padding="causal", dilation_rate=rate, activation=a
+            )
             for a in ("tanh", "sigmoid")
         ]
         h = conv[0](x) * conv[1](x)
@@ -37,7 +39,11 @@ def temporal_convolutions():
         h = x
         for _ in range(2):
             h = L.Conv1D(
-                WIDTH, 3, padding="causal", dilation_rate=rate, activation="relu"
+                WIDTH,
+                3,
+                padding="causal",
+                dilation_rate=rate,
+                activation="relu",
             )(h)
             h = L.SpatialDropout1D(0.1)(h)
         skip = L.Conv1D(WIDTH, 1)(x) if rate == 1 else x
@@ -88,7 +94,14 @@ def conformer():
     h = L.LayerNormalization()(x)
     x = x + L.MultiHeadAttention(2, 8)(h, h)
     h = L.Conv1D(32, 1)(L.LayerNormalization()(x))
-    h = ops.multiply(*[f(t) for f, t in zip((lambda t: t, ops.sigmoid), ops.split(h, 2, axis=-1))])
+    h = ops.multiply(
+        *[
+            f(t)
+            for f, t in zip(
+                (lambda t: t, ops.sigmoid), ops.split(h, 2, axis=-1)
+            )
+        ]
+    )
     h = L.BatchNormalization()(L.DepthwiseConv1D(5, padding="same")(h))
     x = x + L.Conv1D(16, 1)(ops.silu(h))
     x = L.LayerNormalization()(x + 0.5 * mlp(L.LayerNormalization()(x)))
@@ -186,7 +199,9 @@ def bert_embeddings():
     x = L.Embedding(20, WIDTH)(tokens)
     s = L.Embedding(2, WIDTH)(segments)
     p = L.Embedding(8, WIDTH)(ops.arange(8)[None])
-    x = L.LayerNormalization()(L.Add()([x, s, ops.broadcast_to(p, (1, 8, 8)) + 0.0 * x]))
+    x = L.LayerNormalization()(
+        L.Add()([x, s, ops.broadcast_to(p, (1, 8, 8)) + 0.0 * x])
+    )
     return keras.Model([tokens, segments], x)
 
 
@@ -210,7 +225,9 @@ def reversible():
 
 def parallel_branches():
     x = inputs = stream()
-    x = L.Dense(WIDTH, activation="relu")(x) + L.Dense(WIDTH, activation="tanh")(x)
+    x = L.Dense(WIDTH, activation="relu")(x) + L.Dense(
+        WIDTH, activation="tanh"
+    )(x)
     x = mlp(x) + mlp(x)
     x = L.Add()([mlp(x), mlp(x), mlp(x)])
     x = L.AveragePooling1D(3, 1, "same")(x) + L.MaxPooling1D(3, 1, "same")(x)
@@ -272,5 +289,5 @@ ROWS = {
     "broadcasts": Row(broadcasts, rejected=3),
     "shifted": Row(shifted, 1),
     "two sources": Row(two_sources, rejected=2),
-    "mean of layers": Row(mean_of_layers, rejected=2),
+    "mean of layers": Row(mean_of_layers, 1, 1),
 }

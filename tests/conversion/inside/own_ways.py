@@ -198,7 +198,7 @@ class TrainingBranches(keras.Model):
         x = x + branch  # residual
         x = self.head(self.block2(x))
         if training:
-            x = x + 0.0 * aux
+            self.add_loss(0.1 * ops.mean(ops.square(aux)))
         return x
 
 

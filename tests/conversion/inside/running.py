@@ -24,6 +24,8 @@ class State:
 def run(model, x, **kwargs):
     """Flat list of arrays, computed op by op; narrow floats as float32."""
     kwargs.setdefault("training", False)
+    # PyTorch's dropout draws from its own generator.
+    keras.utils.set_random_seed(0)
     outputs = model(
         keras.tree.map_structure(ops.convert_to_tensor, x), **kwargs
     )
@@ -83,17 +85,17 @@ def perturb(model, scale=0.2, seed=0):
 def laurels_in_run_order(model, x):
     """LAuReL layers in the order in which a model first runs them."""
     seen = {}
-    whole = keras_laurel.Laurel.call
+    weigh = keras_laurel.Laurel._weighted_sum
 
-    def record(self, inputs):
+    def record(self, *args):
         seen.setdefault(id(self), self)
-        return whole(self, inputs)
+        return weigh(self, *args)
 
-    keras_laurel.Laurel.call = record
+    keras_laurel.Laurel._weighted_sum = record
     try:
         run(model, x)
     finally:
-        keras_laurel.Laurel.call = whole
+        keras_laurel.Laurel._weighted_sum = weigh
     return list(seen.values())
 
 
