@@ -186,6 +186,9 @@ class _Recorder:
         if self._depth:
             return original(operation, *args, **kwargs)
         _check_carries(operation, args, kwargs)
+        if not _has_symbolic((args, kwargs)):
+            # Of variables alone: not every operation takes them as they are.
+            args, kwargs = self.symbolic_variables((args, kwargs))
         outputs = self._inside(operation.compute_output_spec, *args, **kwargs)
         return self._append(operation, args, kwargs, outputs)
 
@@ -345,6 +348,11 @@ def _check_carries(operation, args, kwargs):
                     f"`{type(operation).__name__}` is given a function that "
                     f"uses tensors of the code around it ({_here()})"
                 )
+
+
+def _has_symbolic(structure):
+    leaves = keras.tree.flatten(structure)
+    return any(isinstance(x, keras.KerasTensor) for x in leaves)
 
 
 def _shape(x):
