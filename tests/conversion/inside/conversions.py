@@ -4,7 +4,6 @@ import functools
 
 import keras
 import numpy as np
-from keras import ops
 
 import keras_laurel
 from keras_laurel.conversion import keras_internals
@@ -81,12 +80,11 @@ def convert(model, row, layer=None):
 
 
 def shake(layers, seed=0):
-    """Moves LAuReL weights; by the same numbers for the same connection."""
+    """Sets LAuReL weights, to the same numbers for the same connection."""
     rng = np.random.default_rng(seed)
     for layer in layers:
         for weight in layer.weights:
-            noise = rng.normal(scale=0.3, size=weight.shape)
-            weight.assign(ops.convert_to_numpy(weight) + noise)
+            weight.assign(rng.normal(scale=0.5, size=weight.shape))
 
 
 def sublayers(model):
