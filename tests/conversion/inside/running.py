@@ -24,6 +24,8 @@ class State:
 def run(model, x, **kwargs):
     """Flat list of arrays, computed op by op; narrow floats as float32."""
     kwargs.setdefault("training", False)
+    # Dropout on torch draws from torch's own state.
+    keras.utils.set_random_seed(0)
     outputs = model(
         keras.tree.map_structure(ops.convert_to_tensor, x), **kwargs
     )
