@@ -10,7 +10,10 @@ from keras_laurel import tpu
 from keras_laurel.conversion import ResidualSite
 from keras_laurel.conversion import laurel_layers
 from keras_laurel.conversion import laurelize
+from keras_laurel.conversion import load_laurel_weights
+from keras_laurel.conversion import remove_laurel
 from keras_laurel.conversion import residual_sites
+from keras_laurel.conversion import save_laurel_weights
 from keras_laurel.conversion.hub.registration import register as _register_hub
 from keras_laurel.footprint import ConnectionFootprint
 from keras_laurel.footprint import Footprint
@@ -49,9 +52,12 @@ __all__ = [
     "laurel_layers",
     "laurel_summary",
     "laurelize",
+    "load_laurel_weights",
     "paper_models",
     "plots",
     "prepare_optimizer",
+    "remove_laurel",
     "residual_sites",
+    "save_laurel_weights",
     "tpu",
 ]

@@ -8,6 +8,9 @@ Residual Layer" (arXiv 2411.07501) are choices of what is learned in it.
 Nothing here knows about layers or weights.
 """
 
+import functools
+import operator
+
 import keras
 from keras import ops
 
@@ -23,8 +26,16 @@ def residual_weights(w, form, scale):
     if form == "complement":
         alpha = ops.sigmoid(w[0])
         return 2.0 * scale * alpha, 2.0 * scale * (1.0 - alpha)
-    bounded = ops.softmax(w, axis=0) if form == "softmax" else ops.sigmoid(w)
+    bounded = _softmax(w) if form == "softmax" else ops.sigmoid(w)
     return 2.0 * scale * bounded[0], 2.0 * scale * bounded[1]
+
+
+def _softmax(w):
+    """The softmax over two, exactly 0.5 where they are equal: TensorFlow's
+    softmax of many pairs gives 0.49999997."""
+    if len(w.shape) == 1:
+        return ops.softmax(w, axis=0)
+    return ops.sigmoid(ops.subtract(w, ops.flip(w, axis=0)))
 
 
 def down_project(activations, a, gamma=None):
@@ -85,7 +96,9 @@ def rms_norm(x, scale, epsilon=1e-6):
     return x * ops.rsqrt(mean_square + epsilon) * scale
 
 
-def weighted_sum(terms, weights, codes=None, b=None):
+def weighted_sum(
+    terms, weights, codes=None, b=None, addends=2, skip_first=True
+):
     """`sum_m weights[m] * terms[m] + codes @ b`, in the dtype of the terms.
 
     The sum is taken in float32 where the terms are narrower: in bfloat16 a
@@ -106,22 +119,46 @@ def weighted_sum(terms, weights, codes=None, b=None):
         weights: For each a float, a scalar tensor or one of shape `(D,)`.
         codes: Tensor of shape `(..., r)`, or `None`.
         b: Tensor of shape `(r, D)` in the dtype of the codes.
+        addends: How many of the terms the sum is made of at the start: two,
+            `f(x)` and `x`, or one, `x + f(x)`. Where the terms after them and
+            the product are 0, even the sign of a zero is that of the sum.
+        skip_first: Whether the memory layout of the result is that of
+            `terms[1] + terms[0]`, which in PyTorch is not always that of
+            `terms[0] + terms[1]`.
     """
     terms, weights = zip(
         *((x, w) for x, w in zip(terms, weights) if _is_learned(w) or w)
     )
     tensors = [*terms, *([] if codes is None else [codes, b])]
     if not _is_learned(weights[0]) or keras.config.backend() == "torch":
-        return _sum(weights, *tensors)
-    return _sum_that_keeps_its_output(len(terms))(*weights, *tensors)
+        return _sum(weights, tensors, addends, skip_first)
+    return _sum_that_keeps_its_output(len(terms), addends)(*weights, *tensors)
 
 
-def _sum(weights, *tensors):
+def _sum(weights, tensors, addends, skip_first):
     terms, product = tensors[: len(weights)], tensors[len(weights) :]
-    first, *others = [_weigh(x, w) for x, w in zip(terms, weights)]
+    weighed = [_weigh(x, w) for x, w in zip(terms, weights)]
+    (out, *others), corrections = weighed[:addends], weighed[addends:]
     if product:
-        others.append(_widen(ops.matmul(*product)))
-    return _in_dtype(first + sum(others), terms[0])
+        corrections.append(_widen(ops.matmul(*product)))
+    if not others:
+        out = _corrected(out, corrections)
+    else:
+        # Corrected before the first term is added: see `weighted_sum`.
+        other = _corrected(*others, corrections)
+        out = other + out if skip_first else out + other
+    return _in_dtype(out, terms[0])
+
+
+def _corrected(x, corrections):
+    """`x` plus corrections, and `x` itself where they are 0.
+
+    `-0.0 + 0.0` is `0.0`, `-0.0 - 0.0` is `-0.0`, and `0.0 - c` is `0.0` for
+    zeros of both signs.
+    """
+    if not corrections:
+        return x
+    return x - (0.0 - functools.reduce(operator.add, corrections))
 
 
 def _weigh(x, weight):
@@ -129,13 +166,13 @@ def _weigh(x, weight):
     return x * weight if _is_learned(weight) or weight != 1.0 else x
 
 
-def _sum_that_keeps_its_output(count):
+def _sum_that_keeps_its_output(count, addends):
     """The sum of `count` terms, all weights being tensors."""
 
     @ops.custom_gradient
     def run(*arguments):
         weights, tensors = arguments[:count], arguments[count:]
-        out = _sum(weights, *tensors)
+        out = _sum(weights, tensors, addends, skip_first=False)
         dtypes = [x.dtype for x in tensors[:count]]
         others, product = tensors[1:count], tensors[count:]
 

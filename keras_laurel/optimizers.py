@@ -62,8 +62,21 @@ def prepare_optimizer(optimizer):
 
 
 def fresh_optimizer(optimizer):
-    """An unbuilt copy, with the same exclusions from weight decay."""
-    copy = type(optimizer).from_config(optimizer.get_config())
+    """An unbuilt copy, with the same exclusions from weight decay.
+
+    Raises:
+        ValueError: if its config does not make another one.
+    """
+    try:
+        copy = type(optimizer).from_config(optimizer.get_config())
+    except Exception as error:
+        raise ValueError(
+            f"`model` got an optimizer, {type(optimizer).__name__}, which its "
+            "config does not make again, as conversion needs: it has nothing "
+            f"for the LAuReL weights. {type(error).__name__}: {error} Give a "
+            "learning rate schedule of your own a `get_config`, or compile "
+            "the model after conversion."
+        ) from error
     old, new = _inner(optimizer), _inner(copy)
     for name in ("_exclude_from_weight_decay", _PATTERN):
         if hasattr(old, name):

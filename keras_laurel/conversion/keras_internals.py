@@ -6,8 +6,16 @@ used, pinned by `tests/conversion/test_keras_internals.py`:
 
 - the class `Functional`, which `keras.Model(inputs, outputs)` returns;
 - `functional_like_constructor`, by which its config has the graph or not;
+- `Sequential._functional`, the graph of its list of layers;
 - `Functional._nodes_by_depth`, its calls in the order Keras runs them;
-- `KerasTensor._keras_history`, the operation that made a tensor;
+- `KerasTensor._keras_history`, the operation that made a tensor, and the
+  place of that call in `Operation._inbound_nodes`, all calls of an operation,
+  of which `layer.input` and `layer.output` are those of the first;
+- `Operation._outbound_nodes`, the calls that read what an operation made;
+- `Function._nodes`, the calls of a model by those places, which its config is
+  made by;
+- `object_name_uids`, the counters of the names that Keras makes up;
+- `SymbolicArguments._flat_arguments`, what stands in a call;
 - `Layer._flatten_layers()`, all layers inside a layer;
 - `Layer._tracker`, which refuses new sublayers once a layer is built;
 - the attributes in which a model keeps its training state
@@ -17,10 +25,15 @@ used, pinned by `tests/conversion/test_keras_internals.py`:
 """
 
 import contextlib
+import gc
 
 import keras
+from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional
 from keras.src.models.functional import functional_like_constructor
+from keras.src.ops.function import Function
+from keras.src.ops.function import make_node_key
+from keras.src.ops.node import KerasHistory
 
 
 def is_functional(model):
@@ -43,10 +56,213 @@ def node_inputs(node):
     return node.arguments.keras_tensors
 
 
+def values(node):
+    """The tensors of a call that are no masks.
+
+    Keras adds the mask of a masked stream to the keywords of a call.
+    """
+    masks = {
+        id(t)
+        for name, value in node.arguments.kwargs.items()
+        if name.endswith("mask")
+        for t in keras.tree.flatten(value)
+    }
+    return [
+        t for t in node_inputs(node) if id(t) not in masks and t.dtype != "bool"
+    ]
+
+
+def constants(node):
+    """The arrays and variables that stand in a call as they are."""
+    return [
+        x
+        for x in node.arguments._flat_arguments
+        if hasattr(x, "shape") and not isinstance(x, keras.KerasTensor)
+    ]
+
+
+def functional(model):
+    """The graph of a functional or sequential model; `None` without one."""
+    return model._functional if is_sequential(model) else model
+
+
+@contextlib.contextmanager
+def forgotten_calls(layer):
+    """Take back what symbolic calls in here leave on `layer`.
+
+    Keras records each call on the layers that are called, from which
+    `layer.output` is read, and counts the names it makes up.
+    """
+    layers = [layer, *flatten_layers(layer)]
+    before = [(len(x._inbound_nodes), len(x._outbound_nodes)) for x in layers]
+    names = global_state.get_global_attribute("object_name_uids")
+    kept_names = None if names is None else dict(names)
+    try:
+        yield
+    finally:
+        for x, (inbound, outbound) in zip(layers, before):
+            del x._inbound_nodes[inbound:]
+            del x._outbound_nodes[outbound:]
+        if names is not None:
+            names.clear()
+            names.update(kept_names)
+
+
+def nodes_behind(outputs):
+    """The calls that lead to `outputs`, each after those it depends on."""
+    found = {}
+
+    def visit(tensor):
+        waiting = [(tensor, False)]
+        while waiting:
+            tensor, ready = waiting.pop()
+            history = getattr(tensor, "_keras_history", None)
+            if history is None or history.operation is None:
+                continue
+            node = history.operation._inbound_nodes[history.node_index]
+            if node in found:
+                continue
+            if ready:
+                found[node] = None
+            else:
+                waiting.append((tensor, True))
+                waiting += [(t, False) for t in node_inputs(node)]
+
+    for output in outputs:
+        visit(output)
+    return list(found)
+
+
+def is_addition(node):
+    """Whether a call is one of `keras.layers.Add` or of `+`."""
+    operation = node.operation
+    if isinstance(operation, keras.layers.Layer):
+        return type(operation) is keras.layers.Add
+    return type(operation).__name__ == "Add"
+
+
 def call_again(node, operation, tensors):
     """Call `operation` as `node` did, on `tensors[id(old)]` for each input."""
     args, kwargs = node.arguments.fill_in(tensors)
     return operation(*args, **kwargs)
+
+
+def output_spec(node, tensors):
+    """What `call_again` would return, as `KerasTensor`s outside any graph."""
+    args, kwargs = node.arguments.fill_in(tensors)
+    return node.operation.compute_output_spec(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def new_calls_first(model):
+    """Put the calls that are made inside before those there are already.
+
+    `layer.input` and `layer.output` are those of the layer's first call: with
+    them people make feature extractors and new heads, and after conversion
+    these are to be of the new network. Keras knows a call by its place among
+    those of its operation, so that tensors and models that share the layers
+    are told the new places; they run, and are saved, as before.
+
+    Where the inside raises, its calls are taken back.
+
+    Args:
+        model: The model whose operations, nested ones included, are called.
+
+    Yields:
+        `NewCalls`.
+    """
+    calls = NewCalls(_operations_inside(model))
+    try:
+        yield calls
+    except BaseException:
+        calls.take_back()
+        raise
+    calls.put_first()
+
+
+class NewCalls:
+    """What has been called since this was made.
+
+    Args:
+        operations: List of operations.
+    """
+
+    def __init__(self, operations):
+        self._before = [
+            (x, len(x._inbound_nodes), len(x._outbound_nodes))
+            for x in operations
+        ]
+        self._place = {}
+
+    def note(self, node, operation):
+        """The last call of `operation` stands for `node`: of several new calls
+        of a layer the first is to be the one that stands for the first."""
+        if operation is node.operation:
+            place = operation._inbound_nodes.index(node)
+            self._place[operation._inbound_nodes[-1]] = place
+
+    def take_back(self):
+        for operation, inbound, outbound in self._before:
+            operation._inbound_nodes = operation._inbound_nodes[:inbound]
+            operation._outbound_nodes = operation._outbound_nodes[:outbound]
+
+    def put_first(self):
+        old_places, orders = set(), []
+        for operation, count, _ in self._before:
+            old, new = _split(operation._inbound_nodes, count)
+            if old and new:
+                new.sort(key=lambda node: self._place.get(node, count))
+                orders.append((operation, new + old))
+                old_places |= {
+                    make_node_key(operation, i) for i in range(len(old + new))
+                }
+        models = [m for m in _all_functions() if m._nodes & old_places]
+        for operation, order in orders:
+            _reorder(operation, order)
+        for model in models:
+            model._nodes = {_node_key(node) for node in nodes(model)}
+
+
+def _split(items, count):
+    return list(items[:count]), list(items[count:])
+
+
+def _reorder(operation, order):
+    """Set the calls of an operation, all that it has, to this order."""
+    before = list(operation._inbound_nodes)
+    operation._inbound_nodes = order
+    for place, node in enumerate(order):
+        for tensor in node.outputs:
+            history = getattr(tensor, "_keras_history", None)
+            if history and history.operation is operation:
+                if before[history.node_index] is node:
+                    tensor._keras_history = KerasHistory(
+                        operation, place, history.tensor_index
+                    )
+
+
+def _node_key(node):
+    place = node.operation._inbound_nodes.index(node)
+    return make_node_key(node.operation, place)
+
+
+def _all_functions():
+    """Every model with a graph that there is.
+
+    Keras keeps no list of those that share a layer: a backbone, and the
+    classifier made of its `output`, know nothing of one another.
+    """
+    return [x for x in gc.get_objects() if issubclass(type(x), Function)]
+
+
+def _operations_inside(model):
+    found = {id(model): model}
+    for layer in [model, *flatten_layers(model)]:
+        found[id(layer)] = layer
+        graph = layer._functional if is_sequential(layer) else layer
+        if is_functional(graph):
+            found |= {id(x): x for x in (graph, *graph.operations)}
+    return list(found.values())
 
 
 def fresh_input(tensor):
@@ -110,9 +326,35 @@ def _attributes(model):
     return {**model.__dict__, **model.__dict__.get("_modules", {})}
 
 
+def attributes_with_layers(layer):
+    """The attributes of a layer that its class set, not Keras or PyTorch."""
+    plain = keras.layers.Layer()
+    known = _attributes(plain).keys() | _KERAS_LISTS
+    return {
+        name: value
+        for name, value in _attributes(layer).items()
+        if name not in known
+    }
+
+
+# Where Keras lists again the layers that attributes hold.
+_KERAS_LISTS = frozenset({"_functional", "_operations_by_depth", "_operations"})
+
+
 def copy_layer_settings(model, result):
     for name in LAYER_SETTINGS:
         result.__dict__[name] = getattr(model, name)
+
+
+def become(model, other):
+    """Let `model`, wherever it is held and called, be what `other` is."""
+    calls = {
+        name: model.__dict__[name]
+        for name in ("_inbound_nodes", "_outbound_nodes")
+    }
+    model.__class__ = type(other)
+    model.__dict__.clear()
+    model.__dict__.update({**other.__dict__, **calls})
 
 
 def flatten_layers(layer):
@@ -152,6 +394,12 @@ def add_sublayer(layer, name, sublayer):
         setattr(layer, name, sublayer)
     finally:
         layer._tracker.lock()
+
+
+def remove_sublayer(layer, name):
+    """Undo `add_sublayer`."""
+    layer._tracker.untrack(getattr(layer, name))
+    delattr(layer, name)
 
 
 def build_inside(layer, sublayer, shapes):

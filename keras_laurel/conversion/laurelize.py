@@ -1,38 +1,50 @@
 """The one verb: turn residual additions into LAuReL layers."""
 
 import collections.abc
-import math
 
 import keras
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs import rebuild
 from keras_laurel.conversion.graphs.plan import plan_replacements
-from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.hub import adopt
-from keras_laurel.conversion.residual_sites import check_has_graph
-from keras_laurel.conversion.residual_sites import search
+from keras_laurel.conversion.inside.blocks import carrying_blocks
+from keras_laurel.conversion.inside.convert import plan
+from keras_laurel.conversion.inside.saving import attach_all
+from keras_laurel.conversion.residual_sites import survey_model
+from keras_laurel.conversion.scopes import check_scope
+from keras_laurel.conversion.sites import LeftOut
 from keras_laurel.conversion.sites import ResidualSite
 from keras_laurel.layers import Laurel
 
+GRANULARITIES = (None, "block", "sublayer", "application")
 
-def laurelize(model, layer, sites=None, granularity="block"):
+
+def laurelize(
+    model,
+    layer,
+    sites=None,
+    granularity=None,
+    blocks=None,
+    inputs=None,
+    verbose=True,
+):
     """Put a LAuReL layer at the residual additions of a model.
 
     The result computes what `model` computes until it is trained: bit for bit
     where it runs op by op, to rounding where it is compiled. It shares the
     layers and variables of `model`, nothing is copied; use the result from
-    then on. It is not compiled, so call its `compile`; one that is converted
-    in place stays compiled, with a fresh optimizer of the same settings. A
-    converted task of KerasHub calls `prepare_optimizer` in its `compile`; for
-    any other model do so yourself.
+    then on. Where additions stand in the graph of a functional model the
+    result is a new model, which is not compiled. Where they stand in the
+    `call` of layers, or around blocks, those are converted in place: the
+    result is `model` itself, and stays compiled, with a fresh optimizer of the
+    same settings. Call `prepare_optimizer` before you compile; a converted
+    task of KerasHub does so in its `compile`.
 
-    A transformer of KerasHub is converted in place, as its `enable_lora` does:
-    the result is `model` itself, of a class such as `LaurelLlamaCausalLM`. Its
-    variables keep their paths, so that layout maps, LoRA and quantization
-    still find them. Convert the task where there is one: a plain task made of
-    a converted backbone runs, trains and is saved to `.keras`, but KerasHub
-    would not find the class to load its preset with.
+    A layer that is converted in place keeps the name of its class, its
+    variables with their paths, and its sublayers. Its `call` runs once for
+    each new kind of arguments, on symbolic tensors, and from then on as a
+    graph. Python code in it, such as `print`, does not run again.
 
     Layers with previous activations (`num_activations` > 1) get the skips of
     earlier sites of the same shape, newest first, and fewer where there are
@@ -40,92 +52,136 @@ def laurelize(model, layer, sites=None, granularity="block"):
     one stream, and `num_activations` above its length is refused.
 
     Each LAuReL layer carries the name of its `ResidualSite`, and the dtype
-    policy of the `Add` whose place it takes. A model of KerasCV, KerasHub or
-    of a class of your own stays an instance of that class, with its
-    attributes, and what was frozen, the model too, stays frozen. Subclasses of
-    KerasHub's transformers and tasks are refused: the error says what to do.
+    policy of the addition whose place it takes. What was frozen, the model
+    too, stays frozen.
 
-    Since layers are shared, `layer.output` of one still is its tensor in
-    `model`, and `keras.Model(result.input, layer.output)` fails. For a model of
-    inner outputs give the result layers of its own first:
-    `copy = keras.models.clone_model(result)` and
-    `copy.set_weights(result.get_weights())`.
+    Where the blocks of a model are, its owner can say: for one model with
+    `blocks`, for a class of models with `keras_laurel.register_blocks`.
 
     Args:
-        model: A functional or sequential `keras.Model`.
+        model: A `keras.Model`: functional, sequential, subclassed, or a
+            backbone or task of KerasHub.
         layer: A LAuReL layer, the prototype: each site gets a copy by its
             config, `axis` adapted where the model is channels_first, and
-            another seed where its `a_initializer` has an integer one.
+            another seed where its `a_initializer` has an integer one. Or a
+            function of a `ResidualSite` that returns the prototype for it, or
+            `None` to leave it out.
         sites: List of `ResidualSite` from `residual_sites(model)`, or `None`
-            for all of them.
-        granularity: Of a KerasHub transformer, `"block"` for one connection
-            around each block, as in the paper's LLMs, or `"sublayer"` for one
-            at each of its two additions.
+            for all of them. Entries of its `left_out` that have a `site` are
+            taken too: you may know better.
+        granularity: `"sublayer"` for a connection at each addition;
+            `"block"` for one around each block, as in the paper's language
+            models: the default for models whose blocks are known, such as
+            KerasHub transformers, and `"sublayer"` for others;
+            `"application"` for one around each time that a block runs, where
+            it runs several times in a pass, as in ALBERT.
+        blocks: List of layers inside `model`, each of which computes
+            `y = x + f(x)` of its first argument, in the order they run; one
+            that runs several times stands there as often. Each gets a
+            connection around it. Of a model of several stacks, such as an
+            encoder and a decoder, a list of such lists: each has previous
+            activations of its own.
+        inputs: What a subclassed model is called on: a batch, or
+            `keras.Input`s; a tuple for a `call` of several arguments. Needed
+            where the model is not built, or cannot be run on a guess.
+        verbose: Whether to print how many additions were converted and how
+            many left out.
 
     Returns:
         A model.
 
     Raises:
-        ValueError: if `model` has no graph, no residual addition, or LAuReL
-            layers already, or is of a KerasHub class that is not supported; if
-            `layer` is no LAuReL layer, does not fit a site or cannot be copied
-            by its config; if `sites` is no list, empty or not of this model;
-            if it lies on several devices and no distribution is active.
-            Nothing has changed then.
+        ValueError: if no residual addition was found; if `model` has LAuReL
+            layers already, or is of a KerasHub class that is not supported;
+            if `layer` is no LAuReL layer, does not fit a site or cannot be
+            copied by its config; if `sites` is no list, empty or not of this
+            model; outside the scope of `tf.distribute` or
+            `keras.distribution` that the model was made in. Nothing has
+            changed then.
 
     Example:
 
     >>> model = keras.applications.ResNet50(weights=None)
     >>> model = keras_laurel.laurelize(model, keras_laurel.LaurelLR(rank=16))
+    Converted 16 residual additions to LaurelLR; left out 0 other additions.
     >>> len(keras_laurel.laurel_layers(model))
     16
     """
-    if not isinstance(layer, Laurel):
-        raise ValueError(
-            f"`layer` got {layer!r}; it needs a LAuReL layer, such as "
-            "`keras_laurel.LaurelLR(rank=16)`."
-        )
-    check_has_graph(model)
-    adopt.check_supported(model)
+    _check_arguments(layer, sites, granularity, blocks)
     _check_not_converted(model)
-    _check_distribution(model)
-    is_hub = adopt.is_known(model)
-    if granularity != "block" and not is_hub:
-        raise ValueError(
-            f"`granularity` got {granularity!r} for {model.name!r}, which is "
-            "no KerasHub transformer: each addition of its graph is a site of "
-            "its own. Leave `granularity` out; `sites` chooses where."
-        )
-    sites = _all_sites(model) if sites is None else _checked(sites, model)
-    if is_hub:
-        return adopt.convert(model, layer, sites, granularity)
-    return rebuild.rebuild(model, plan_replacements(model, sites, layer))
+    check_scope(model)
+    if blocks is not None:
+        return _around(model, blocks, layer, granularity)
+    found = survey_model(model, inputs)
+    if adopt.is_known(model):
+        chosen = _chosen(model, sites, found)
+        return adopt.convert(model, layer, chosen, granularity or "block")
+    if granularity in ("block", "application"):
+        found_blocks = carrying_blocks(model, found)
+        return _around(model, found_blocks, layer, granularity)
+    chosen = _chosen(model, sites, found)
+    result = _convert(model, _prototypes(layer, chosen), found)
+    if verbose:
+        print(_report(result, found))
+    return result
 
 
 def laurel_layers(model):
-    """The LAuReL layers of a model, nested ones included.
+    """Return the LAuReL layers of a model, nested ones included.
 
     Args:
-        model: Any `keras.Model`, converted or built with LAuReL layers.
+        model: Any `keras.Model` or layer, converted or built with LAuReL
+            layers.
 
     Returns:
-        List of layers, in the order the model holds them; those of a
-        converted transformer in the order they run. Its length is their
-        number, `sum(x.count_params() for x in ...)` the parameters they add.
+        List of layers, in the order the model holds them; those inside
+        converted layers in the order they run. Its length is their number,
+        `sum(x.count_params() for x in ...)` the parameters they add.
 
     Raises:
-        ValueError: if `model` is not a `keras.Model`.
+        ValueError: if `model` is neither.
     """
-    if not isinstance(model, keras.Model):
+    if not isinstance(model, keras.layers.Layer):
         raise ValueError(
             f"`model` got {type(model).__name__}; it needs a `keras.Model`."
         )
     found = {}
-    for layer in keras_internals.flatten_layers(model):
-        connection = getattr(layer, "_laurel_connection", None)
-        here = connection.stream.layers if connection else [layer]
-        found.update({id(x): x for x in here if isinstance(x, Laurel)})
+    for layer in (model, *keras_internals.flatten_layers(model)):
+        found.update({id(x): x for x in _laurels_of(layer)})
     return list(found.values())
+
+
+def _laurels_of(layer):
+    opened = getattr(layer, "_laurel_opened", None)
+    if opened:
+        return opened.all_layers
+    connection = getattr(layer, "_laurel_connection", None)
+    if connection:
+        return connection.stream.layers
+    return [layer] if isinstance(layer, Laurel) else []
+
+
+def _check_arguments(layer, sites, granularity, blocks):
+    if not isinstance(layer, Laurel) and not _is_function(layer):
+        raise ValueError(
+            f"`layer` got {layer!r}; it needs a LAuReL layer, such as "
+            "`keras_laurel.LaurelLR(rank=16)`, or a function that returns one "
+            "for a site."
+        )
+    if granularity not in GRANULARITIES:
+        raise ValueError(
+            f"`granularity` got {granularity!r}; it needs one of "
+            f"{GRANULARITIES}."
+        )
+    if sites is not None and blocks is not None:
+        raise ValueError(
+            "`laurelize` got `sites` and `blocks`; it needs one of them: "
+            "sites that were found, or blocks that you name."
+        )
+
+
+def _is_function(layer):
+    return callable(layer) and not isinstance(layer, (keras.layers.Layer, type))
 
 
 def _check_not_converted(model):
@@ -134,51 +190,93 @@ def _check_not_converted(model):
         raise ValueError(
             f"`model` got {model.name!r}, which has {len(present)} LAuReL "
             f"layers already, the first {present[0].name!r}. A model is "
-            "converted once, with one kind of layer, where `sites` says: "
-            "start from the model without them. For different layers at "
-            "different places call them where you build the model, "
-            "`keras_laurel.LaurelRW()([x, fx])`."
+            "converted once: start from the model without them, which "
+            "`keras_laurel.remove_laurel` gives back. For different layers at "
+            "different places pass a function of the site as `layer`."
         )
 
 
-def _check_distribution(model):
-    if not model.weights:
-        return
-    # The smallest: in a scope without values, reading one makes it.
-    smallest = min(model.weights, key=lambda w: math.prod(w.shape))
-    sharding = getattr(smallest.value, "sharding", None)
-    devices = len(getattr(sharding, "device_set", ()))
-    if devices > 1 and keras.distribution.distribution() is None:
+def _prototypes(layer, sites):
+    """`(site, prototype)` for each site that is to have one."""
+    if isinstance(layer, Laurel):
+        return [(site, layer) for site in sites]
+    pairs = [(site, layer(site)) for site in sites]
+    for site, prototype in pairs:
+        if prototype is not None and not isinstance(prototype, Laurel):
+            raise ValueError(
+                f"`layer` returned {prototype!r} for {site!r}; it needs to "
+                "return a LAuReL layer, or None to leave the site out."
+            )
+    pairs = [(site, prototype) for site, prototype in pairs if prototype]
+    if not pairs:
         raise ValueError(
-            f"{model.name!r} lies on {devices} devices and no distribution "
-            "is active, so that LAuReL weights would lie on one. Call "
-            "`laurelize` where the model was made: after "
-            "`keras.distribution.set_distribution(...)`, or in its `scope()`."
+            "`layer` returned None for every site, so nothing would change."
         )
+    return pairs
 
 
-def _all_sites(model):
-    sites, rejected = search(model)
-    if not sites:
-        raise ValueError(_nothing_found(model, rejected))
-    return sites
+def _convert(model, pairs, found):
+    in_layers = [pair for pair in pairs if pair[0].is_inside]
+    in_graphs = [pair for pair in pairs if not pair[0].is_inside]
+    sites = [site for site, _ in in_graphs]
+    prototypes = [prototype for _, prototype in in_graphs]
+    replacements = plan_replacements(model, sites, prototypes)
+    nested = [
+        (graph, plan_replacements(graph, sites, prototypes))
+        for graph in found.nested
+    ]
+    rebuilt = [(g, rebuild.rebuild(g, plan)) for g, plan in nested if plan]
+    planned = plan(found.inside, in_layers) if in_layers else {}
+    optimizers = adopt.fresh_optimizers([model]) if not replacements else []
+    attach_all(model, planned, found.inside)
+    for graph, other in rebuilt:
+        keras_internals.become(graph, other)
+    adopt.set_optimizers(optimizers)
+    return rebuild.rebuild(model, replacements) if replacements else model
 
 
-def _checked(sites, model):
+def _report(model, found):
+    layers = laurel_layers(model)
+    names = sorted({type(layer).__name__ for layer in layers})
+    return (
+        f"Converted {_count(len(layers), 'residual addition')} to "
+        f"{' and '.join(names)}; left out "
+        f"{_count(len(found.left_out), 'other addition')}."
+        + (
+            " `residual_sites(model).left_out` says why."
+            if found.left_out
+            else ""
+        )
+    )
+
+
+def _count(number, noun):
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _chosen(model, sites, found):
+    if sites is not None:
+        return _checked(sites, model, found)
+    if not found.sites:
+        raise ValueError(_nothing_found(model, found.left_out))
+    return found.sites
+
+
+def _checked(sites, model, found):
     if not isinstance(sites, collections.abc.Iterable):
         raise ValueError(
             f"`sites` got {sites!r}; it needs a list of sites from "
             "`residual_sites(model)`, also for one: `sites=[site]`."
         )
-    sites = list(sites)
+    sites = [x.site if isinstance(x, LeftOut) else x for x in sites]
     if not sites:
         raise ValueError(
             "`sites` is empty, so nothing would change. Pass sites from "
             "`residual_sites(model)`, or None for all of them."
         )
-    nodes = _possible_nodes(model)
+    possible = {x.site for x in found.left_out if x.site} | {*found.sites}
     for site in sites:
-        if not isinstance(site, ResidualSite) or site.node not in nodes:
+        if not isinstance(site, ResidualSite) or site not in possible:
             raise ValueError(
                 f"`sites` got {site!r}, which is no residual site of "
                 f"{model.name!r}. Take it from `residual_sites(model)` of "
@@ -187,40 +285,16 @@ def _checked(sites, model):
     return sites
 
 
-def _possible_nodes(model):
-    if adopt.is_known(model):
-        return {site.node for site in adopt.block_sites(model)}
-    return {
-        node
-        for functional_model in functional_models(model)
-        for node in keras_internals.nodes(functional_model)
-    }
-
-
-def _nothing_found(model, rejected):
+def _nothing_found(model, left_out):
     lines = [
         f"`model` got {model.name!r}, in which no residual addition was found."
     ]
-    lines += [f"Not residual: {name}: {why}." for name, why in rejected[:5]]
-    if len(rejected) > 5:
-        lines.append(f"And {len(rejected) - 5} more additions.")
-    opaque = sorted({type(x).__name__ for x in _opaque_layers(model)})
-    if opaque:
-        lines.append(
-            "Layers whose inside is not searched: " + ", ".join(opaque) + "."
-        )
+    lines += [f"Not residual: {x.where}: {x.reason}." for x in left_out[:5]]
+    if len(left_out) > 5:
+        lines.append(f"And {len(left_out) - 5} more additions.")
     lines.append(
-        "Put a LAuReL layer where the model adds, "
+        "Name the blocks that compute `x + f(x)` with `blocks=[...]`, or put "
+        "a LAuReL layer where the model adds, "
         "`keras_laurel.LaurelLR()([x, fx])`."
     )
     return "\n".join(lines)
-
-
-def _opaque_layers(model):
-    """Layers whose `call` may add and merge: none of `keras.layers`."""
-    return [
-        layer
-        for layer in keras_internals.flatten_layers(model)
-        if not keras_internals.is_public_layer(layer)
-        and not keras_internals.has_graph(layer)
-    ]

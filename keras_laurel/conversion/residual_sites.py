@@ -8,31 +8,39 @@ from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.graphs.search import search_one
 from keras_laurel.conversion.hub import adopt
+from keras_laurel.conversion.inside.convert import sites_inside
+from keras_laurel.conversion.inside.survey import Survey
+from keras_laurel.conversion.inside.survey import is_opaque
+from keras_laurel.conversion.inside.survey import survey_inside
+from keras_laurel.conversion.sites import LeftOut
+from keras_laurel.conversion.sites import ResidualSites
 
 
-def residual_sites(model):
-    """The residual connections of a model, in the order they run.
+def residual_sites(model, inputs=None):
+    """Return the residual connections of a model, in the order they run.
 
-    Finds `keras.layers.Add` layers and `+` operations that add a branch to
-    the tensor it starts from, in the model and in the functional and
-    sequential models nested in it. Additions that are no residual connection
-    are left out: sums of parallel branches, of a constant, of position
-    embeddings, of three and more operands, and sums across resolutions as in
-    feature pyramids and U-nets.
+    Finds the additions, `keras.layers.Add`, `keras.ops.add` or `+`, that add
+    a branch to the tensor it starts from: in the graph of the model, in the
+    models nested in it, and in the `call` of layers and models of your own,
+    which are run once on symbolic tensors. Additions that are no residual
+    connection are left out, and listed with the reason.
 
     Of a KerasHub transformer, or a task over one, these are its blocks, each
     with its additions inside.
 
     Args:
-        model: A functional or sequential `keras.Model`.
+        model: A `keras.Model`: functional, sequential or subclassed.
+        inputs: What a subclassed model is called on: a batch, or
+            `keras.Input`s. Needed where the model is not built, or cannot be
+            run on a guess.
 
     Returns:
-        List of `ResidualSite`, to look at or to filter. It is empty where
-        there are none.
+        A list of `ResidualSite`, to look at or to filter, that prints as a
+        table. Its attribute `left_out` lists the other additions.
 
     Raises:
-        ValueError: if `model` has no graph to search, or is a KerasHub
-            transformer that `laurelize` does not support.
+        ValueError: if `model` is no `keras.Model`, cannot be run on `inputs`,
+            or is a KerasHub transformer that `laurelize` does not support.
 
     Example:
 
@@ -41,36 +49,83 @@ def residual_sites(model):
     >>> len(sites), sites[0].kind
     (16, 'projection')
     """
-    found, _ = search(model)
-    return found
+    found = survey_model(model, inputs)
+    return ResidualSites(found.sites, found.left_out)
 
 
 def search(model):
     """`(sites, rejected)`; `rejected` tells of each other addition why not."""
-    check_has_graph(model)
-    adopt.check_supported(model)
-    if adopt.is_known(model):
-        return adopt.block_sites(model), []
-    found, rejected = [], []
-    for functional in functional_models(model):
-        sites, reasons = search_one(functional)
-        found += sites
-        rejected += reasons
-    return _unique_by_name(found), rejected
+    found = survey_model(model)
+    return found.sites, [(x.where, x.reason) for x in found.left_out]
 
 
-def check_has_graph(model):
+@dataclasses.dataclass(frozen=True)
+class ModelSurvey:
+    """All that is found in a model.
+
+    Attributes:
+        sites: List of `ResidualSite`.
+        left_out: List of `LeftOut`.
+        inside: The `Survey` of the insides of layers, or `None` where there
+            is nothing to look into.
+        nested: List of functional models that the model runs and that are not
+            in its graph.
+    """
+
+    sites: list
+    left_out: list
+    inside: Survey = None
+    nested: list = ()
+
+
+def survey_model(model, inputs=None):
+    """The `ModelSurvey` of a model."""
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"`model` got {type(model).__name__}; it needs a `keras.Model`."
         )
-    if not keras_internals.has_graph(model):
-        raise ValueError(
-            f"`model` got {model.name!r} of class {type(model).__name__}, "
-            "which has no graph of layers to search. Build it as "
-            "`keras.Model(inputs, outputs)`, or put a LAuReL layer where its "
-            "`call` adds."
-        )
+    adopt.check_supported(model)
+    if adopt.is_known(model):
+        return ModelSurvey(adopt.block_sites(model), [])
+    graphs = functional_models(model)
+    inside, failure = _inside(model, graphs, inputs)
+    seen = {id(graph) for graph in graphs}
+    nested = [g for g in inside.graphs if id(g) not in seen] if inside else []
+    sites, left_out = [], list(failure)
+    for functional in [*graphs, *nested]:
+        found, rejected = search_one(functional)
+        sites += found
+        left_out += [LeftOut(why, name) for name, why in rejected]
+    if inside:
+        found, rejected = sites_inside(inside)
+        sites += found
+        left_out += rejected
+        left_out += [
+            LeftOut(f"its `call` cannot be looked into: {why}", path)
+            for path, (_, why) in inside.failures.items()
+        ]
+    return ModelSurvey(_unique_by_name(sites), left_out, inside, nested)
+
+
+def _inside(model, graphs, inputs):
+    """The `Survey`, and what to say where it fails beside a graph."""
+    layers = keras_internals.flatten_layers(model)
+    seen = {id(graph) for graph in graphs}
+    hidden = [
+        layer
+        for layer in (model, *layers)
+        if is_opaque(layer)
+        or (keras_internals.is_functional(layer) and id(layer) not in seen)
+    ]
+    if not hidden:
+        return None, []
+    try:
+        return survey_inside(model, inputs), []
+    except ValueError as error:
+        if not graphs:
+            raise
+        names = sorted({type(layer).__name__ for layer in hidden})
+        return None, [LeftOut(str(error), ", ".join(names))]
 
 
 def _unique_by_name(sites):

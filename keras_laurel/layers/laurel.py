@@ -1,11 +1,24 @@
 """The general layer: every weight of the equation, each a choice."""
 
+import functools
+
 import keras
 from keras import ops
 
 from keras_laurel import equation
 from keras_laurel.checks import check_integer
 from keras_laurel.layers import checks
+
+ADDITION = ("branch_first", "drops_mask", "of_sum")
+"""How the addition stood that a layer takes the place of: options that
+conversion gives, in the config only where they are true.
+
+- `branch_first`: as `f(x) + x`, which in PyTorch may have another memory
+  layout than `x + f(x)`;
+- `drops_mask`: as an operation, which passes no mask on;
+- `of_sum`: around several branches. The layer is called on `[x, y, *previous]`
+  where `y` is the plain sum of `x` and all branches.
+"""
 
 
 @keras.saving.register_keras_serializable(package="keras_laurel")
@@ -87,6 +100,8 @@ class Laurel(keras.layers.Layer):
         axis=-1,
         **kwargs,
     ):
+        for name in ADDITION:
+            setattr(self, name, bool(kwargs.pop(name, False)))
         super().__init__(**kwargs)
         self.residual_weights = residual_weights
         self.per_channel = per_channel
@@ -131,10 +146,10 @@ class Laurel(keras.layers.Layer):
             )
 
     def call(self, inputs):
-        x, fx, *previous = self._move_features(inputs, self.axis, -1)
-        out = self._weighted_sum([fx, x], self._carried([x, *previous]))
-        (out,) = self._move_features([out], -1, self.axis)
-        return out
+        x, fx, *previous = self.features_last(inputs)
+        terms = [fx, x, x] if self.of_sum else [fx, x]
+        out = self._weighted_sum(terms, self._carried([x, *previous]))
+        return self.features_back(out)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[0])
@@ -142,7 +157,9 @@ class Laurel(keras.layers.Layer):
     def compute_mask(self, inputs, previous_mask=None):
         """The masks of `x` and `fx` joined by "or", as `Add` does."""
         masks = (previous_mask or [None])[:2]
-        if any(mask is None for mask in masks):
+        if self.of_sum:
+            return masks[-1]
+        if self.drops_mask or any(mask is None for mask in masks):
             return None
         return ops.logical_or(*masks)
 
@@ -158,6 +175,7 @@ class Laurel(keras.layers.Layer):
             "normalize": self.normalize,
             "a_initializer": keras.initializers.serialize(self.a_initializer),
             "axis": self.axis,
+            **{name: True for name in ADDITION if getattr(self, name)},
         }
 
     @property
@@ -195,6 +213,20 @@ class Laurel(keras.layers.Layer):
         a = ops.convert_to_tensor(self.laurel_a)
         return a[j if a.shape[0] > 1 else 0]
 
+    def combine(self, x, fx, carried=None):
+        """The connection of `x` and `fx` as `call` computes it.
+
+        Args:
+            x: Tensor of shape `(batch, ..., D)`, the skip; the features are
+                on `axis`.
+            fx: Tensor of that shape.
+            carried: As `combine_sum` takes it; the features come last.
+        """
+        x, fx = self.features_last([x, fx])
+        gamma = self._gamma()
+        out = self._weighted_sum([fx, x], carried and (carried, gamma))
+        return self.features_back(out)
+
     def combine_sum(self, y, x, skip, carried=None):
         """The connection around a block that returns `y = x + f`, f hidden.
 
@@ -222,10 +254,15 @@ class Laurel(keras.layers.Layer):
         """
         alpha, beta = self._bounded_weights()
         weights = [alpha, beta, -alpha][: len(terms)]
+        weighted_sum = functools.partial(
+            equation.weighted_sum,
+            addends=1 if len(terms) == 3 else 2,
+            skip_first=not self.branch_first,
+        )
         if len(terms) == 3 and terms[1] is terms[2]:
             terms, weights = terms[:2], [alpha, beta - alpha]
         if not carried:
-            return equation.weighted_sum(terms, weights)
+            return weighted_sum(terms, weights)
         activations, gamma = carried
         if self.rank:
             b = ops.convert_to_tensor(self.laurel_b)
@@ -233,7 +270,7 @@ class Laurel(keras.layers.Layer):
                 activations, b, gamma, 1.0 if self.normalize else beta
             )
             if not self.normalize:
-                return equation.weighted_sum(terms, weights, *product)
+                return weighted_sum(terms, weights, *product)
             augmentation = self._normalized(ops.matmul(*product))
         elif self.normalize:
             augmentation = self._normalized(
@@ -241,10 +278,8 @@ class Laurel(keras.layers.Layer):
             )
         else:
             gammas = [gamma[j] * beta for j in range(len(activations))]
-            return equation.weighted_sum(
-                [*terms, *activations], [*weights, *gammas]
-            )
-        return equation.weighted_sum([*terms, augmentation], [*weights, beta])
+            return weighted_sum([*terms, *activations], [*weights, *gammas])
+        return weighted_sum([*terms, augmentation], [*weights, beta])
 
     def _carried(self, activations):
         """What `combine_sum` is given, with the gamma left to apply."""
@@ -264,10 +299,15 @@ class Laurel(keras.layers.Layer):
         norm_scale = ops.convert_to_tensor(self.laurel_norm_scale)
         return equation.rms_norm(augmentation, norm_scale)
 
-    def _move_features(self, tensors, source, destination):
+    def features_last(self, tensors):
+        """The tensors with the axis of the features moved to the end."""
         if self._features_last:
             return tensors
-        return [ops.moveaxis(x, source, destination) for x in tensors]
+        return [ops.moveaxis(x, self.axis, -1) for x in tensors]
+
+    def features_back(self, x):
+        """The tensor with its last axis moved to that of the features."""
+        return x if self._features_last else ops.moveaxis(x, -1, self.axis)
 
     def _build_residual_weights(self, width):
         count = 1 if self.residual_weights == "complement" else 2

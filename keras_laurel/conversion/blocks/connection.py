@@ -18,13 +18,31 @@ from keras_laurel.conversion import keras_internals
 
 def attach(block, connection):
     """Let `block` run `connection` whenever it is called."""
+    block._laurel_connection = connection
     for name, layer in connection.layers.items():
         keras_internals.add_sublayer(block, name, layer)
-    block._laurel_connection = connection
     block.__class__ = _block_class(type(block), connection.entry_points)
     if connection.middle_norm is not None:
         norm = connection.middle_norm
         norm.__class__ = _norm_class(type(norm))
+
+
+def is_attached(layer):
+    return isinstance(layer, (LaurelBlock, _MiddleNorm))
+
+
+def detach(block):
+    """Undo `attach`, also one that was interrupted."""
+    connection = block.__dict__.get("_laurel_connection")
+    if connection is None:
+        return
+    for layer in (block, connection.middle_norm):
+        if is_attached(layer):
+            layer.__class__ = type(layer).__bases__[1]
+    del block._laurel_connection
+    for name in connection.layers:
+        if getattr(block, name, None) is not None:
+            keras_internals.remove_sublayer(block, name)
 
 
 class BlockConnection:

@@ -1,13 +1,11 @@
 """Decide which LAuReL layer goes where, before anything is changed."""
 
 import dataclasses
-import itertools
-
-import keras
 
 from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.graphs import layer_options
+from keras_laurel.conversion.graphs.same_sizes import SameSizes
 from keras_laurel.conversion.graphs.search import functional_models
-from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
 from keras_laurel.conversion.prototype import copy_of
 from keras_laurel.layers import Laurel
 
@@ -18,120 +16,103 @@ class Replacement:
 
     Attributes:
         node: The call of the addition.
-        skip: Which of its operands is the skip, 0 or 1.
-        previous: Previous activations as `(node, operand)` pairs of earlier
-            additions, newest first.
+        skip: Tensor, `x` of `x + f(x)`.
+        previous: Tuple of tensors, the skips of earlier additions, newest
+            first.
         layer: The `Laurel` layer.
     """
 
     node: object
-    skip: int
+    skip: object
     previous: tuple
     layer: Laurel
 
     def inputs(self):
-        """`[x, fx, *previous]`, the tensors of the graph as it was."""
-        operands = keras_internals.node_inputs(self.node)
-        history = [keras_internals.node_inputs(n)[i] for n, i in self.previous]
-        return [operands[self.skip], operands[1 - self.skip], *history]
+        """What the layer is called on, the tensors of the graph as it was:
+        `[x, fx, *previous]`, or `[x, sum, *previous]`."""
+        if self.layer.of_sum:
+            (fx,) = self.node.outputs
+        else:
+            first, second = keras_internals.node_inputs(self.node)[:2]
+            fx = second if first is self.skip else first
+        return [self.skip, fx, *self.previous]
 
-    def serialize(self, model):
-        """A config that `deserialize` reads with the same `model`."""
-        index = _node_index(model)
-        return {
-            "node": index[self.node],
-            "skip": self.skip,
-            "previous": [[index[n], i] for n, i in self.previous],
-            "layer": keras.layers.serialize(self.layer),
-        }
+    def call(self, tensors, again):
+        """The layer's output, where the addition's stood.
 
-    @classmethod
-    def deserialize(cls, config, model):
-        nodes = list(_node_index(model))
-        layer = keras.layers.deserialize(config["layer"])
-        previous = tuple((nodes[n], i) for n, i in config["previous"])
-        made = cls(nodes[config["node"]], config["skip"], previous, layer)
-        made.build()
-        return made
+        Args:
+            tensors: Those of the new graph by `id` of the old ones.
+            again: Function that calls the addition in the new graph.
+        """
+        if self.layer.of_sum:
+            tensors = {**tensors, id(self.node.outputs[0]): again()}
+        return self.layer([tensors[id(t)] for t in self.inputs()])
 
     def build(self):
         if not self.layer.built:
             self.layer.build([tuple(t.shape) for t in self.inputs()])
 
 
+@dataclasses.dataclass(frozen=True)
+class Removal:
+    """A LAuReL layer that the plain addition takes the place of.
+
+    Attributes:
+        node: The call of the layer.
+    """
+
+    node: object
+
+    @property
+    def layer(self):
+        return self.node.operation
+
+    def call(self, tensors, again):
+        """`x + f(x)`, written as it was before conversion."""
+        x, fx = [
+            tensors[id(t)] for t in keras_internals.node_inputs(self.node)[:2]
+        ]
+        layer = self.layer
+        if layer.of_sum:
+            return fx
+        operands = [fx, x] if layer.branch_first else [x, fx]
+        if layer.drops_mask:
+            return operands[0] + operands[1]
+        return keras.layers.Add(
+            name=layer.name,
+            dtype=layer.dtype_policy,
+            activity_regularizer=layer.activity_regularizer,
+        )(operands)
+
+
 def by_node(replacements):
     return {replacement.node: replacement for replacement in replacements}
 
 
-def plan_replacements(model, sites, prototype):
-    """A built copy of `prototype` for each site.
+def plan_replacements(model, sites, prototypes):
+    """A built copy of a prototype for each site.
+
+    Args:
+        model: A functional or sequential model.
+        sites: List of `ResidualSite`.
+        prototypes: `Laurel` layer for all of them, or a list of one for each.
+
+    Returns:
+        List of `Replacement`, in the order they run.
 
     Raises:
-        ValueError: if the prototype does not fit a site, which is named.
+        ValueError: if a prototype does not fit a site, which is named.
     """
-    chosen = {site.node: site for site in sites}
-    numbers = itertools.count()
-    plan = []
+    if isinstance(prototypes, Laurel):
+        prototypes = [prototypes] * len(sites)
+    chosen = {site.node: (site, p) for site, p in zip(sites, prototypes)}
+    plan = {}
     for functional in functional_models(model):
-        plan += _plan_one(functional, chosen, prototype, numbers)
-    return list(by_node(plan).values())
-
-
-def _plan_one(model, chosen, prototype, numbers):
-    graph = TensorGraph(model)
-    here = [chosen[node] for node in graph.nodes if node in chosen]
-    kept = {o.name for o in model.operations} - {
-        site.node.operation.name for site in here
-    }
-    made = []
-    for i, site in enumerate(here):
-        previous = _previous(graph, here[:i], site, prototype.num_activations)
-        layer = _copy_for(prototype, next(numbers), site, kept)
-        kept.add(layer.name)
-        replacement = Replacement(site.node, site.skip, previous, layer)
-        _build_at(site, replacement)
-        made.append(replacement)
-    return made
-
-
-def _build_at(site, replacement):
-    try:
-        replacement.build()
-    except ValueError as error:
-        raise ValueError(
-            f"The layer does not fit the site {site!r}: {error} Or leave the "
-            "site out with `sites=[...]`."
-        ) from error
-
-
-def _previous(graph, earlier, site, num_activations):
-    """The skips that lead to this one, of its shape, newest first."""
-    skip = _skip_tensor(site)
-    found = {
-        id(_skip_tensor(other)): (other.node, other.skip)
-        for other in earlier
-        if graph.is_ancestor(_skip_tensor(other), skip)
-        and _skip_tensor(other).shape == skip.shape
-    }
-    newest_first = sorted(
-        found.values(),
-        key=lambda pair: -graph.position(_operand(*pair)),
-    )
-    return tuple(newest_first[: max(num_activations - 1, 0)])
-
-
-def _skip_tensor(site):
-    return _operand(site.node, site.skip)
-
-
-def _operand(node, index):
-    return keras_internals.node_inputs(node)[index]
-
-
-def _copy_for(prototype, number, site, taken):
-    axis = _feature_axis(site) if prototype.axis == -1 else prototype.axis
-    name = free_name(site.name, taken)
-    return copy_of(prototype, number, name, _dtype_policy(site), axis=axis)
+        graph = _Graph(functional, chosen)
+        for site, prototype in graph.chosen:
+            if site.node not in plan:
+                plan[site.node] = graph.replacement(site, prototype, len(plan))
+    return list(plan.values())
 
 
 def free_name(name, taken):
@@ -141,37 +122,108 @@ def free_name(name, taken):
     return name
 
 
-def _dtype_policy(site):
-    """The policy of the `Add` layer, or of what computes its operands."""
-    operation = site.node.operation
-    if isinstance(operation, keras.layers.Layer):
-        return operation.dtype_policy
-    dtype = keras.backend.standardize_dtype(site.node.outputs[0].dtype)
-    for node in reversed(site.branch_nodes):
-        policy = getattr(node.operation, "dtype_policy", None)
-        if getattr(policy, "compute_dtype", None) == dtype:
-            return policy
-    return keras.dtype_policies.get(dtype)
+def skip_of(site):
+    """The tensor that the branch of a site is added to."""
+    return site.skip_tensor
 
 
-def _feature_axis(site):
-    """The channel axis of the convolution or norm nearest to the addition."""
-    for node in reversed(site.branch_nodes):
-        data_format = getattr(node.operation, "data_format", None)
-        if data_format is not None:
-            return 1 if data_format == "channels_first" else -1
-        if isinstance(node.operation, keras.layers.BatchNormalization):
-            ndim = len(site.output_shape)
-            axis = node.operation.axis
-            return -1 if axis in (-1, ndim - 1) else axis
-    return -1
+class _Graph:
+    """What the layers at the chosen additions of one functional model need."""
+
+    def __init__(self, model, chosen):
+        self._nodes = keras_internals.nodes(model)
+        self.chosen = [chosen[n] for n in self._nodes if n in chosen]
+        self._sizes = SameSizes(model)
+        self._axes = layer_options.FeatureAxes(self._nodes)
+        self._dtypes = layer_options.real_dtypes(self._nodes)
+        self._leading = _leading(
+            self._nodes, [skip_of(site) for site, _ in self.chosen]
+        )
+        self._names = {o.name for o in model.operations} - {
+            site.node.operation.name
+            for site, _ in self.chosen
+            if not site.is_sum
+        }
+
+    def replacement(self, site, prototype, number):
+        layer = self._copy(site, prototype, number)
+        previous = self._previous(site, prototype.num_activations)
+        made = Replacement(site.node, skip_of(site), previous, layer)
+        self._check_sizes(site, made)
+        try:
+            made.build()
+        except ValueError as error:
+            raise ValueError(
+                f"The layer does not fit the site {site!r}: {error} Or leave "
+                "the site out with `sites=[...]`."
+            ) from error
+        return made
+
+    def _copy(self, site, prototype, number):
+        _check_takes_sum(site, prototype)
+        node, branch = site.node, site.branch_nodes
+        options = layer_options.how_it_stood(node, skip_of(site), site.is_sum)
+        axis = prototype.axis
+        if axis == -1:
+            axis = self._axes.of(node, branch)
+        name = free_name(site.name, self._names)
+        self._names.add(name)
+        policy = layer_options.dtype_policy(node, branch, self._dtypes)
+        return copy_of(prototype, number, name, policy, axis=axis, **options)
+
+    def _previous(self, site, num_activations):
+        """The skips that lead to this one, of its size, newest first."""
+        if num_activations < 2:
+            return ()
+        skip = skip_of(site)
+        found = [
+            tensor
+            for tensor in self._leading[id(skip)]
+            if self._sizes.are_equal(tensor, skip)
+        ]
+        return tuple(found[::-1][: num_activations - 1])
+
+    def _check_sizes(self, site, replacement):
+        x, fx, *_ = replacement.inputs()
+        if not self._sizes.may_be_equal(x, fx):
+            raise ValueError(
+                f"`sites` got {site!r}, whose skip has the shape "
+                f"{tuple(x.shape)} and its branch {tuple(fx.shape)}: for "
+                f"inputs of one size {self._sizes.shape(x)} and "
+                f"{self._sizes.shape(fx)}. A connection needs equal shapes. "
+                "Leave the site out with `sites=[...]`."
+            )
 
 
-def _node_index(model):
-    """The calls of a model and of the models nested in it, numbered."""
-    nodes = {
-        node: None
-        for functional in functional_models(model)
-        for node in keras_internals.nodes(functional)
+def _leading(nodes, skips):
+    """The skips that each skip is computed from, in order, by its `id`.
+
+    The skips that a tensor is computed from are a bit set, an integer.
+    """
+    order = {
+        id(t): i for i, t in enumerate(t for n in nodes for t in n.outputs)
     }
-    return {node: i for i, node in enumerate(nodes)}
+    skips = sorted(
+        {id(t): t for t in skips}.values(), key=lambda t: order[id(t)]
+    )
+    bits = {id(t): 1 << i for i, t in enumerate(skips)}
+    before = {}
+    for node in nodes:
+        found = 0
+        for t in keras_internals.node_inputs(node):
+            found |= before[id(t)] | bits.get(id(t), 0)
+        before.update({id(t): found for t in node.outputs})
+    return {
+        id(skip): [t for t in skips if before[id(skip)] & bits[id(t)]]
+        for skip in skips
+    }
+
+
+def _check_takes_sum(site, prototype):
+    if site.is_sum and type(prototype).call is not Laurel.call:
+        raise ValueError(
+            f"`layer` got {prototype!r}, a {type(prototype).__name__} with a "
+            f"`call` of its own, which does not know how to stand at {site!r}, "
+            "around several branches. Use a layer of `keras_laurel`, or leave "
+            "the site out with `sites=[...]`."
+        )

@@ -5,27 +5,37 @@ import inspect
 import keras
 
 from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.graphs import saved_plan
 from keras_laurel.conversion.graphs.plan import Replacement
 from keras_laurel.conversion.graphs.plan import by_node
-from keras_laurel.conversion.graphs.plan import free_name
 from keras_laurel.conversion.graphs.search import functional_models
+from keras_laurel.conversion.pickling import PickledAsSaved
 
 
 def rebuild(model, replacements):
-    """A model like `model` with LAuReL layers in the place of additions.
+    """A model like `model` with other calls in the place of some.
+
+    Args:
+        model: A functional or sequential model.
+        replacements: List of `Replacement`, LAuReL layers for additions, or
+            of `Removal`, additions for LAuReL layers.
 
     Layers are shared with `model`, calls are new: every node is called again
     on fresh inputs. A model nested in it, or held as an attribute, is rebuilt
-    where it holds one of the additions.
+    where it holds one of the additions. `layer.output` of a shared layer is
+    from then on its tensor in the new model. Where a call raises, all is as it
+    was.
     """
-    return _Rebuilding(replacements).layer(model)
+    with keras_internals.new_calls_first(model) as calls:
+        return _Rebuilding(replacements, calls).layer(model)
 
 
 class _Rebuilding:
     """One pass over a model and all that it holds."""
 
-    def __init__(self, replacements):
+    def __init__(self, replacements, calls):
         self._replacements = by_node(replacements)
+        self._calls = calls
         self._rebuilt = {}
 
     def layer(self, layer):
@@ -56,65 +66,51 @@ class _Rebuilding:
 
     def _functional(self, model):
         tensors = {id(t): keras_internals.fresh_input(t) for t in model.inputs}
-        exposed, names = self._exposed(model)
         for node in keras_internals.nodes(model):
-            if node.is_input:
-                continue
-            outputs = keras.tree.flatten(self._call(node, tensors))
-            for old, new in zip(node.outputs, outputs):
-                if id(old) in exposed:
-                    new = keras.layers.Identity(name=exposed[id(old)])(new)
-                tensors[id(old)] = new
+            if not node.is_input:
+                outputs = keras.tree.flatten(self._call(node, tensors))
+                tensors |= dict(zip(map(id, node.outputs), outputs))
         graph = [_mapped(x, tensors) for x in (model.input, model.output)]
         result = self._assemble(model, graph, tensors)
-        if names:
-            result.pyramid_level_inputs = names
+        self._rename_levels(model, result)
         return result
 
     def _call(self, node, tensors):
-        if node not in self._replacements:
-            operation = self.layer(node.operation)
-            return keras_internals.call_again(node, operation, tensors)
-        replacement = self._replacements[node]
-        inputs = [tensors[id(t)] for t in replacement.inputs()]
-        return replacement.layer(inputs)
+        def again():
+            return self._call_again(node, tensors)
 
-    def _exposed(self, model):
-        """What KerasCV's detectors look up by layer name in a backbone.
+        replacement = self._replacements.get(node)
+        return replacement.call(tensors, again) if replacement else again()
 
-        They read `get_layer(name).output`, which of a layer shared by two
-        graphs is its tensor in the first, the graph before conversion. An
-        `Identity` layer behind each gives them one of the new graph; a LAuReL
-        layer is new itself.
+    def _call_again(self, node, tensors):
+        operation = self.layer(node.operation)
+        outputs = keras_internals.call_again(node, operation, tensors)
+        self._calls.note(node, operation)
+        return outputs
 
-        Returns:
-            Names of the `Identity` layers by tensor, and
-            `pyramid_level_inputs` with the names of the new layers.
-        """
+    def _rename_levels(self, model, result):
+        """KerasCV's detectors look layers up by name in a backbone, an
+        addition by that of the LAuReL layer in its place."""
         levels = getattr(model, "pyramid_level_inputs", None)
         if not isinstance(levels, dict):
-            return {}, {}
-        laurels = {
-            id(r.node.outputs[0]): r.layer.name
+            return
+        renamed = {
+            r.node.operation.name: r.layer.name
             for r in self._replacements.values()
         }
-        taken = {operation.name for operation in model.operations}
-        exposed, names = {}, {}
-        for level, layer_name in levels.items():
-            tensor = id(model.get_layer(layer_name).output)
-            if tensor not in laurels:
-                exposed[tensor] = free_name(f"{level}_output".lower(), taken)
-            names[level] = exposed.get(tensor) or laurels[tensor]
-        return exposed, names
+        result.pyramid_level_inputs = {
+            level: renamed.get(name, name) for level, name in levels.items()
+        }
 
     def _assemble(self, model, graph, tensors):
         left = self._not_in_config(model)
-        cls = laurel_class(type(model)) if left else type(model)
+        cls = getattr(type(model), "_laurel_base", type(model))
+        cls = laurel_class(cls) if left else cls
         result = cls.__new__(cls)
         keras_internals.initialize(result, *graph, name=model.name)
         self._carry_attributes(model, result, tensors)
         if left:
-            result._laurel_plan = [r.serialize(model) for r in left]
+            result._laurel_plan = saved_plan.serialize(left, model)
         return result
 
     def _not_in_config(self, model):
@@ -132,11 +128,16 @@ class _Rebuilding:
             if isinstance(value, keras.Model)
             for replacement in self._held(value)
         }
-        return [r for r in self._held(model) if r.node not in kept]
+        return [
+            r
+            for r in self._held(model)
+            if isinstance(r, Replacement) and r.node not in kept
+        ]
 
     def _carry_attributes(self, model, result, tensors):
         for name, value in keras_internals.own_attributes(model).items():
-            setattr(result, name, self._carried(value, tensors))
+            if name != "_laurel_plan":
+                setattr(result, name, self._carried(value, tensors))
         keras_internals.copy_layer_settings(model, result)
         if hasattr(model, "_functional_layer_ids"):
             # KerasCV and KerasHub leave these out when they save weights.
@@ -162,7 +163,7 @@ def _mapped(structure, tensors):
     return keras.tree.map_structure(lambda t: tensors[id(t)], structure)
 
 
-class LaurelFunctional:
+class LaurelFunctional(PickledAsSaved):
     """What a converted model adds to the class of a KerasCV, KerasHub or
     own model, whose constructor knows nothing of LAuReL: its config is the
     config before conversion and the list of what was put in.
@@ -181,8 +182,7 @@ class LaurelFunctional:
     @classmethod
     def from_config(cls, config):
         source = keras.saving.deserialize_keras_object(config["source"])
-        plan = [Replacement.deserialize(c, source) for c in config["sites"]]
-        return rebuild(source, plan)
+        return rebuild(source, saved_plan.deserialize(config["sites"], source))
 
 
 _CLASSES = {}

@@ -10,7 +10,9 @@ from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks.attach import Recipe
 from keras_laurel.conversion.blocks.attach import attach
 from keras_laurel.conversion.blocks.attach import width_of
+from keras_laurel.conversion.blocks.connection import detach
 from keras_laurel.conversion.hub import families
+from keras_laurel.conversion.pickling import PickledAsSaved
 from keras_laurel.conversion.sites import ResidualSite
 from keras_laurel.layers import Laurel
 
@@ -74,10 +76,12 @@ def convert(model, layer, sites, granularity):
     blocks = families.blocks_of(backbone, family)
     indices = [i for i, block in enumerate(blocks) if block in chosen]
     task_class = None if backbone is model else _task_class(model)
-    convert_backbone(backbone, Recipe(layer, granularity, tuple(indices)))
-    if task_class is not None:
-        model.__class__ = task_class
-        _renew_training_state(model)
+    recipe = Recipe(layer, granularity, tuple(indices))
+    with _all_or_nothing(model, blocks) as optimizers_to_set:
+        convert_backbone(backbone, recipe)
+        if task_class is not None:
+            model.__class__ = task_class
+        set_optimizers(optimizers_to_set)
     return model
 
 
@@ -90,8 +94,44 @@ def convert_backbone(backbone, recipe):
     attach(backbone, family, blocks, recipe)
     backbone.__class__ = backbone_class
     backbone._laurel_recipe = recipe
-    _renew_training_state(backbone)
     return backbone
+
+
+def restore(model):
+    """Undo `convert`; what the LAuReL layers learned is gone."""
+    backbone = backbone_of(model)
+    parts = [x for x in _parts(model) if isinstance(x, _LaurelModel)]
+    optimizers_to_set = fresh_optimizers(parts)
+    for layer in keras_internals.flatten_layers(backbone):
+        detach(layer)
+    for part in parts:
+        part.__class__ = part._laurel_base
+    del backbone._laurel_recipe
+    set_optimizers(optimizers_to_set)
+    return model
+
+
+@contextlib.contextmanager
+def _all_or_nothing(model, blocks):
+    """Fresh optimizers to set inside; where that raises, nothing changed."""
+    parts = _parts(model)
+    before = [(p, type(p), getattr(p, "optimizer", None)) for p in parts]
+    optimizers_to_set = fresh_optimizers(parts)
+    try:
+        yield optimizers_to_set
+    except BaseException:
+        for block in blocks:
+            detach(block)
+        for part, cls, optimizer in before:
+            part.__class__ = cls
+            part.__dict__.pop("_laurel_recipe", None)
+            if optimizer is not None:
+                part.optimizer = optimizer
+        raise
+
+
+def _parts(model):
+    return list({id(x): x for x in (backbone_of(model), model)}.values())
 
 
 def _task_class(task):
@@ -120,16 +160,28 @@ def _how_to_derive(name, base_name):
     )
 
 
-def _renew_training_state(model):
-    """Forget what was traced, and what an optimizer had for each variable."""
-    keras_internals.forget_compiled(model)
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is not None:
-        optimizer = optimizers.fresh_optimizer(optimizer)
-        model.optimizer = optimizers.prepare_optimizer(optimizer)
+def fresh_optimizers(models):
+    """`(model, optimizer)` for each, without what an optimizer has for each
+    variable; `None` where a model has none."""
+    made = []
+    for model in models:
+        optimizer = getattr(model, "optimizer", None)
+        if optimizer is not None:
+            optimizer = optimizers.fresh_optimizer(optimizer)
+            optimizer = optimizers.prepare_optimizer(optimizer)
+        made.append((model, optimizer))
+    return made
 
 
-class _LaurelModel:
+def set_optimizers(pairs):
+    """Set them, and forget what was traced with other variables."""
+    for model, optimizer in pairs:
+        keras_internals.forget_compiled(model)
+        if optimizer is not None:
+            model.optimizer = optimizer
+
+
+class _LaurelModel(PickledAsSaved):
     """What a converted backbone and its task have in common."""
 
     def load_weights(self, filepath, **kwargs):
@@ -234,6 +286,7 @@ def laurel_backbone_class(base):
 @functools.cache
 def laurel_task_class(base):
     attributes = {
+        "_laurel_base": base,
         "backbone_cls": laurel_backbone_class(base.backbone_cls),
         "__module__": __name__,
     }

@@ -1,0 +1,100 @@
+"""What is inside the layer of a call, as far as the search asks."""
+
+import keras
+
+from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.graphs import tracing
+
+L = keras.layers
+
+# Operations whose result has the shape of an operand and none of its values.
+_SHAPE_ONLY = frozenset({"EmptyLike", "FullLike", "OnesLike", "ZerosLike"})
+
+
+class Insides:
+    """The graphs inside layers, each opened once."""
+
+    def __init__(self, graph_class):
+        self._graph = graph_class
+        self._models, self._traces = {}, {}
+
+    def of_model(self, node):
+        """`(inputs, graph)` of the nested model that a call runs, or `None`."""
+        model = unwrapped(node.operation)
+        if not keras_internals.has_graph(model):
+            return None
+        if id(model) not in self._models:
+            self._models[id(model)] = self._open_model(model)
+        return self._models[id(model)]
+
+    def _open_model(self, model):
+        functional = keras_internals.functional(model)
+        if functional is None:
+            return None
+        return functional.inputs, self._graph.of(functional, self)
+
+    def of_layer(self, node):
+        """`(inputs, graph, outputs)` of the `call` of a user's layer.
+
+        `None` where it does not run on symbolic tensors.
+        """
+        if node not in self._traces:
+            traced = tracing.trace(node.operation, node)
+            if traced is not None:
+                inputs, nodes, outputs = traced
+                traced = inputs, self._graph(nodes, outputs, self), outputs
+            self._traces[node] = traced
+        return self._traces[node]
+
+    def tensors_read(self, node):
+        """The tensors whose values, and not only shapes, a call reads."""
+        tensors = keras_internals.values(node)
+        if type(node.operation).__name__ in _SHAPE_ONLY:
+            return []
+        if not _may_read_only_shapes(node.operation):
+            return tensors
+        traced = self.of_layer(node)
+        if traced is None:
+            return [] if _is_position_embedding(node.operation) else tensors
+        inputs, graph, outputs = traced
+        read = {id(t) for n in graph.nodes for t in graph.operands(n)}
+        read.update(map(id, outputs))
+        pairs = zip(keras_internals.node_inputs(node), inputs)
+        stands_for = {id(t): id(x) for t, x in pairs}
+        return [t for t in tensors if stands_for[id(t)] in read]
+
+
+def unwrapped(operation):
+    """The layer that a wrapper such as `TimeDistributed` applies."""
+    while isinstance(operation, L.Wrapper):
+        operation = operation.layer
+    return operation
+
+
+def is_opaque(operation):
+    """Whether only the `call` of a layer tells what it computes."""
+    if isinstance(operation, L.Lambda):
+        return True
+    return (
+        isinstance(operation, L.Layer)
+        and not keras_internals.has_graph(operation)
+        and not keras_internals.is_public_layer(operation)
+    )
+
+
+def _may_read_only_shapes(operation):
+    """A layer of weights of its own, such as a table of positions.
+
+    One that applies products or norms to something is taken to apply them to
+    its input.
+    """
+    if not is_opaque(operation) or not operation.weights:
+        return False
+    return all(
+        isinstance(layer, (L.Embedding, L.Dropout)) or not layer.weights
+        for layer in keras_internals.flatten_layers(operation)
+    )
+
+
+def _is_position_embedding(operation):
+    return "position" in type(operation).__name__.lower()

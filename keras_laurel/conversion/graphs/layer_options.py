@@ -1,0 +1,149 @@
+"""What the LAuReL layer at an addition must be like."""
+
+import keras
+
+from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.prototype import plain_policy
+
+_MOVES_AXES = {
+    *("Permute", "Reshape", "Flatten"),
+    *("Transpose", "Moveaxis", "Swapaxes", "SwapAxes", "ExpandDims", "Squeeze"),
+}
+
+
+def is_layer(node):
+    return isinstance(node.operation, keras.layers.Layer)
+
+
+def how_it_stood(node, skip, is_sum):
+    """Options of `Laurel` that come from the addition.
+
+    Args:
+        node: The call of the addition.
+        skip: Tensor.
+        is_sum: Whether the layer is called on `[skip, sum]`.
+    """
+    if is_sum:
+        return {"of_sum": True}
+    options = {}
+    if keras_internals.node_inputs(node)[0] is not skip:
+        options["branch_first"] = True
+    if not is_layer(node):
+        options["drops_mask"] = True
+    elif node.operation.activity_regularizer is not None:
+        options["activity_regularizer"] = keras.regularizers.serialize(
+            node.operation.activity_regularizer
+        )
+    return options
+
+
+def dtype_policy(node, branch_nodes, dtypes):
+    """The policy of the `Add` layer, or of what computes its operands.
+
+    Args:
+        node: The call of the addition.
+        branch_nodes: Those of its branch.
+        dtypes: `real_dtypes` of the graph.
+    """
+    if is_layer(node):
+        layer = node.operation
+        return plain_policy(layer.variable_dtype, layer.compute_dtype)
+    compute_dtype = dtypes[id(node.outputs[0])]
+    for other in reversed(branch_nodes):
+        if getattr(other.operation, "compute_dtype", None) == compute_dtype:
+            return plain_policy(other.operation.variable_dtype, compute_dtype)
+    return plain_policy(compute_dtype, compute_dtype)
+
+
+def real_dtypes(nodes):
+    """The dtype of each tensor of a graph, by `id`.
+
+    Keras writes float32, JAX's measure, also where an operation on float64
+    gives float64.
+    """
+    dtypes = {}
+    for node in nodes:
+        inputs = keras_internals.node_inputs(node)
+        wide = any(dtypes[id(t)] == "float64" for t in inputs)
+        chosen = is_layer(node) or getattr(node.operation, "dtype", None)
+        for tensor in node.outputs:
+            dtype = keras.backend.standardize_dtype(tensor.dtype)
+            keeps = wide and dtype == "float32" and not chosen
+            dtypes[id(tensor)] = "float64" if keeps else dtype
+    return dtypes
+
+
+class FeatureAxes:
+    """The axis of the features of each addition of a graph.
+
+    It is the channel axis of the convolution, pooling or norm nearest to it:
+    in its branch, before it anywhere, or after it.
+
+    Args:
+        nodes: The calls of the graph.
+    """
+
+    def __init__(self, nodes):
+        self._nodes = nodes
+        found = [_axis_of(node, len(node.outputs[0].shape)) for node in nodes]
+        self._are_last = all(axis in (None, -1) for axis in found)
+
+    def of(self, node, branch_nodes):
+        """The axis of one addition.
+
+        Args:
+            node: The call of the addition.
+            branch_nodes: Those of its branch.
+        """
+        shape = node.outputs[0].shape
+        if not self._are_last:
+            place = self._nodes.index(node)
+            for ways in (
+                reversed(branch_nodes),
+                _leading(self._nodes[:place][::-1], node, forward=False),
+                _leading(self._nodes[place + 1 :], node, forward=True),
+            ):
+                axis = _first_axis(ways, len(shape))
+                if axis is not None:
+                    return axis
+        return 1 if shape[-1] is None and shape[1] is not None else -1
+
+
+def _first_axis(nodes, ndim):
+    for node in nodes:
+        if type(node.operation).__name__ in _MOVES_AXES:
+            return None
+        axis = _axis_of(node, ndim)
+        if axis is not None:
+            return axis
+    return None
+
+
+def _leading(nodes, node, forward):
+    """Those of `nodes` that `node` leads to, or that lead to it."""
+    tensors = keras_internals.node_inputs(node)
+    tensors = {id(t) for t in (node.outputs if forward else tensors)}
+    for other in nodes:
+        near, far = other.outputs, keras_internals.node_inputs(other)
+        if forward:
+            near, far = far, near
+        if any(id(t) in tensors for t in near):
+            tensors |= {id(t) for t in far}
+            yield other
+
+
+def _axis_of(node, ndim):
+    """The channel axis of a call on tensors of rank `ndim`, if it has one."""
+    if not is_layer(node) or len(node.outputs[0].shape) != ndim:
+        return None
+    inside = keras_internals.flatten_layers(node.operation)
+    for layer in [node.operation, *inside[::-1]]:
+        rank = getattr(getattr(layer, "input_spec", None), "ndim", None)
+        if rank not in (None, ndim):
+            continue
+        data_format = getattr(layer, "data_format", None)
+        if data_format is not None:
+            return 1 if data_format == "channels_first" else -1
+        if isinstance(layer, keras.layers.BatchNormalization):
+            return -1 if layer.axis in (-1, ndim - 1) else layer.axis
+    return None

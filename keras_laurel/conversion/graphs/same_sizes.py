@@ -1,0 +1,116 @@
+"""Which tensors of a graph have one size, where its shapes say `None`.
+
+`None` is not equal to `None`: of two images of shape `(None, None, 8)` one
+may be twice as large. The layers are asked for the shapes of their outputs at
+inputs of invented sizes; none of them runs.
+"""
+
+import itertools
+
+import keras
+
+from keras_laurel.conversion import keras_internals
+
+# Divisible by what networks divide by; smaller ones for tables of positions.
+_SIZES = (1344, 224, 96, 32, 16, 8, 4, 2)
+_BATCH = 11
+
+
+class SameSizes:
+    """Compares shapes without unknown sizes, made when they are first asked for.
+
+    Args:
+        model: A functional model.
+    """
+
+    def __init__(self, model):
+        self._model = model
+        self._shapes = None
+
+    def shape(self, tensor):
+        """Shape of a tensor of the model as a tuple of integers; `None` where
+        its layer could not tell."""
+        if None not in tensor.shape:
+            return tuple(tensor.shape)
+        if self._shapes is None:
+            self._shapes = _best_shapes(self._model)
+        return self._shapes.get(id(tensor))
+
+    def are_equal(self, a, b):
+        """Whether two tensors have one shape, whatever the sizes of the
+        inputs. Where that is not known, they have not, unless they are one."""
+        if a is b:
+            return True
+        return tuple(a.shape) == tuple(b.shape) and (
+            self.shape(a) is not None and self.shape(a) == self.shape(b)
+        )
+
+    def may_be_equal(self, a, b):
+        """Whether nothing is known that makes their shapes differ."""
+        if a is b or _are_known(a, b):
+            return tuple(a.shape) == tuple(b.shape)
+        first, second = self.shape(a), self.shape(b)
+        if None in (first, second):
+            first, second = tuple(a.shape), tuple(b.shape)
+        return len(first) == len(second) and all(
+            None in (i, j) or i == j for i, j in zip(first, second)
+        )
+
+
+def _are_known(*tensors):
+    """Whether no size but that of the batch is unknown."""
+    return not any(None in t.shape[1:] for t in tensors)
+
+
+def _best_shapes(model):
+    """The shapes at sizes that every layer accepts, or that most do."""
+    best = {}
+    for is_own, size in itertools.product((True, False), _SIZES):
+        found, complete = _shapes(model, size, is_own)
+        if complete:
+            return found
+        if len(found) > len(best):
+            best = found
+    return best
+
+
+def _shapes(model, size, is_own):
+    """Shapes by tensor, and whether that is all of them.
+
+    Args:
+        size: Integer, what an unknown size is a multiple of.
+        is_own: Whether each unknown size is another one. Inputs that belong
+            together, as tokens and their mask, may need equal ones.
+    """
+    number = itertools.count(1)
+    specs = {}
+    for tensor in model.inputs:
+        shape = [
+            size * next(number) if d is None and is_own else d or size
+            for d in tensor.shape
+        ]
+        if tensor.shape and tensor.shape[0] is None:
+            shape[0] = _BATCH
+        specs[id(tensor)] = _spec(shape, tensor)
+    for node in keras_internals.nodes(model):
+        if node.is_input:
+            continue
+        if any(id(t) not in specs for t in keras_internals.node_inputs(node)):
+            continue
+        try:
+            outputs = keras_internals.output_spec(node, specs)
+        except Exception:  # noqa: S112 (any layer may refuse any size)
+            continue
+        for old, new in zip(node.outputs, keras.tree.flatten(outputs)):
+            specs[id(old)] = _spec(new.shape, old)
+    shapes = {
+        key: tuple(spec.shape)
+        for key, spec in specs.items()
+        if None not in spec.shape
+    }
+    outputs = [t for n in keras_internals.nodes(model) for t in n.outputs]
+    return shapes, all(id(t) in shapes for t in outputs)
+
+
+def _spec(shape, tensor):
+    return keras.KerasTensor(shape, dtype=tensor.dtype, sparse=tensor.sparse)

@@ -1,0 +1,107 @@
+"""The skip of an addition where it is computed from the start of a branch."""
+
+import dataclasses
+
+from keras_laurel.conversion.graphs.branch import Branch
+from keras_laurel.conversion.graphs.resolution import UpSampled
+from keras_laurel.conversion.graphs.resolution import scale_at
+from keras_laurel.conversion.graphs.steps import Steps
+from keras_laurel.conversion.graphs.steps import steps_of
+
+_LONGEST = 40
+_JOINING = ("Concatenate", "Stack")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shortcut:
+    """Calls that lead from the start of a branch to the skip.
+
+    Attributes:
+        nodes: The calls, in order.
+        steps: The `Steps` that they are.
+        branch: The `Branch` that starts where they start.
+    """
+
+    nodes: tuple
+    steps: Steps
+    branch: Branch
+
+    @property
+    def kind(self):
+        if self.steps.learned:
+            return "projection"
+        return "pooled" if self.steps.pools else "identity"
+
+    def why_not(self, graph, node):
+        """Why `node` is no residual addition around the branch, or `None`."""
+        branch = self.branch
+        if not branch.learns():
+            return "the branch learns nothing from the values of the skip"
+        if not self._is_lighter(branch.steps()):
+            return "a sum of branches of which none is a shortcut"
+        if not branch.ends_in(node) or branch.is_left(node):
+            return "a sum of branches that other parts of the graph enter"
+        if self._changes_resolution(graph):
+            return "the branch changes the resolution and comes back"
+        return None
+
+    def _is_lighter(self, branch):
+        """Which of two is the shortcut must not be in doubt."""
+        if self.steps.linear:
+            return not branch.linear or branch.kernels > self.steps.kernels
+        return self.steps.pointwise and branch.kernels > max(
+            self.steps.kernels, 1
+        )
+
+    def _changes_resolution(self, graph):
+        scales = self.branch.scales()
+        if scales is None:
+            return True
+        try:
+            own = self._own_scale(graph)
+        except UpSampled:
+            return True
+        return own is not None and any(s and s < own for s in scales)
+
+    def _own_scale(self, graph):
+        """`None` where positions may be pooled by a `reshape` and a `max`."""
+        names = {type(node.operation).__name__ for node in self.nodes}
+        if self.steps.pools and "Reshape" in names:
+            return None
+        skip = self.nodes[-1].outputs[0]
+        return scale_at(self.nodes, self.branch.start, skip, graph)
+
+
+def find_shortcut(graph, skip, ends):
+    """The `Shortcut` that ends in `skip`, around a branch to `ends`.
+
+    Goes back from the skip through linear steps, and activations like ReLU
+    where there is no more than one kernel, to the first tensor from which all
+    of `ends` are computed; `None` where there is none.
+    """
+    waiting, nodes, steps = [skip], [], Steps()
+    while len(nodes) < _LONGEST:
+        node = _last_producer(graph, waiting)
+        if node is None:
+            return None
+        operands = graph.operands(node)
+        steps = steps_of([node], graph, open_layers=True) + steps
+        joins = type(node.operation).__name__ in _JOINING
+        if not (len(operands) == 1 or (operands and joins)):
+            return None
+        if not (steps.linear or (steps.rectified and steps.kernels <= 1)):
+            return None
+        nodes.insert(0, node)
+        made = {id(t) for t in node.outputs}
+        waiting = [t for t in waiting if id(t) not in made]
+        waiting += [t for t in operands if not any(t is w for w in waiting)]
+        if len(waiting) == 1:
+            branch = Branch(graph, waiting[0], ends)
+            if branch.reaches_all():
+                return Shortcut(tuple(nodes), steps, branch)
+    return None
+
+
+def _last_producer(graph, tensors):
+    node = graph.producer(max(tensors, key=graph.position))
+    return None if node is None or node.is_input else node

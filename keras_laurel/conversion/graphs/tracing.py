@@ -1,0 +1,47 @@
+"""Run the `call` of a layer on symbolic tensors, to see what it computes."""
+
+import keras
+
+from keras_laurel.conversion import keras_internals
+
+# For a size that is not known: a table of positions may be too short for one,
+# and a patch too large for another.
+_SIZES = (None, 8, 1, 32)
+
+
+def trace(layer, node):
+    """`(inputs, nodes, outputs)` of `layer.call`, called as in `node`.
+
+    No data is computed and the layer stays as it is. An unknown size may have
+    become a number.
+
+    Returns:
+        The tensors that stand for those of `node`, in its order, the calls
+        that `layer.call` makes, in order, and the flat list of what it
+        returns. `None` where the call does not work on symbolic tensors.
+    """
+    tensors = keras_internals.node_inputs(node)
+    unknown = any(None in t.shape[1:] for t in tensors)
+    for size in _SIZES if unknown else _SIZES[:1]:
+        inputs = [_stand_in(t, size) for t in tensors]
+        try:
+            return inputs, *call(layer, node, inputs)
+        except Exception:  # noqa: S112 (a user's `call` may raise anything)
+            continue
+    return None
+
+
+def _stand_in(tensor, size):
+    shape = [tensor.shape[0]] if len(tensor.shape) else []
+    shape += [size if d is None else d for d in tensor.shape[1:]]
+    return keras.KerasTensor(shape, tensor.dtype)
+
+
+def call(layer, node, inputs):
+    """`(nodes, outputs)` of `layer.call` on `inputs` in place of `node`'s."""
+    tensors = keras_internals.node_inputs(node)
+    replaced = {id(t): x for t, x in zip(tensors, inputs)}
+    args, kwargs = node.arguments.fill_in(replaced)
+    with keras_internals.forgotten_calls(layer), keras.StatelessScope():
+        outputs = keras.tree.flatten(layer.call(*args, **kwargs))
+        return keras_internals.nodes_behind(outputs), outputs

@@ -1,0 +1,167 @@
+"""Put LAuReL layers at additions inside layers, in place."""
+
+import re
+
+import keras
+
+from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.blocks.stream import ResidualStream
+from keras_laurel.conversion.graphs import layer_options
+from keras_laurel.conversion.inside.connection import Connection
+from keras_laurel.conversion.prototype import copy_of
+from keras_laurel.conversion.prototype import plain_policy
+from keras_laurel.conversion.sites import LeftOut
+from keras_laurel.conversion.sites import ResidualSite
+
+
+def sites_inside(survey):
+    """`(sites, left_out)`: a `ResidualSite` for each residual addition, in
+    the order they run, and a `LeftOut` for each other."""
+    sites, left_out, numbers = [], [], {}
+    for inside, key in survey.order:
+        addition = inside.additions[key]
+        if addition.why_not is None:
+            numbers[inside] = numbers.get(inside, 0) + 1
+            name = _name(inside, addition, f"residual_{numbers[inside]}")
+            sites.append(_site(inside, addition, name))
+        else:
+            left_out.append(_left_out(inside, addition))
+    return sites, left_out
+
+
+def _name(inside, addition, otherwise):
+    operation = addition.node.operation
+    has_name = isinstance(operation, keras.layers.Layer)
+    if has_name and not re.fullmatch(r"add(_\d+)?", operation.name):
+        otherwise = operation.name
+    return f"{inside.path}/{otherwise}" if inside.path else otherwise
+
+
+def _site(inside, addition, name):
+    return ResidualSite(
+        name=name,
+        kind=addition.kind or "identity",
+        skip=addition.skip,
+        input_shape=_for_any_batch(_start(addition)),
+        output_shape=_for_any_batch(addition.node.outputs[0]),
+        model=type(inside.layer).__name__,
+        node=(inside.layer, addition.node.key),
+        branch_nodes=tuple(addition.branch_nodes),
+        where=addition.node.where,
+        skip_tensor=addition.skip_tensor,
+        is_sum=addition.is_sum,
+    )
+
+
+def _left_out(inside, addition):
+    site = None
+    if addition.skip is not None:
+        number = list(inside.additions).index(addition.node.key) + 1
+        name = _name(inside, addition, f"addition_{number}")
+        site = _site(inside, addition, name)
+    return LeftOut(
+        reason=addition.why_not,
+        where=f"{inside.path or 'the model'}: {addition.node.where}",
+        site=site,
+    )
+
+
+def _for_any_batch(tensor):
+    return (None, *tuple(tensor.shape)[1:])
+
+
+def plan(survey, pairs):
+    """What is to be attached to which layer; nothing is changed.
+
+    Args:
+        survey: The `Survey`.
+        pairs: List of `ResidualSite`s inside layers, each with the prototype
+            for it.
+
+    Returns:
+        Dict of dicts of `Connection`s, by `Inside` and key.
+
+    Raises:
+        ValueError: if a layer does not fit a site, or there are fewer
+            connections than it reads activations of.
+    """
+    chosen = {site.node: (site, prototype) for site, prototype in pairs}
+    planned, streams = {}, {}
+    for number, (inside, key) in enumerate(
+        (inside, key)
+        for inside, key in survey.order
+        if (inside.layer, key) in chosen
+    ):
+        site, prototype = chosen[inside.layer, key]
+        addition = inside.additions[key]
+        stream = _stream(streams, addition)
+        layer = _built(inside, site, addition, prototype, number, stream)
+        stream.layers.append(layer)
+        planned.setdefault(inside, {})[key] = Connection(
+            layer,
+            addition.skip,
+            stream,
+            len(stream.layers) - 1,
+            _for_any_batch(addition.skip_tensor),
+        )
+    return planned
+
+
+def _stream(streams, addition):
+    """Connections share history where their skips have one shape."""
+    tensor = addition.skip_tensor
+    key = tuple(tensor.shape), tensor.dtype
+    return streams.setdefault(key, ResidualStream([]))
+
+
+def _built(inside, site, addition, prototype, number, stream):
+    layer = copy_of(
+        prototype,
+        number,
+        f"laurel_{site.name.rpartition('/')[2]}",
+        _policy(inside.layer),
+        axis=_feature_axis(inside, site, prototype),
+        **_how_it_stood(inside, site),
+    )
+    if layer.num_activations > 1 and inside.times > 1:
+        raise ValueError(
+            f"`layer` got num_activations={layer.num_activations}, and "
+            f"{inside.path!r} runs {inside.times} times in one pass: its "
+            "connections would have another history each time. Use a layer "
+            "without previous activations, or leave the sites in it out."
+        )
+    activations = min(layer.num_activations or 1, len(stream.layers) + 1)
+    shape = _for_any_batch(addition.skip_tensor)
+    try:
+        keras_internals.build_inside(
+            inside.layer, layer, [shape] * (1 + activations)
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"The layer does not fit the site {site!r}: {error} Or leave the "
+            "site out with `sites=[...]`."
+        ) from error
+    return layer
+
+
+def _policy(layer):
+    return plain_policy(layer.variable_dtype, layer.compute_dtype)
+
+
+def _feature_axis(inside, site, prototype):
+    if prototype.axis != -1:
+        return prototype.axis
+    node = inside.additions[site.node[1]].node
+    return inside.axes.of(node, site.branch_nodes)
+
+
+def _how_it_stood(inside, site):
+    node = inside.additions[site.node[1]].node
+    options = layer_options.how_it_stood(node, site.skip_tensor, site.is_sum)
+    # The connection is no call of the layer, and passes masks on by itself.
+    return {k: v for k, v in options.items() if k != "drops_mask"}
+
+
+def _start(addition):
+    known = addition.start is not None
+    return addition.start if known else addition.skip_tensor

@@ -1,0 +1,98 @@
+"""Examples of what a model is called on, to see what it runs."""
+
+import inspect
+import itertools
+
+import keras
+
+from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.inside.values import is_tensor_like
+
+BATCH = 2
+# Sizes that stand for unknown ones, until the model runs with one.
+SIZES = (24, 8, 32, 64, 128, 224, 16, 4, 2)
+
+
+def examples(model, inputs=None):
+    """Arguments to try, as tuples with `KerasTensor`s of known sizes."""
+    if inputs is not None:
+        yield from _with_sizes(_arguments(model, inputs))
+    elif keras_internals.has_graph(model):
+        yield from _with_sizes((model.input,))
+    else:
+        for dtypes in _dtypes(model):
+            yield from _with_sizes(_from_build(model, dtypes))
+
+
+def _arguments(model, inputs):
+    """`inputs` as positional arguments: a tuple for a `call` that needs
+    several is one for each."""
+    parameters = list(inspect.signature(model.call).parameters.values())
+    required = [
+        p
+        for p in parameters
+        if p.default is p.empty and p.kind == p.POSITIONAL_OR_KEYWORD
+    ]
+    if len(required) > 1 and isinstance(inputs, (tuple, list)):
+        return tuple(inputs)
+    return (inputs,)
+
+
+def _from_build(model, dtypes):
+    """What the shapes tell with which the model was built."""
+    config = model.get_build_config() or {}
+    shapes = config.get("shapes_dict")
+    if shapes is None and "input_shape" in config:
+        shapes = {"input_shape": config["input_shape"]}
+    if not shapes:
+        return None
+    return tuple(_tensors(shape, dtypes) for shape in shapes.values())
+
+
+def _tensors(shape, dtype):
+    if isinstance(shape, dict):
+        return {k: _tensors(v, dtype) for k, v in shape.items()}
+    if _is_shape(shape):
+        return keras.KerasTensor(tuple(shape), dtype)
+    return type(shape)(_tensors(x, dtype) for x in shape)
+
+
+def _is_shape(shape):
+    return all(d is None or isinstance(d, int) for d in shape)
+
+
+def _dtypes(model):
+    return model.input_dtype, "int32"
+
+
+def _with_sizes(args):
+    if args is None:
+        return
+    tensors = [x for x in keras.tree.flatten(args) if is_tensor_like(x)]
+    unknown = any(None in tuple(x.shape)[1:] for x in tensors)
+    for size in SIZES if unknown else SIZES[:1]:
+        for distinct in (
+            (True, False) if unknown and len(tensors) > 1 else (False,)
+        ):
+            yield _known(args, size, distinct)
+
+
+def _known(args, size, distinct):
+    numbers = itertools.count()
+
+    def known(x):
+        if not is_tensor_like(x):
+            return x
+        step = next(numbers) if distinct else 0
+        first, *rest = tuple(x.shape) or (None,)
+        if not tuple(x.shape):
+            return keras.KerasTensor(
+                (), keras.backend.standardize_dtype(x.dtype)
+            )
+        shape = [BATCH if first is None else first]
+        shape += [size + step if d is None else d for d in rest]
+        return keras.KerasTensor(
+            tuple(shape), keras.backend.standardize_dtype(x.dtype)
+        )
+
+    return keras.tree.map_structure(known, args)

@@ -1,0 +1,280 @@
+"""How Keras is made to record what a `call` does, in place of doing it.
+
+While a `Recorder` records, on its thread, every call of a layer or operation
+that the user's code makes is handed to it. Keras does this by itself for
+symbolic tensors, and only for them: it takes the values of variables, random
+numbers and updates of state for constants. So these are replaced for the time
+of the recording, pinned by `tests/conversion/inside/test_keras_recording.py`:
+
+- `Layer.__call__`, `Operation.symbolic_call`, `Layer.add_loss`;
+- `any_symbolic_tensors` in each module that has it: a variable is symbolic;
+- of `Variable` its operators, `value`, and what converts and casts it;
+- `SeedGenerator.next` and the functions of `backend.random`;
+- `StatelessScope`, from which variables take and to which they give values.
+
+What Keras runs by itself to find out shapes has a stateless scope of its own:
+there nothing is recorded.
+"""
+
+import contextlib
+import functools
+import sys
+import threading
+
+import keras
+from keras.src import backend
+from keras.src.backend.common import global_state
+from keras.src.backend.common import keras_tensor
+from keras.src.backend.common.stateless_scope import StatelessScope
+from keras.src.backend.common.stateless_scope import get_stateless_scope
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+from keras.src.backend.common.variables import Variable
+from keras.src.ops.operation import Operation
+from keras.src.random.seed_generator import SeedGenerator
+
+RANDOM = (
+    "beta",
+    "binomial",
+    "categorical",
+    "dropout",
+    "gamma",
+    "normal",
+    "randint",
+    "shuffle",
+    "truncated_normal",
+    "uniform",
+)
+_SIDES = ("", "r")
+_BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
+_COMPARING = ("lt", "le", "gt", "ge")
+OPERATORS = (
+    *(f"__{side}{name}__" for name in _BINARY for side in _SIDES),
+    *(f"__{name}__" for name in _COMPARING),
+)
+_LOCK = threading.RLock()
+
+
+@contextlib.contextmanager
+def recording(recorder):
+    """Hand to `recorder` what the code inside does on this thread."""
+    scope = _RecordingScope(recorder)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_LOCK)
+        stack.enter_context(_outside_of_graphs())
+        stack.enter_context(_keeping_names())
+        for owner, name, value in _replacements(recorder):
+            _set_for_the_time_of(stack, owner, name, value)
+        # So that arrays leave an operator to the symbolic tensor on its right.
+        _set_for_the_time_of(stack, keras.KerasTensor, "__jax_array__")
+        _set_for_the_time_of(stack, keras.KerasTensor, "__array_ufunc__", None)
+        stack.enter_context(scope)
+        yield
+
+
+_ABSENT = object()
+
+
+def _set_for_the_time_of(stack, owner, name, value=_ABSENT):
+    """Set an attribute, or take it away; the stack puts it back."""
+    before = vars(owner).get(name, _ABSENT)
+
+    def put(value):
+        if value is not _ABSENT:
+            setattr(owner, name, value)
+        elif name in vars(owner):
+            delattr(owner, name)
+
+    stack.callback(put, before)
+    put(value)
+
+
+def is_recording(recorder):
+    """Whether user code is running, and no shape inference of Keras."""
+    scope = get_stateless_scope()
+    return isinstance(scope, _RecordingScope) and scope.recorder is recorder
+
+
+class _RecordingScope(StatelessScope):
+    def __init__(self, recorder):
+        super().__init__(initialize_variables=False)
+        self.recorder = recorder
+
+    def get_current_value(self, variable):
+        return self.recorder.read(variable)
+
+    def add_update(self, update):
+        self.recorder.write(*update)
+
+
+@contextlib.contextmanager
+def _outside_of_graphs():
+    """What is recorded must not hold tensors of a program being compiled."""
+    if keras.config.backend() == "jax":
+        import jax
+
+        with jax.ensure_compile_time_eval():
+            yield
+    elif keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.init_scope():
+            yield
+    else:
+        yield
+
+
+@contextlib.contextmanager
+def _keeping_names():
+    """The user's next `Add()` is not to be called `add_57`."""
+    name = "object_name_uids"
+    before = dict(global_state.get_global_attribute(name) or {})
+    try:
+        yield
+    finally:
+        uids = global_state.get_global_attribute(name)
+        if uids is not None:
+            uids.clear()
+            uids.update(before)
+
+
+def _replacements(recorder):
+    yield (
+        keras.layers.Layer,
+        "__call__",
+        _replaced(recorder, keras.layers.Layer.__call__, recorder.layer_call),
+    )
+    yield (
+        keras.layers.Layer,
+        "add_loss",
+        _replaced(recorder, keras.layers.Layer.add_loss, recorder.add_loss),
+    )
+    yield (
+        Operation,
+        "symbolic_call",
+        _replaced(recorder, Operation.symbolic_call, recorder.operation_call),
+    )
+    yield (
+        SeedGenerator,
+        "next",
+        _replaced(recorder, SeedGenerator.next, recorder.random_call),
+    )
+    for name in RANDOM:
+        yield (
+            backend.random,
+            name,
+            _replaced(
+                recorder, getattr(backend.random, name), recorder.random_call
+            ),
+        )
+    for module in _modules_with_any_symbolic_tensors():
+        yield module, "any_symbolic_tensors", _any_symbolic_or_variable
+    yield Variable, "value", _with_shape_while_purged(Variable.value)
+    yield (
+        Variable,
+        "_maybe_autocast",
+        _passing_symbolic(Variable._maybe_autocast),
+    )
+    for cls in keras.Variable.__mro__:
+        if "_convert_to_tensor" in vars(cls):
+            yield (
+                cls,
+                "_convert_to_tensor",
+                _passing_symbolic(cls._convert_to_tensor),
+            )
+    for name in OPERATORS:
+        yield Variable, name, _on_value(getattr(Variable, name), name)
+
+
+def _replaced(recorder, original, handler):
+    @functools.wraps(original)
+    def replacement(*args, **kwargs):
+        if is_recording(recorder):
+            return handler(original, *args, **kwargs)
+        return original(*args, **kwargs)
+
+    return replacement
+
+
+def _modules_with_any_symbolic_tensors():
+    return [
+        module
+        for name, module in list(sys.modules.items())
+        if name.startswith("keras")
+        and getattr(module, "any_symbolic_tensors", None)
+        is keras_tensor.any_symbolic_tensors
+    ]
+
+
+_any_symbolic = keras_tensor.any_symbolic_tensors
+
+
+def _any_symbolic_or_variable(args=None, kwargs=None):
+    if _any_symbolic(args, kwargs):
+        return True
+    if not isinstance(get_stateless_scope(), _RecordingScope):
+        return False
+    leaves = keras.tree.flatten((args or (), kwargs or {}))
+    return any(isinstance(x, Variable) for x in leaves)
+
+
+def _passing_symbolic(original):
+    @functools.wraps(original)
+    def replacement(self, value, *args, **kwargs):
+        if isinstance(value, keras.KerasTensor):
+            return value
+        return original(self, value, *args, **kwargs)
+
+    return replacement
+
+
+def _with_shape_while_purged(original):
+    """Keras' trainer for JAX takes the values of variables away while the
+    compiled program has them; for shapes, zeros serve."""
+
+    def value(self):
+        if self._value is not None or self._initializer is not None:
+            return original.fget(self)
+        self._initializer = keras.initializers.Zeros()
+        try:
+            return original.fget(self)
+        finally:
+            self._initializer = None
+
+    return property(value)
+
+
+def _on_value(original, name):
+    """An operator of a variable, as one of its symbolic value."""
+
+    @functools.wraps(original)
+    def replacement(self, other):
+        if not isinstance(get_stateless_scope(), _RecordingScope):
+            return original(self, other)
+        if isinstance(other, Variable):
+            other = other.value
+        return getattr(self.value, name)(other)
+
+    return replacement
+
+
+@contextlib.contextmanager
+def observing(observer):
+    """Hand each call of a layer's `call`, with its arguments as they are
+    once masks, dtypes and `training` are settled, to `observer`."""
+    original = Operation.__call__
+    thread = threading.get_ident()
+
+    @functools.wraps(original)
+    def replacement(self, *args, **kwargs):
+        if threading.get_ident() != thread:
+            return original(self, *args, **kwargs)
+        return observer.layer_call(original, self, *args, **kwargs)
+
+    with _LOCK, contextlib.ExitStack() as stack:
+        _set_for_the_time_of(stack, Operation, "__call__", replacement)
+        yield
+
+
+def is_inferring_shapes():
+    """Whether Keras runs layers for their shapes only."""
+    return in_symbolic_scope()

@@ -1,0 +1,51 @@
+"""Where the layers inside a layer are, by the attributes that hold them."""
+
+import keras
+
+from keras_laurel.conversion import keras_internals
+
+
+def layer_paths(root):
+    """Paths such as `"encoder/blocks_3"`, by the `id` of the layer.
+
+    Each layer has the path by which it is first reached. A functional or
+    sequential model has its layers by their names.
+    """
+    paths = {id(root): ""}
+    waiting = [root]
+    while waiting:
+        layer = waiting.pop(0)
+        for name, child in _children(layer):
+            if id(child) not in paths:
+                above = paths[id(layer)]
+                paths[id(child)] = f"{above}/{name}" if above else name
+                waiting.append(child)
+    for layer in keras_internals.flatten_layers(root):
+        paths.setdefault(id(layer), layer.name)
+    return paths
+
+
+def layers_by_path(root):
+    """The layers inside `root`, and `root` itself, by their paths."""
+    paths = layer_paths(root)
+    layers = [root, *keras_internals.flatten_layers(root)]
+    return {paths[id(layer)]: layer for layer in layers}
+
+
+def _children(layer):
+    if keras_internals.has_graph(layer):
+        for child in layer.layers:
+            yield child.name, child
+    for name, value in keras_internals.attributes_with_layers(layer).items():
+        yield from _layers_in(value, name)
+
+
+def _layers_in(value, name):
+    if isinstance(value, keras.layers.Layer):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, x in value.items():
+            yield from _layers_in(x, f"{name}_{key}")
+    elif isinstance(value, (list, tuple)):
+        for i, x in enumerate(value):
+            yield from _layers_in(x, f"{name}_{i}")

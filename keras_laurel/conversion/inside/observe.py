@@ -1,0 +1,114 @@
+"""See which layers a model calls, on what, and what each of them computes.
+
+The model runs once for its shapes, as Keras does when it builds a model: no
+value is computed and nothing is changed. On the way each layer whose inside
+is not known yet is traced with what it is called on.
+"""
+
+import dataclasses
+
+import keras
+from keras.src import backend
+
+from keras_laurel.conversion.inside import keras_recording
+from keras_laurel.conversion.inside.trace import CannotTrace
+from keras_laurel.conversion.inside.trace import Trace
+from keras_laurel.conversion.inside.trace import symbolic_spec
+from keras_laurel.conversion.inside.trace import trace
+from keras_laurel.conversion.inside.values import signature
+
+
+@dataclasses.dataclass(eq=False)
+class Observed:
+    """One call of a layer, and the calls of layers inside it.
+
+    Attributes:
+        layer: The layer.
+        args: Positional arguments of its `call`, `KerasTensor`s for tensors.
+        kwargs: Keyword arguments.
+        trace: The `Trace` of the call; `None` where it was not traced.
+        failure: String, why it could not be traced, or `None`.
+        inside: List of `Observed`, in the order they ran.
+    """
+
+    layer: keras.layers.Layer
+    args: tuple
+    kwargs: dict
+    trace: Trace = None
+    failure: str = None
+    inside: list = dataclasses.field(default_factory=list)
+
+    def all(self):
+        """This call and those inside it, in the order they began."""
+        yield self
+        for one in self.inside:
+            yield from one.all()
+
+
+def observe(model, args, kwargs, is_opaque):
+    """The `Observed` call of `model` on these arguments.
+
+    Args:
+        model: A layer or model.
+        args: Positional arguments, with `KerasTensor`s of known sizes.
+        kwargs: Keyword arguments.
+        is_opaque: Function of a layer: whether it is to be traced.
+    """
+    observer = _Observer(is_opaque)
+    with keras_recording.observing(observer):
+        symbolic_spec(model, args, kwargs)
+    return observer.root
+
+
+class _Observer:
+    def __init__(self, is_opaque):
+        self.root = None
+        self._stack = []
+        self._is_opaque = is_opaque
+        self._is_tracing = False
+        self._traces = {}
+
+    def layer_call(self, original, layer, *args, **kwargs):
+        if self._is_tracing or not isinstance(layer, keras.layers.Layer):
+            return original(layer, *args, **kwargs)
+        call = Observed(layer, *_as_symbolic((args, kwargs)))
+        if self._stack:
+            self._stack[-1].inside.append(call)
+        else:
+            # PyTorch begins anew on another device where the first fails.
+            self.root = call
+        if self._is_opaque(layer):
+            self._trace(call, args, kwargs)
+        self._stack.append(call)
+        try:
+            return original(layer, *args, **kwargs)
+        finally:
+            self._stack.pop()
+
+    def _trace(self, call, args, kwargs):
+        key = id(call.layer), signature((args, kwargs))
+        if key not in self._traces:
+            self._traces[key] = self._traced(call.layer, args, kwargs)
+        call.trace, call.failure = self._traces[key]
+
+    def _traced(self, layer, args, kwargs):
+        self._is_tracing = True
+        try:
+            return trace(layer.call, args, kwargs), None
+        except CannotTrace as error:
+            return None, str(error)
+        finally:
+            self._is_tracing = False
+
+
+def _as_symbolic(structure):
+    return keras.tree.map_structure(
+        lambda x: (
+            keras.KerasTensor(
+                tuple(x.shape), keras.backend.standardize_dtype(x.dtype)
+            )
+            if backend.is_tensor(x)
+            else x
+        ),
+        structure,
+    )

@@ -1,0 +1,141 @@
+"""A layer whose `call` runs as a graph with connections in it."""
+
+import functools
+
+from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.graphs.additions import find_additions
+from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
+from keras_laurel.conversion.inside import keras_recording
+from keras_laurel.conversion.inside.program import Program
+from keras_laurel.conversion.inside.trace import CannotTrace
+from keras_laurel.conversion.inside.trace import trace
+from keras_laurel.conversion.inside.values import signature
+from keras_laurel.conversion.inside.values import tensors_of
+
+# Programs of one layer that are kept: lengths of texts may go on and on.
+MOST_PROGRAMS = 64
+
+
+class Opened:
+    """What an opened layer runs in the place of its `call`.
+
+    Args:
+        connections: Dict of `Connection`s by the key of their addition.
+        known: List of the keys of all additions that were judged.
+        all_layers: List of the LAuReL layers of the whole conversion, in the
+            order they run.
+    """
+
+    def __init__(self, connections, known, all_layers):
+        self.connections = connections
+        self.all_layers = all_layers
+        self._known = known
+        self._programs = {}
+
+    def index(self, key):
+        """The number of an addition among all of the layer."""
+        return self._known.index(key)
+
+    def run(self, layer, call, args, kwargs):
+        key = signature((args, kwargs))
+        program = self._programs.get(key)
+        if program is None:
+            program = self._program(layer, call, args, kwargs)
+            if len(self._programs) >= MOST_PROGRAMS:
+                self._programs.pop(next(iter(self._programs)))
+            self._programs[key] = program
+        return program.run(tensors_of((args, kwargs)))
+
+    def _program(self, layer, call, args, kwargs):
+        try:
+            traced = trace(call, args, kwargs)
+        except CannotTrace as error:
+            raise ValueError(
+                f"{layer.name!r} of class {type(layer).__name__} has LAuReL "
+                "connections inside, and cannot be run on these arguments: "
+                f"its `call` does what a graph cannot carry. {error}"
+            ) from error
+        return Program(traced, self._in_place(layer, traced))
+
+    def _in_place(self, layer, traced):
+        """The connections by the additions of this trace."""
+        graph = TensorGraph(traced.calls, traced.output_tensors)
+        additions = {a.node.key: a for a in find_additions(graph)}
+        missing = self.connections.keys() - additions.keys()
+        new = [
+            a
+            for key, a in additions.items()
+            if a.why_not is None and key not in self._known
+        ]
+        if missing or new:
+            raise ValueError(_other_additions(layer, missing, new))
+        return {
+            additions[key].node: (connection, additions[key])
+            for key, connection in self.connections.items()
+        }
+
+
+def _other_additions(layer, missing, new):
+    lines = [
+        f"{layer.name!r} of class {type(layer).__name__} was called in a way "
+        "that leads to other additions than those that were converted."
+    ]
+    lines += [f"Not reached: {place_of(key)}." for key in sorted(missing)]
+    lines += [f"Not seen at conversion: {a.node.where}." for a in new]
+    lines.append(
+        "Convert with `inputs=` an example of what the model is called on, "
+        "or leave these out with `sites=[...]`."
+    )
+    return "\n".join(lines)
+
+
+def place_of(key):
+    file, line, function, occurrence = key
+    time = f", time {occurrence + 1}" if occurrence else ""
+    return f"{file}:{line}, in {function}{time}"
+
+
+class LaurelOpened:
+    """What an opened layer adds to its class."""
+
+    def _laurel_run(self, call, args, kwargs):
+        if keras_recording.is_inferring_shapes():
+            return call(*args, **kwargs)
+        return self._laurel_opened.run(self, call, args, kwargs)
+
+
+@functools.cache
+def opened_class(base):
+    """The subclass of `base`, by the same name: Keras' weight files go by
+    the names of classes."""
+
+    @functools.wraps(base.call)
+    def call(self, *args, **kwargs):
+        plain = functools.partial(base.call, self)
+        return self._laurel_run(plain, args, kwargs)
+
+    names = {
+        "__module__": base.__module__,
+        "__qualname__": base.__qualname__,
+        "_laurel_base": base,
+        "call": call,
+    }
+    return type(base.__name__, (LaurelOpened, base), names)
+
+
+def attach(layer, connections, known, all_layers):
+    """Let `layer` run with the connections from now on."""
+    layer.__dict__["_laurel_opened"] = Opened(connections, known, all_layers)
+    for connection in connections.values():
+        name = connection.layer.name
+        keras_internals.add_sublayer(layer, name, connection.layer)
+    layer.__class__ = opened_class(type(layer))
+
+
+def detach(layer, plain_class):
+    """Undo `attach`, also where it was left halfway."""
+    layer.__class__ = plain_class
+    layer.__dict__.pop("_laurel_called", None)
+    opened = layer.__dict__.pop("_laurel_opened", None)
+    for connection in opened.connections.values() if opened else ():
+        keras_internals.remove_sublayer(layer, connection.layer.name)

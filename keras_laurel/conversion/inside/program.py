@@ -1,0 +1,113 @@
+"""Run the graph of a `call`, with connections in the place of additions."""
+
+import keras
+
+from keras_laurel.conversion.inside import trace as tracing
+
+
+class Program:
+    """The calls of a trace, ready to run.
+
+    Args:
+        trace: The `Trace`.
+        connections: Dict of `(Connection, Addition)` by the call in whose
+            place the connection runs.
+    """
+
+    def __init__(self, trace, connections):
+        needed = _needed(trace, connections)
+        self._slots = {}
+        for tensor in trace.inputs:
+            self._slot(tensor)
+        self._steps = [
+            self._step(call, connections.get(call))
+            for call in needed
+            if not isinstance(call.operation, keras.layers.InputLayer)
+        ]
+        self._outputs = self._filler(trace.outputs)
+
+    def run(self, tensors):
+        """What the `call` returns for these tensors, in the trace's order."""
+        values = [*tensors, *[None] * (len(self._slots) - len(tensors))]
+        for function, arguments, positions, slots in self._steps:
+            args, kwargs = arguments(values)
+            result = function(*args, **kwargs)
+            if isinstance(slots, int):
+                values[slots] = result
+                continue
+            leaves = keras.tree.flatten(result)
+            for slot, position in zip(slots, positions):
+                values[slot] = leaves[position]
+        return self._outputs(values)
+
+    def _step(self, call, replacement):
+        arguments = call.arguments
+        fill = self._arguments_filler(arguments.args, arguments.kwargs)
+        operation = call.operation
+        is_layer = isinstance(operation, keras.layers.Layer)
+        function = operation if is_layer else operation.call
+        if replacement is not None:
+            connection, addition = replacement
+            if addition.is_sum:
+                function = connection.of_sum(function, operation)
+                skip = self._filler(addition.skip_tensor)
+                fill = _with_first(skip, fill)
+            else:
+                function = connection.of_operands(operation)
+        slots = [self._slot(x) for x in call.outputs]
+        if call.returns_one_tensor:
+            (slots,) = slots
+        return function, fill, call.positions, slots
+
+    def _slot(self, tensor):
+        return self._slots.setdefault(id(tensor), len(self._slots))
+
+    def _arguments_filler(self, args, kwargs):
+        one = [self._filler(x) for x in args]
+        named = [(k, self._filler(x)) for k, x in kwargs.items()]
+        if len(one) == 1 and not named:
+            (first,) = one
+            return lambda values: ((first(values),), {})
+        return lambda values: (
+            [f(values) for f in one],
+            {k: f(values) for k, f in named},
+        )
+
+    def _filler(self, structure):
+        """A function of the values that fills them in."""
+        if isinstance(structure, keras.KerasTensor):
+            slot = self._slot(structure)
+            return lambda values: values[slot]
+        leaves = keras.tree.flatten(structure)
+        if not any(isinstance(x, keras.KerasTensor) for x in leaves):
+            return lambda values: structure
+        fillers = [self._filler(x) for x in leaves]
+        return lambda values: keras.tree.pack_sequence_as(
+            structure, [f(values) for f in fillers]
+        )
+
+
+def _with_first(first, fill):
+    def fill_with_first(values):
+        args, kwargs = fill(values)
+        return (first(values), *args), kwargs
+
+    return fill_with_first
+
+
+def _needed(trace, connections):
+    """The calls that what is returned, or what is kept, depends on."""
+    wanted = {id(x) for x in trace.output_tensors}
+    kept = []
+    for call in reversed(trace.calls):
+        if not (
+            tracing.has_effect(call.operation)
+            or call in connections
+            or any(id(x) in wanted for x in call.outputs)
+        ):
+            continue
+        kept.append(call)
+        wanted.update(id(x) for x in call.arguments.keras_tensors)
+        if call in connections:
+            wanted.add(id(connections[call][1].skip_tensor))
+    return kept[::-1]

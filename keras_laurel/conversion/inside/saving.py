@@ -1,0 +1,220 @@
+"""Save converted layers: the config before conversion, and what was put in.
+
+A class knows nothing of the connections in its layers. So each converted
+layer, and each that holds one, is of a subclass whose config is that of the
+plain layer and a plan. Loading makes the plain layer, looks into it again,
+and attaches what the plan says.
+"""
+
+import functools
+
+import keras
+
+from keras_laurel.conversion.blocks.stream import ResidualStream
+from keras_laurel.conversion.blocks.stream import reach
+from keras_laurel.conversion.inside import opened
+from keras_laurel.conversion.inside.connection import Connection
+from keras_laurel.conversion.inside.layer_paths import layer_paths
+from keras_laurel.conversion.inside.survey import is_opaque
+from keras_laurel.conversion.inside.survey import survey_calls
+from keras_laurel.conversion.keras_internals import build_inside
+from keras_laurel.conversion.keras_internals import flatten_layers
+from keras_laurel.conversion.keras_internals import has_graph
+
+
+class LaurelInside:
+    """What a layer with connections in it, or in layers of its, adds to its
+    class."""
+
+    def get_config(self):
+        base, cls = type(self)._laurel_base, type(self)
+        # Keras makes configs up for classes without a `get_config`.
+        self.__class__ = base
+        try:
+            config = self.get_config()
+        finally:
+            self.__class__ = cls
+        return {
+            "source": {
+                "module": base.__module__,
+                "class_name": base.__name__,
+                "config": config,
+                "registered_name": keras.saving.get_registered_name(base),
+            },
+            "inside": plan_of(self),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        layer = keras.saving.deserialize_keras_object(config["source"])
+        convert_by_plan(layer, config["inside"])
+        return layer
+
+
+_register = keras.saving.register_keras_serializable(
+    package="keras_laurel", name="LaurelInside"
+)
+_register(LaurelInside)
+
+
+@functools.cache
+def owner_class(base):
+    """The subclass of `base` for a layer that holds converted ones.
+
+    All go by one registered name, under which `LaurelInside` stays.
+    """
+    names = {
+        "__module__": base.__module__,
+        "__qualname__": base.__qualname__,
+        "_laurel_base": getattr(base, "_laurel_base", base),
+    }
+    cls = _register(type(base.__name__, (LaurelInside, base), names))
+    _register(LaurelInside)
+    return cls
+
+
+def plan_of(owner):
+    """What `convert_by_plan` needs to convert a layer like `owner`."""
+    layers, streams = [], {}
+    for path, layer in _opened_layers(owner):
+        connections = layer._laurel_opened.connections
+        layers.append(
+            {
+                "path": path,
+                "connections": [
+                    {
+                        "addition": layer._laurel_opened.index(key),
+                        "skip": connection.skip,
+                        "layer": _unbuilt(connection.layer),
+                        "shape": list(connection.shape),
+                        "activations": reach(connection.layer),
+                        "stream": streams.setdefault(
+                            id(connection.stream), len(streams)
+                        ),
+                        "number": connection.number,
+                    }
+                    for key, connection in connections.items()
+                ],
+            }
+        )
+    called = keras.saving.serialize_keras_object(owner._laurel_called)
+    return {"called": called, "layers": layers}
+
+
+def _unbuilt(layer):
+    """Its config; it is built where the weights get their paths."""
+    config = keras.layers.serialize(layer)
+    return {k: v for k, v in config.items() if k != "build_config"}
+
+
+def _opened_layers(owner):
+    paths = layer_paths(owner)
+    for layer in (owner, *flatten_layers(owner)):
+        if "_laurel_opened" in layer.__dict__:
+            yield paths[id(layer)], layer
+
+
+def convert_by_plan(owner, plan):
+    """Convert a plain layer as the one was that `plan` is of.
+
+    Raises:
+        ValueError: if the layer is not like that one.
+    """
+    called = keras.saving.deserialize_keras_object(plan["called"])
+    survey = survey_calls(owner, *called)
+    insides = {inside.path: inside for inside in survey.insides}
+    planned = _planned(owner, plan, insides)
+    attach_all(owner, planned, survey)
+
+
+def _planned(owner, plan, insides):
+    entries = [
+        (entry, connection)
+        for entry in plan["layers"]
+        for connection in entry["connections"]
+    ]
+    entries.sort(key=lambda pair: pair[1]["number"])
+    streams, planned = {}, {}
+    for entry, config in entries:
+        inside = insides.get(entry["path"])
+        keys = list(inside.additions) if inside else []
+        if not 0 <= config["addition"] < len(keys):
+            raise ValueError(
+                f"The saved plan of {owner.name!r} has a LAuReL layer at "
+                f"addition {config['addition']} of {entry['path']!r}, which "
+                f"has {len(keys)} additions now. The code of the class has "
+                "changed since the model was saved."
+            )
+        key = keys[config["addition"]]
+        stream = streams.setdefault(config["stream"], ResidualStream([]))
+        if config["activations"] > len(stream.layers) + 1:
+            raise ValueError(
+                f"A LAuReL layer in {entry['path']!r} of {owner.name!r} reads "
+                f"{config['activations']} activations, and the layers before "
+                "it are in no part that was saved. Save the whole model."
+            )
+        layer = keras.layers.deserialize(config["layer"])
+        shapes = [tuple(config["shape"])] * (1 + max(config["activations"], 1))
+        build_inside(inside.layer, layer, shapes)
+        stream.layers.append(layer)
+        planned.setdefault(inside, {})[key] = Connection(
+            layer,
+            config["skip"],
+            stream,
+            len(stream.layers) - 1,
+            tuple(config["shape"]),
+        )
+    return planned
+
+
+def attach_all(owner, planned, survey):
+    """Attach what was planned; all of it or, where it fails, nothing."""
+    done = []
+    all_layers = _in_run_order(planned, survey)
+    try:
+        for inside, connections in planned.items():
+            done.append((inside.layer, type(inside.layer)))
+            known = list(inside.additions)
+            opened.attach(inside.layer, connections, known, all_layers)
+        for layer in _owners(owner, planned, survey):
+            done.append((layer, type(layer)))
+            layer.__class__ = owner_class(type(layer))
+            layer.__dict__["_laurel_called"] = survey.called[id(layer)]
+    except BaseException:
+        for layer, cls in reversed(done):
+            opened.detach(layer, cls)
+        raise
+
+
+def _in_run_order(planned, survey):
+    return [
+        planned[inside][key].layer
+        for inside, key in (survey.order if survey else ())
+        if key in planned.get(inside, ())
+    ]
+
+
+def _owners(root, planned, survey):
+    """The layers whose config would lose what is planned: those that are, or
+    hold, a layer that is converted.
+
+    A graph has the configs of its layers; only history that crosses from
+    layer to layer is known to none of them.
+    """
+    converted = {id(inside.layer) for inside in planned}
+    for layer in (root, *flatten_layers(root)):
+        inner = {id(layer), *(id(x) for x in flatten_layers(layer))}
+        if not converted & inner or id(layer) not in survey.called:
+            continue
+        crosses = layer is root and has_graph(root) and _crosses(planned)
+        if crosses or is_opaque(layer):
+            yield layer
+
+
+def _crosses(planned):
+    layers = {}
+    for inside, connections in planned.items():
+        for connection in connections.values():
+            if connection.stream.carries_history:
+                layers.setdefault(id(connection.stream), set()).add(inside)
+    return any(len(insides) > 1 for insides in layers.values())

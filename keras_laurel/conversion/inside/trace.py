@@ -1,0 +1,385 @@
+"""Record what the `call` of a layer computes, as a graph of its calls.
+
+The user's code runs once on symbolic tensors. What it reads of variables,
+draws at random, assigns or adds to the losses is a call of the graph like any
+other, so that running the graph does what the code does.
+"""
+
+import collections
+import dataclasses
+import functools
+import linecache
+import sys
+import traceback
+
+import keras
+from keras.src import backend
+from keras.src.ops.symbolic_arguments import SymbolicArguments
+
+from keras_laurel.conversion.inside import keras_recording
+from keras_laurel.conversion.inside.values import is_tensor_like
+
+_NOT_THE_USERS = (
+    "keras",
+    "keras_laurel",
+    "tree",
+    "optree",
+    "jax",
+    "torch",
+    "tensorflow",
+    "contextlib",
+    "functools",
+)
+
+
+class CannotTrace(Exception):
+    """The code of a layer does what a graph cannot carry."""
+
+
+@dataclasses.dataclass(eq=False)
+class Call:
+    """One call of the graph; what `keras.src.ops.node.Node` is to a model.
+
+    Attributes:
+        operation: The layer or operation.
+        arguments: Its arguments, `KerasTensor`s among them.
+        outputs: List of the `KerasTensor`s it returned.
+        positions: Where they stand among all that it returned, flattened.
+        returns_one_tensor: Whether it returned a tensor by itself.
+        place: `(file, line, function)` of the user's code that made it.
+        occurrence: How many calls before this one were made from there.
+    """
+
+    operation: object
+    arguments: SymbolicArguments
+    outputs: list
+    positions: tuple = None
+    returns_one_tensor: bool = False
+    place: tuple = None
+    occurrence: int = 0
+
+    @property
+    def is_input(self):
+        return not self.arguments.keras_tensors
+
+    @property
+    def key(self):
+        """What names this call in every trace of the same code."""
+        return (*self.place, self.occurrence)
+
+    @property
+    def where(self):
+        file, line, function = self.place
+        return f"{file}:{line}, in {function}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """A graph of the calls that a `call` makes, in the order they run.
+
+    Attributes:
+        calls: List of `Call`s, the inputs first.
+        inputs: List of `KerasTensor`s.
+        outputs: What the code returned, `KerasTensor`s among it.
+    """
+
+    calls: list
+    inputs: list
+    outputs: object
+
+    @property
+    def output_tensors(self):
+        leaves = keras.tree.flatten(self.outputs)
+        return [x for x in leaves if isinstance(x, keras.KerasTensor)]
+
+
+def trace(function, args, kwargs):
+    """The `Trace` of `function(*args, **kwargs)`.
+
+    Args:
+        function: The bound `call` of a layer, as its class wrote it.
+        args: Positional arguments; tensors, real or symbolic, count by shape
+            and dtype, all else by value.
+        kwargs: Keyword arguments.
+
+    Raises:
+        CannotTrace: if the code does what a graph cannot carry; it says what,
+            and where.
+    """
+    recorder = _Recorder()
+    (args, kwargs), inputs = recorder.symbolic_inputs((args, kwargs))
+    try:
+        with keras_recording.recording(recorder):
+            outputs = function(*args, **kwargs)
+            outputs = recorder.symbolic_variables(outputs)
+    except CannotTrace:
+        raise
+    except Exception as error:
+        raise CannotTrace(_why(error)) from error
+    finally:
+        recorder.forget_nodes()
+    return Trace(recorder.calls, inputs, outputs)
+
+
+class _Recorder:
+    """Writes down what the code calls."""
+
+    def __init__(self):
+        self.calls = []
+        self._values = {}
+        self._depth = 0
+        self._seen = collections.Counter()
+        self._nodes = {}
+
+    def symbolic_inputs(self, structure):
+        inputs = []
+
+        def symbolic(x):
+            if not is_tensor_like(x):
+                return x
+            shape, dtype = _shape(x), keras.backend.standardize_dtype(x.dtype)
+            layer = keras.layers.InputLayer(batch_shape=shape, dtype=dtype)
+            inputs.append(layer.output)
+            self._append(layer, (), {}, layer.output)
+            return layer.output
+
+        return keras.tree.map_structure(symbolic, structure), inputs
+
+    def symbolic_variables(self, structure):
+        """A variable that is handed on is its value."""
+        return keras.tree.map_structure(
+            lambda x: self.read(x) if isinstance(x, keras.Variable) else x,
+            structure,
+        )
+
+    def read(self, variable):
+        # By dtype too: in a scope of autocasting it has another.
+        key = id(variable), variable.dtype
+        written = self._values.get(id(variable))
+        if written is not None:
+            return keras.ops.cast(written, variable.dtype)
+        if key not in self._values:
+            value = keras.KerasTensor(variable.shape, variable.dtype)
+            self._append(_Read(variable), (), {}, value)
+            self._values[key] = value
+        return self._values[key]
+
+    def write(self, variable, value):
+        self._append(_Write(variable), (value,), {}, [])
+        self._values[id(variable)] = value
+
+    def add_loss(self, original, layer, loss):
+        self._append(_AddLoss(layer), (loss,), {}, [])
+
+    def layer_call(self, original, layer, *args, **kwargs):
+        self._remember_nodes(layer)
+        if self._depth:
+            return original(layer, *args, **kwargs)
+        args, kwargs = keras.tree.map_structure(self._constant, (args, kwargs))
+        try:
+            outputs = self._inside(original, layer, *args, **dict(kwargs))
+        except Exception:
+            outputs = self._opaque(original, layer, args, kwargs)
+        return self._append(layer, args, kwargs, outputs)
+
+    def operation_call(self, original, operation, *args, **kwargs):
+        if self._depth:
+            return original(operation, *args, **kwargs)
+        _check_carries(operation, args, kwargs)
+        outputs = self._inside(operation.compute_output_spec, *args, **kwargs)
+        return self._append(operation, args, kwargs, outputs)
+
+    def random_call(self, function, *args, **kwargs):
+        """What is drawn at random is drawn again whenever the graph runs."""
+        if self._depth:
+            return function(*args, **kwargs)
+        outputs = symbolic_spec(function, args, kwargs)
+        return self._append(_Random(function), args, kwargs, outputs)
+
+    def _constant(self, x):
+        """Layers are recorded when they are called on symbolic tensors."""
+        if isinstance(x, keras.Variable):
+            return self.read(x)
+        if isinstance(x, keras.KerasTensor) or not is_tensor_like(x):
+            return x
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        value = keras.KerasTensor(tuple(x.shape), dtype)
+        return self._append(_Constant(x), (), {}, value)
+
+    def _opaque(self, original, layer, args, kwargs):
+        """A layer that Keras cannot call on symbolic tensors: it is run as
+        for its shapes, and may return what is no tensor."""
+        return symbolic_spec(functools.partial(original, layer), args, kwargs)
+
+    def _inside(self, function, *args, **kwargs):
+        self._depth += 1
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self._depth -= 1
+
+    def _append(self, operation, args, kwargs, outputs):
+        arguments = SymbolicArguments(*args, **kwargs)
+        read = {id(x) for x in arguments.keras_tensors}
+        outputs = keras.tree.map_structure(
+            lambda x: (
+                keras.KerasTensor(x.shape, x.dtype) if id(x) in read else x
+            ),
+            outputs,
+        )
+        leaves = keras.tree.flatten(outputs)
+        positions = tuple(
+            i for i, x in enumerate(leaves) if isinstance(x, keras.KerasTensor)
+        )
+        place = _users_place()
+        self.calls.append(
+            Call(
+                operation,
+                arguments,
+                [leaves[i] for i in positions],
+                positions,
+                isinstance(outputs, keras.KerasTensor),
+                place,
+                self._seen[place],
+            )
+        )
+        self._seen[place] += 1
+        return outputs
+
+    def _remember_nodes(self, layer):
+        lists = layer._inbound_nodes, layer._outbound_nodes
+        self._nodes.setdefault(id(layer), (lists, [len(x) for x in lists]))
+
+    def forget_nodes(self):
+        """Layers are left as they were."""
+        for lists, lengths in self._nodes.values():
+            for nodes, length in zip(lists, lengths):
+                del nodes[length:]
+
+
+def symbolic_spec(function, args, kwargs):
+    """What `function` returns for symbolic tensors, all else as it is."""
+    structure = args, kwargs
+    leaves = keras.tree.flatten(structure)
+    symbolic = [
+        i for i, x in enumerate(leaves) if isinstance(x, keras.KerasTensor)
+    ]
+
+    def run(*tensors):
+        filled = list(leaves)
+        for i, tensor in zip(symbolic, tensors):
+            filled[i] = tensor
+        args, kwargs = keras.tree.pack_sequence_as(structure, filled)
+        return function(*args, **kwargs)
+
+    return backend.compute_output_spec(run, *[leaves[i] for i in symbolic])
+
+
+class _Read(keras.Operation):
+    """The value of a variable."""
+
+    def __init__(self, variable):
+        super().__init__()
+        self.variable = variable
+
+    def call(self):
+        return self.variable.value
+
+
+class _Write(keras.Operation):
+    def __init__(self, variable):
+        super().__init__()
+        self.variable = variable
+
+    def call(self, value):
+        self.variable.assign(value)
+        return []
+
+
+class _AddLoss(keras.Operation):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, loss):
+        self.layer.add_loss(loss)
+        return []
+
+
+class _Constant(keras.Operation):
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def call(self):
+        return self.value
+
+
+class _Random(keras.Operation):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, *args, **kwargs):
+        return self.function(*args, **kwargs)
+
+
+def has_effect(operation):
+    """Whether a call counts although nobody reads what it returns."""
+    return isinstance(operation, (keras.layers.Layer, _Write, _AddLoss))
+
+
+def is_source(operation):
+    """Whether a call brings in what is no output of another call."""
+    return isinstance(operation, (keras.layers.InputLayer, _Read, _Constant))
+
+
+def _check_carries(operation, args, kwargs):
+    """Functions that hold symbolic tensors would be run with them."""
+    values = [*keras.tree.flatten((args, kwargs)), *vars(operation).values()]
+    for value in values:
+        cells = getattr(value, "__closure__", None) or ()
+        for cell in cells:
+            if isinstance(cell.cell_contents, keras.KerasTensor):
+                raise CannotTrace(
+                    f"`{type(operation).__name__}` is given a function that "
+                    f"uses tensors of the code around it ({_here()})"
+                )
+
+
+def _shape(x):
+    return tuple(d if isinstance(d, int) else None for d in x.shape)
+
+
+def _users_place():
+    frame = sys._getframe(1)
+    while frame is not None:
+        if not _is_library(frame):
+            code = frame.f_code
+            return code.co_filename, frame.f_lineno, code.co_name
+        frame = frame.f_back
+    return None, 0, None
+
+
+def _here():
+    file, line, function = _users_place()
+    return f"{file}:{line}, in {function}"
+
+
+def _why(error):
+    """The line of the user's code that failed, and why."""
+    message = (str(error).strip().splitlines() or [""])[0]
+    reason = f"{type(error).__name__}: {message}"
+    frames = list(traceback.walk_tb(error.__traceback__))
+    own = [(f, line) for f, line in frames if not _is_library(f)]
+    if not own:
+        return reason
+    frame, line = own[-1]
+    code = frame.f_code
+    text = linecache.getline(code.co_filename, line).strip()
+    return f"{code.co_filename}:{line}, in {code.co_name}: `{text}`: {reason}"
+
+
+def _is_library(frame):
+    name = frame.f_globals.get("__name__", "")
+    return name.partition(".")[0] in _NOT_THE_USERS
