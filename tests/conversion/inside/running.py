@@ -1,6 +1,9 @@
 """Models run op by op from a state that is put back before each run."""
 
+import contextlib
+import functools
 import re
+from unittest import mock
 
 import keras
 import numpy as np
@@ -85,18 +88,22 @@ def perturb(model, scale=0.2, seed=0):
 def laurels_in_run_order(model, x):
     """LAuReL layers in the order in which a model first runs them."""
     seen = {}
-    whole = keras_laurel.Laurel.call
-
-    def record(self, inputs):
-        seen.setdefault(id(self), self)
-        return whole(self, inputs)
-
-    keras_laurel.Laurel.call = record
-    try:
+    with contextlib.ExitStack() as stack:
+        for name in ("call", "combine", "combine_sum"):
+            stack.enter_context(_recording(name, seen))
         run(model, x)
-    finally:
-        keras_laurel.Laurel.call = whole
     return list(seen.values())
+
+
+def _recording(name, seen):
+    original = getattr(keras_laurel.Laurel, name)
+
+    @functools.wraps(original)
+    def record(self, *args, **kwargs):
+        seen.setdefault(id(self), self)
+        return original(self, *args, **kwargs)
+
+    return mock.patch.object(keras_laurel.Laurel, name, record)
 
 
 def assert_equal(actual, expected):
