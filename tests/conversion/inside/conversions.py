@@ -93,5 +93,5 @@ def sublayers(model):
         id(layer): type(layer).__name__
         for layer in model._flatten_layers(include_self=False)
         if not keras_internals.is_functional(layer)
-        and not isinstance(layer, keras.layers.Add)
+        and not isinstance(layer, (keras.layers.Add, keras.layers.InputLayer))
     }
