@@ -60,6 +60,15 @@ def test_sites(name):
             rest = rest.partition(part)[2]
 
 
+@pytest.mark.parametrize("name", ["gpt", "keyword context"])
+def test_residual_sites(name):
+    """What is found is what is converted; nothing is built by looking."""
+    row = TABLE[name]
+    found = keras_laurel.residual_sites(row.build(), inputs=row.example())
+    converted = conversion(name).sites
+    assert [s.name for s in found] == [s.name for s in converted]
+
+
 @every
 def test_identity(name):
     """Bit for bit: in training, at other batches and lengths, with state."""
