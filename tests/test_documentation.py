@@ -1,4 +1,4 @@
-"""Every snippet of the README and every example in a docstring runs."""
+"""Snippets of the README and docs/models.md and docstring examples run."""
 
 import doctest
 import pathlib
@@ -10,7 +10,8 @@ import pytest
 
 import keras_laurel
 
-README = pathlib.Path(__file__).parent.parent / "README.md"
+ROOT = pathlib.Path(__file__).parent.parent
+README, DOCS = ROOT / "README.md", ROOT / "docs"
 NAMES = {"keras": keras, "keras_laurel": keras_laurel}
 
 
@@ -21,18 +22,32 @@ def examples_of(name):
     )
 
 
-def test_readme_snippets_run_in_order():
-    snippets = [
-        textwrap.dedent(snippet)
-        for snippet in re.findall(
-            r"```python\n(.*?)```", README.read_text(), re.S
-        )
-    ]
+def run_snippets(path):
+    """Runs the Python of a page from top to bottom; what it left behind."""
+    snippets = re.findall(r"```python\n(.*?)```", path.read_text(), re.S)
     assert len(snippets) >= 4
     namespace = {}
-    for snippet in snippets:
-        exec(compile(snippet, str(README), "exec"), namespace)
+    for snippet in map(textwrap.dedent, snippets):
+        exec(compile(snippet, str(path), "exec"), namespace)
+    return namespace
+
+
+def test_readme_snippets_run_in_order():
+    namespace = run_snippets(README)
     assert len(keras_laurel.laurel_layers(namespace["model"])) == 9
+
+
+def test_models_snippets_run_in_order(capsys):
+    if not hasattr(keras_laurel, "register_blocks"):
+        pytest.skip("`register_blocks` has not landed yet")
+    namespace = run_snippets(DOCS / "models.md")
+    printed = capsys.readouterr().out
+    assert "Converted 10 residual additions to Laurel;" in printed
+    assert "blocks_3/residual_2  identity" in printed
+    assert len(keras_laurel.laurel_layers(namespace["classifier"])) == 4
+    assert len(keras_laurel.laurel_layers(namespace["whisper"])) == 4
+    assert len(keras_laurel.laurel_layers(namespace["network"])) == 2
+    assert len(keras_laurel.laurel_layers(namespace["loaded"])) == 8
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def own_functional():
 
 @keras.saving.register_keras_serializable(package="own_ways")
 class TrainingBranches(keras.Model):
-    """An auxiliary output and dropped paths in training alone."""
+    """An auxiliary head and noise in training alone."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -191,15 +191,12 @@ class TrainingBranches(keras.Model):
         x = self.block1(x)
         if training:
             aux = self.aux_head(x)
+            self.add_loss(0.1 * ops.mean(ops.square(aux)))
             branch = self.noise(self.dense(x), training=True)
         else:
-            aux = None
             branch = self.dense(x)
         x = x + branch  # residual
-        x = self.head(self.block2(x))
-        if training:
-            self.add_loss(0.1 * ops.mean(ops.square(aux)))
-        return x
+        return self.head(self.block2(x))
 
 
 @keras.saving.register_keras_serializable(package="own_ways")
@@ -296,7 +293,7 @@ class BranchesOnValues(layers.Layer):
         self.dense = layers.Dense(WIDTH)
 
     def call(self, x):
-        if float(ops.max(x)) > 0:
+        if ops.convert_to_numpy(x).max() > 0:
             x = x + self.dense(x)
         return x
 
@@ -332,7 +329,7 @@ ROWS = {
     "own functional": Row(
         own_functional, sequence, ("block", ""), history=False
     ),
-    # Not `x + 0.0 * aux`.
+    # The second is one addition, whichever way its branch went.
     "training branches": Row(
         TrainingBranches, sequence, ("block1", "", "block2")
     ),

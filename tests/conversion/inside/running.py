@@ -1,6 +1,9 @@
 """Models run op by op from a state that is put back before each run."""
 
+import contextlib
+import functools
 import re
+from unittest import mock
 
 import keras
 import numpy as np
@@ -24,7 +27,7 @@ class State:
 def run(model, x, **kwargs):
     """Flat list of arrays, computed op by op; narrow floats as float32."""
     kwargs.setdefault("training", False)
-    # PyTorch's dropout draws from its own generator.
+    # Dropout on torch draws from torch's own state.
     keras.utils.set_random_seed(0)
     outputs = model(
         keras.tree.map_structure(ops.convert_to_tensor, x), **kwargs
@@ -85,18 +88,22 @@ def perturb(model, scale=0.2, seed=0):
 def laurels_in_run_order(model, x):
     """LAuReL layers in the order in which a model first runs them."""
     seen = {}
-    weigh = keras_laurel.Laurel._weighted_sum
-
-    def record(self, *args):
-        seen.setdefault(id(self), self)
-        return weigh(self, *args)
-
-    keras_laurel.Laurel._weighted_sum = record
-    try:
+    with contextlib.ExitStack() as stack:
+        for name in ("call", "combine", "combine_sum"):
+            stack.enter_context(_recording(name, seen))
         run(model, x)
-    finally:
-        keras_laurel.Laurel._weighted_sum = weigh
     return list(seen.values())
+
+
+def _recording(name, seen):
+    original = getattr(keras_laurel.Laurel, name)
+
+    @functools.wraps(original)
+    def record(self, *args, **kwargs):
+        seen.setdefault(id(self), self)
+        return original(self, *args, **kwargs)
+
+    return mock.patch.object(keras_laurel.Laurel, name, record)
 
 
 def assert_equal(actual, expected):
