@@ -65,7 +65,7 @@ def test_channels_first(name, size):
 def test_channels_last_behind_a_permutation():
     x = inputs = keras.Input((8, 16, 16))
     x = layers.Permute((2, 3, 1))(conv()(x))
-    x = x + Opaque()(x) if False else x + layers.Dense(8)(x)
+    x = x + layers.Dense(8)(x)
     laurel = keras_laurel.laurelize(
         keras.Model(inputs, x), keras_laurel.LaurelLR(rank=2)
     )
@@ -97,6 +97,7 @@ def test_the_policy_at_an_operator_is_that_of_its_operands(policy):
         assert layer.dtype_policy.name == policy
 
 
+@pytest.mark.filterwarnings("ignore:.*does not have a `quantize` method")
 @pytest.mark.parametrize("mode", ["int8", "float8"])
 @pytest.mark.parametrize("add", ["Add", "+"])
 def test_a_quantized_branch_gives_a_plain_policy(add, mode):
@@ -129,7 +130,7 @@ def test_the_regularizer_of_an_addition_goes_on(tmp_path):
     losses = []
     for m in (model, laurel, loaded, keras_laurel.remove_laurel(laurel)):
         m(x)
-        losses.append(float(sum(m.losses)))
+        losses.append(float(ops.convert_to_numpy(sum(m.losses))))
     assert losses[0] > 0
     assert losses == [losses[0]] * 4
 
