@@ -53,6 +53,12 @@ def node_inputs(node):
     return node.arguments.keras_tensors
 
 
+def producer(tensor):
+    """The call that made a tensor."""
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
+
+
 def is_addition(node):
     """Whether a call is one of `keras.layers.Add` or of `+`."""
     operation = node.operation
