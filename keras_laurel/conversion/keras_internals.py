@@ -142,7 +142,7 @@ class NewCalls:
                 old_places |= {
                     make_node_key(operation, i) for i in range(len(old + new))
                 }
-        models = [m for m in _all_functions() if m._nodes & old_places]
+        models = [m for m in _all_models() if m._nodes & old_places]
         for operation, order in orders:
             _reorder(operation, order)
         for model in models:
@@ -172,13 +172,17 @@ def _node_key(node):
     return make_node_key(node.operation, place)
 
 
-def _all_functions():
+def _all_models():
     """Every model with a graph that there is.
 
     Keras keeps no list of those that share a layer: a backbone, and the
     classifier made of its `output`, know nothing of one another.
     """
-    return [x for x in gc.get_objects() if issubclass(type(x), Function)]
+    return [
+        x
+        for x in gc.get_objects()
+        if issubclass(type(x), Function) and "_nodes" in vars(x)
+    ]
 
 
 def _operations_inside(model):
