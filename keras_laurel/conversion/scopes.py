@@ -28,7 +28,9 @@ def _check_strategy(model, value):
 
     made_in = getattr(value, "distribute_strategy", None)
     made_in = made_in if hasattr(value, "values") else None
-    active = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+    active = (
+        tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+    )
     if made_in is active or (made_in is None and not _has_replicas(active)):
         return
     scope = "in the scope of " + _named(made_in) if made_in else "in no scope"

@@ -265,9 +265,7 @@ class Laurel(keras.layers.Layer):
             )
         else:
             gammas = [gamma[j] * beta for j in range(len(activations))]
-            return weighted_sum(
-                [*terms, *activations], [*weights, *gammas]
-            )
+            return weighted_sum([*terms, *activations], [*weights, *gammas])
         return weighted_sum([*terms, augmentation], [*weights, beta])
 
     def _carried(self, activations):

@@ -94,8 +94,6 @@ def test_a_broadcast_of_unknown_size_is_refused():
     """Where it is a site at all."""
     x = keras.Input((None, None, 8))
     pooled = layers.GlobalAveragePooling2D(keepdims=True)(x)
-    model = keras.Model(
-        x, x + layers.Dense(8)(layers.Dense(4, "relu")(pooled))
-    )
+    model = keras.Model(x, x + layers.Dense(8)(layers.Dense(4, "relu")(pooled)))
     with pytest.raises(ValueError, match="equal shapes|no residual addition"):
         keras_laurel.laurelize(model, keras_laurel.LaurelRW())

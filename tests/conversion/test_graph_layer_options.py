@@ -44,8 +44,10 @@ FIRST = {
     "batch norm after": lambda x: layers.BatchNormalization(axis=1)(
         layers.ReLU()(x + Opaque()(x))
     ),
-    "average pooling in it": lambda x: x
-    + layers.AveragePooling2D(1, data_format="channels_first")(Opaque()(x)),
+    "average pooling in it": lambda x: (
+        x
+        + layers.AveragePooling2D(1, data_format="channels_first")(Opaque()(x))
+    ),
 }
 
 

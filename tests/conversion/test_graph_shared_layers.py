@@ -29,9 +29,7 @@ def net():
 
 
 def converted(model):
-    model = keras_laurel.laurelize(
-        model, keras_laurel.get("rw+lr+pa", rank=2)
-    )
+    model = keras_laurel.laurelize(model, keras_laurel.get("rw+lr+pa", rank=2))
     shake(model)
     return model
 

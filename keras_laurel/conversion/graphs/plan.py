@@ -167,9 +167,7 @@ class _Graph:
     def _copy(self, site, prototype, number):
         _check_takes_sum(site, prototype)
         node, branch = site.node, site.branch_nodes
-        options = layer_options.how_it_stood(
-            node, skip_of(site), _is_sum(site)
-        )
+        options = layer_options.how_it_stood(node, skip_of(site), _is_sum(site))
         axis = prototype.axis
         if axis == -1:
             axis = self._axes.of(node, branch)
@@ -207,8 +205,12 @@ def _leading(nodes, skips):
 
     The skips that a tensor is computed from are a bit set, an integer.
     """
-    order = {id(t): i for i, t in enumerate(t for n in nodes for t in n.outputs)}
-    skips = sorted({id(t): t for t in skips}.values(), key=lambda t: order[id(t)])
+    order = {
+        id(t): i for i, t in enumerate(t for n in nodes for t in n.outputs)
+    }
+    skips = sorted(
+        {id(t): t for t in skips}.values(), key=lambda t: order[id(t)]
+    )
     bits = {id(t): 1 << i for i, t in enumerate(skips)}
     before = {}
     for node in nodes:
