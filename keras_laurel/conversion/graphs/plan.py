@@ -6,8 +6,8 @@ import keras
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs import layer_options
-from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.graphs.same_sizes import SameSizes
+from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.prototype import copy_of
 from keras_laurel.layers import Laurel
 

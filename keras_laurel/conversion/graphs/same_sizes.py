@@ -20,7 +20,7 @@ _MOST_NUMBERS = 2**23
 
 
 class SameSizes:
-    """Compares shapes without unknown sizes, made when they are first asked for.
+    """Compares shapes without unknown sizes, which are found when asked for.
 
     Args:
         model: A functional model.
