@@ -133,6 +133,12 @@ def nodes_behind(outputs):
     return list(found)
 
 
+def producer(tensor):
+    """The call that made a tensor."""
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
+
+
 def is_addition(node):
     """Whether a call is one of `keras.layers.Add` or of `+`."""
     operation = node.operation
@@ -216,7 +222,7 @@ class NewCalls:
                 old_places |= {
                     make_node_key(operation, i) for i in range(len(old + new))
                 }
-        models = [m for m in _all_functions() if m._nodes & old_places]
+        models = [m for m in _all_models() if m._nodes & old_places]
         for operation, order in orders:
             _reorder(operation, order)
         for model in models:
@@ -246,13 +252,17 @@ def _node_key(node):
     return make_node_key(node.operation, place)
 
 
-def _all_functions():
+def _all_models():
     """Every model with a graph that there is.
 
     Keras keeps no list of those that share a layer: a backbone, and the
     classifier made of its `output`, know nothing of one another.
     """
-    return [x for x in gc.get_objects() if issubclass(type(x), Function)]
+    return [
+        x
+        for x in gc.get_objects()
+        if issubclass(type(x), Function) and "_nodes" in vars(x)
+    ]
 
 
 def _operations_inside(model):

@@ -183,6 +183,13 @@ def test_keras_cv_levels_are_of_the_new_graph_at_additions_left_alone():
     chosen = [site for site in sites if site.kind == "projection"]
     names = {site.name for site in sites} - {site.name for site in chosen}
     assert names.intersection(plain.pyramid_level_inputs.values())
+    expected = keras.Model(
+        plain.input,
+        {
+            k: plain.get_layer(name).output
+            for k, name in plain.pyramid_level_inputs.items()
+        },
+    )
     converted = keras_laurel.laurelize(
         plain, keras_laurel.LaurelRW(), sites=chosen
     )
@@ -194,13 +201,6 @@ def test_keras_cv_levels_are_of_the_new_graph_at_additions_left_alone():
     )
     assert keras_laurel.laurel_layers(extractor)
     x = random_input(plain)
-    expected = keras.Model(
-        plain.input,
-        {
-            k: plain.get_layer(name).output
-            for k, name in plain.pyramid_level_inputs.items()
-        },
-    )
     assert_same_outputs(outputs(extractor, x), outputs(expected, x))
 
 

@@ -253,3 +253,43 @@ def test_compiled_functions_are_under_these_names():
     keras_internals.forget_compiled(task)
     assert not any(getattr(task, name) for name in made)
     assert np.isfinite(task.predict_on_batch(x)).all()
+
+
+class TestNewCallsFirst:
+    def test_a_layer_answers_by_its_first_call(self):
+        model = two_layers()
+        a, b = model.layers[1:]
+        with keras_internals.new_calls_first(model):
+            y = b(a(keras.Input((4,))))
+        assert b.output is y and a.output is b.input, ADAPT
+        assert [n.outputs[0] for n in b._inbound_nodes] == [y, model.output]
+        assert model.output._keras_history.node_index == 1, ADAPT
+
+    def test_other_models_find_their_calls(self):
+        model = two_layers()
+        config = model.get_config()
+        other = keras.Model(model.input, model.layers[1].output)
+        other_config = other.get_config()
+        with keras_internals.new_calls_first(model):
+            model.layers[2](model.layers[1](keras.Input((4,))))
+        assert model.get_config() == config, ADAPT
+        assert other.get_config() == other_config, ADAPT
+
+    def test_calls_are_taken_back_after_an_error(self):
+        model = two_layers()
+        before = [list(x._inbound_nodes) for x in model.layers]
+        with pytest.raises(KeyError):
+            with keras_internals.new_calls_first(model):
+                model.layers[2](model.layers[1](keras.Input((4,))))
+                raise KeyError
+        assert [list(x._inbound_nodes) for x in model.layers] == before
+        assert model.layers[2].output is model.output, ADAPT
+
+
+def test_a_sublayer_is_removed_again():
+    outer = built_dense()
+    before = set(vars(outer))
+    keras_internals.add_sublayer(outer, "inner", built_dense())
+    keras_internals.remove_sublayer(outer, "inner")
+    assert set(vars(outer)) == before
+    assert len(outer.variables) == 2, ADAPT

@@ -9,11 +9,13 @@ quantization go by; a layer wrapped around the block would rename them.
 import functools
 import inspect
 import threading
+import types
 
 import keras
 from keras import ops
 
 from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.blocks.stream import ResidualStream
 
 
 def attach(block, connection):
@@ -59,6 +61,7 @@ class BlockConnection:
     middle_norm = None
 
     def __init__(self, family, block, stream, first):
+        self.family = family
         self.stream = stream
         self.first = first
         self.entry_points = family.entry_points
@@ -69,6 +72,21 @@ class BlockConnection:
         """The block's LAuReL layers by attribute."""
         layers = self.stream.layers[self.first :]
         return dict(zip(self.attributes, layers))
+
+    def get_config(self):
+        layers = list(self.layers.values())
+        (width,) = layers[0].input_spec[0].axes.values()
+        return {
+            "class_name": type(self).__name__,
+            "entry_points": list(self.entry_points),
+            "input_norm": self.family.input_norm,
+            "middle_norm": self.family.middle_norm,
+            "first": self.first,
+            "stream": {"id": self.stream.id, "size": len(self.stream.layers)},
+            "width": width,
+            "num_inputs": [layer.num_inputs for layer in layers],
+            "layers": [keras.layers.serialize(layer) for layer in layers],
+        }
 
     def skip(self, x):
         """What the block adds to: its input, where no norm stands first."""
@@ -138,10 +156,24 @@ class LaurelBlock:
             return super().compute_output_spec(*args, **kwargs)
 
     def get_config(self):
-        raise ValueError(
-            f"The block {self.name!r} has LAuReL layers, which its config "
-            "would lose. Save the backbone or the task it belongs to."
-        )
+        """Of a block that is saved outside its backbone, as in
+        `keras.Model(backbone.input, head(backbone.output))`."""
+        base = type(self).__bases__[1]
+        block = {
+            "module": base.__module__,
+            "class_name": base.__name__,
+            "config": super().get_config(),
+            "registered_name": keras.saving.get_registered_name(base),
+            "build_config": self.get_build_config(),
+        }
+        connection = self._laurel_connection.get_config()
+        return {"block": block, "connection": connection}
+
+    @classmethod
+    def from_config(cls, config):
+        block = keras.saving.deserialize_keras_object(config["block"])
+        attach(block, _connection(block, config["connection"]))
+        return block
 
     def _run_rematerialized(self, run, tensors, args, kwargs):
         """Only tensors may go through: a flag such as `training` would come
@@ -160,10 +192,58 @@ class LaurelBlock:
         return run_on(*[leaves[i] for i in positions])
 
 
+def _connection(block, config):
+    """The connection of a block that is loaded, its layers built."""
+    stream = _loaded_stream(config)
+    for i, layer_config in enumerate(config["layers"]):
+        # Built below, where its variables have the paths of the block.
+        layer_config = {**layer_config, "build_config": None}
+        layer = keras.layers.deserialize(layer_config)
+        shape = (None, None, config["width"])
+        shapes = [shape] * config["num_inputs"][i]
+        keras_internals.build_inside(block, layer, shapes)
+        stream.layers[config["first"] + i] = layer
+    if None not in stream.layers:
+        del _LOADING[stream.id]
+    family = types.SimpleNamespace(
+        entry_points=tuple(config["entry_points"]),
+        input_norm=config["input_norm"],
+        middle_norm=config["middle_norm"],
+    )
+    kinds = {x.__name__: x for x in (BlockConnection, SublayerConnection)}
+    return kinds[config["class_name"]](family, block, stream, config["first"])
+
+
+_LOADING = {}
+"""Streams of which some blocks are loaded and others are not yet, by id."""
+
+
+def _loaded_stream(config):
+    """The stream that the blocks of one model are loaded into.
+
+    A block that is there already is of another copy of the model.
+    """
+    stream_id = config["stream"]["id"]
+    stream = _LOADING.get(stream_id)
+    if stream is None or stream.layers[config["first"]] is not None:
+        stream = ResidualStream([None] * config["stream"]["size"], stream_id)
+        _LOADING[stream_id] = stream
+    return stream
+
+
+_register = keras.saving.register_keras_serializable(
+    package="keras_laurel", name="LaurelBlock"
+)
+_register(LaurelBlock)
+
+
 @functools.cache
 def _block_class(base, entry_points):
+    """All go by one registered name, under which `LaurelBlock` stays."""
     methods = {name: _connected(base, name) for name in entry_points}
-    return _subclass(base, LaurelBlock, methods)
+    cls = _register(_subclass(base, LaurelBlock, methods))
+    _register(LaurelBlock)
+    return cls
 
 
 def _connected(base, name):

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import uuid
 
 from keras import ops
 
@@ -19,11 +20,14 @@ class ResidualStream:
     after the last; a connection out of turn raises.
 
     Args:
-        layers: List of the `Laurel` layers in the order they run.
+        layers: List of the `Laurel` layers in the order they run, `None` for
+            those of blocks that a model does not have.
+        id: String by which its blocks find one another when they are loaded.
     """
 
-    def __init__(self, layers):
+    def __init__(self, layers, id=None):
         self.layers = layers
+        self.id = id or uuid.uuid4().hex
         self._pass = threading.local()
 
     @property
@@ -94,6 +98,6 @@ class ResidualStream:
 
 def reach(layer):
     """The number of activations a built layer reads, its own skip included."""
-    if not (layer.rank or layer.num_activations):
+    if layer is None or not (layer.rank or layer.num_activations):
         return 0
     return layer.num_inputs - 1

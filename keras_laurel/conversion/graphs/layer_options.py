@@ -85,8 +85,11 @@ class FeatureAxes:
 
     def __init__(self, nodes):
         self._nodes = nodes
-        found = [_axis_of(node, len(node.outputs[0].shape)) for node in nodes]
-        self._are_last = all(axis in (None, -1) for axis in found)
+        self._are_last = all(
+            _axis_of(node, ndim) in (None, -1)
+            for node in nodes
+            for ndim in _ranks(node)
+        )
 
     def of(self, node, branch_nodes):
         """The axis of one addition.
@@ -132,9 +135,14 @@ def _leading(nodes, node, forward):
             yield other
 
 
+def _ranks(node):
+    tensors = [*keras_internals.node_inputs(node), *node.outputs]
+    return {len(t.shape) for t in tensors}
+
+
 def _axis_of(node, ndim):
     """The channel axis of a call on tensors of rank `ndim`, if it has one."""
-    if not is_layer(node) or len(node.outputs[0].shape) != ndim:
+    if not is_layer(node) or ndim not in _ranks(node):
         return None
     inside = keras_internals.flatten_layers(node.operation)
     for layer in [node.operation, *inside[::-1]]:

@@ -6,18 +6,21 @@ inputs of invented sizes; none of them runs.
 """
 
 import itertools
+import math
 
 import keras
 
 from keras_laurel.conversion import keras_internals
 
 # Divisible by what networks divide by; smaller ones for tables of positions.
-_SIZES = (1344, 224, 96, 32, 16, 8, 4, 2)
-_BATCH = 11
+# None is large: what PyTorch cannot infer it computes.
+_SIZES = (32, 224, 96, 16, 8, 4, 2)
+_BATCH = 3
+_MOST_NUMBERS = 2**23
 
 
 class SameSizes:
-    """Compares shapes without unknown sizes, made when they are first asked for.
+    """Compares shapes without unknown sizes, which are found when asked for.
 
     Args:
         model: A functional model.
@@ -92,6 +95,8 @@ def _shapes(model, size, is_own):
         if tensor.shape and tensor.shape[0] is None:
             shape[0] = _BATCH
         specs[id(tensor)] = _spec(shape, tensor)
+        if math.prod(shape) > _MOST_NUMBERS:
+            return {}, False
     for node in keras_internals.nodes(model):
         if node.is_input:
             continue

@@ -78,7 +78,9 @@ class _Reading:
 
     def replacement(self):
         node = self._node()
-        layer = keras.layers.deserialize(self._config["layer"])
+        # Built below, on what this graph has.
+        layer = {**self._config["layer"], "build_config": None}
+        layer = keras.layers.deserialize(layer)
         skip = self._config.get("skip")
         if not layer.of_sum:
             self._check(
