@@ -11,6 +11,7 @@ import pytest
 from keras_laurel.conversion.residual_sites import search
 from tests.conversion.finding import attention
 from tests.conversion.finding import images
+from tests.conversion.finding import networks
 from tests.conversion.finding import sequences
 from tests.conversion.finding import traps
 
@@ -28,7 +29,13 @@ REPRESENTATIVE = (
     "skips that pass",
 )
 
-TABLES = (attention.ROWS, images.ROWS, sequences.ROWS, traps.ROWS)
+TABLES = (
+    attention.ROWS,
+    images.ROWS,
+    sequences.ROWS,
+    traps.ROWS,
+    networks.ROWS,
+)
 ROWS = {name: row for table in TABLES for name, row in table.items()}
 
 
