@@ -415,7 +415,7 @@ def remove_sublayer(layer, name):
 def build_inside(layer, sublayer, shapes):
     """Build `sublayer` with the variable paths it has inside `layer`."""
     with contextlib.ExitStack() as scopes:
-        for part in layer.path.split("/"):
+        for part in (layer.path or layer.name).split("/"):
             scopes.enter_context(keras.name_scope(part))
         sublayer.build(shapes)
 

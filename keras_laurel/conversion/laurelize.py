@@ -11,6 +11,8 @@ from keras_laurel.conversion.hub import adopt
 from keras_laurel.conversion.inside.blocks import carrying_blocks
 from keras_laurel.conversion.inside.convert import plan
 from keras_laurel.conversion.inside.saving import attach_all
+from keras_laurel.conversion.inside.saving import crosses_layers
+from keras_laurel.conversion.inside.saving import own
 from keras_laurel.conversion.residual_sites import survey_model
 from keras_laurel.conversion.scopes import check_scope
 from keras_laurel.conversion.sites import LeftOut
@@ -225,14 +227,16 @@ def _convert(model, pairs, found):
         (graph, plan_replacements(graph, sites, prototypes))
         for graph in found.nested
     ]
-    rebuilt = [(g, rebuild.rebuild(g, plan)) for g, plan in nested if plan]
+    nested = [(graph, planned) for graph, planned in nested if planned]
     planned = plan(found.inside, in_layers) if in_layers else {}
     optimizers = adopt.fresh_optimizers([model]) if not replacements else []
-    attach_all(model, planned, found.inside)
-    for graph, other in rebuilt:
-        keras_internals.become(graph, other)
+    attach_all(model, planned, found.inside, nested)
     adopt.set_optimizers(optimizers)
-    return rebuild.rebuild(model, replacements) if replacements else model
+    result = rebuild.rebuild(model, replacements) if replacements else model
+    if keras_internals.has_graph(result) and crosses_layers(planned):
+        found.inside.called[id(result)] = found.inside.called[id(model)]
+        own(result, found.inside)
+    return result
 
 
 def _report(model, found):

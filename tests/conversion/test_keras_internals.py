@@ -293,3 +293,45 @@ def test_a_sublayer_is_removed_again():
     keras_internals.remove_sublayer(outer, "inner")
     assert set(vars(outer)) == before
     assert len(outer.variables) == 2, ADAPT
+
+
+def test_masks_are_no_values():
+    tokens = keras.Input((4,), dtype="int32")
+    x = keras.layers.Embedding(16, 8, mask_zero=True)(tokens)
+    norm = keras.layers.BatchNormalization()
+    norm(x)
+    (node,) = norm._inbound_nodes
+    assert len(keras_internals.node_inputs(node)) == 2, ADAPT
+    (value,) = keras_internals.values(node)
+    assert value is x, ADAPT
+
+
+def test_constants_of_a_call():
+    x = keras.Input((4, 8))
+    kernel = keras.Variable(np.ones((8, 3), "float32"))
+    y = keras.ops.matmul(x, kernel)
+    (node,) = y._keras_history.operation._inbound_nodes
+    (constant,) = keras_internals.constants(node)
+    assert constant is kernel, ADAPT
+
+
+def test_the_graph_of_a_sequential_model():
+    model = two_layers_in_a_row()
+    graph = keras_internals.functional(model)
+    assert keras_internals.is_functional(graph), ADAPT
+    assert [o.name for o in graph.operations][1:] == ["a", "b"], ADAPT
+    assert keras_internals.functional(graph) is graph
+
+
+def test_symbolic_calls_are_forgotten():
+    model = two_layers()
+    x = keras.KerasTensor((None, 4))
+    with keras_internals.forgotten_calls(model):
+        y = keras.layers.Activation("relu")(model.call(x))
+        nodes = keras_internals.nodes_behind([y])
+    names = [node.operation.name for node in nodes]
+    assert [n for n in names if n in ("a", "b")] == ["a", "b"], ADAPT
+    for layer in model.layers[1:]:
+        assert len(layer._inbound_nodes) == 1, ADAPT
+    # The name that was made up inside is free again.
+    assert keras.layers.Activation("relu").name == names[-1], ADAPT

@@ -96,6 +96,17 @@ class ResidualStream:
         return {reader: [code] for reader, code in zip(readers, split)}
 
 
+class LostHistory(ResidualStream):
+    """The stream of connections whose predecessors are in another part."""
+
+    def enter(self, n, x):
+        raise ValueError(
+            f"The LAuReL layer {self.layers[n].name!r} reads previous "
+            "activations of layers that were not saved with it. Save and load "
+            "the whole model that was converted."
+        )
+
+
 def reach(layer):
     """The number of activations a built layer reads, its own skip included."""
     if layer is None or not (layer.rank or layer.num_activations):

@@ -120,7 +120,7 @@ def opened_class(base):
     names = {
         "__module__": base.__module__,
         "__qualname__": base.__qualname__,
-        "_laurel_base": base,
+        "_laurel_plain_class": base,
         "call": call,
     }
     return type(base.__name__, (LaurelOpened, base), names)
@@ -141,9 +141,9 @@ def attach(layer, connections, *knowledge):
     layer.__class__ = opened_class(type(layer))
 
 
-def detach(layer, plain_class):
+def detach(layer, plain_class=None):
     """Undo `attach`, also where it was left halfway."""
-    layer.__class__ = plain_class
+    layer.__class__ = plain_class or type(layer)._laurel_plain_class
     layer.__dict__.pop("_laurel_called", None)
     opened = layer.__dict__.pop("_laurel_opened", None)
     for connection in opened.connections.values() if opened else ():

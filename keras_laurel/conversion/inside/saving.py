@@ -10,16 +10,20 @@ import functools
 
 import keras
 
+from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.blocks.stream import LostHistory
 from keras_laurel.conversion.blocks.stream import ResidualStream
 from keras_laurel.conversion.blocks.stream import reach
+from keras_laurel.conversion.graphs import saved_plan
+from keras_laurel.conversion.graphs.rebuild import rebuild
 from keras_laurel.conversion.inside import opened
 from keras_laurel.conversion.inside.connection import Connection
 from keras_laurel.conversion.inside.layer_paths import layer_paths
+from keras_laurel.conversion.inside.layer_paths import layers_by_path
 from keras_laurel.conversion.inside.survey import is_opaque
 from keras_laurel.conversion.inside.survey import survey_calls
 from keras_laurel.conversion.keras_internals import build_inside
 from keras_laurel.conversion.keras_internals import flatten_layers
-from keras_laurel.conversion.keras_internals import has_graph
 
 
 class LaurelInside:
@@ -27,7 +31,7 @@ class LaurelInside:
     class."""
 
     def get_config(self):
-        base, cls = type(self)._laurel_base, type(self)
+        base, cls = type(self)._laurel_plain_class, type(self)
         # Keras makes configs up for classes without a `get_config`.
         self.__class__ = base
         try:
@@ -66,7 +70,7 @@ def owner_class(base):
     names = {
         "__module__": base.__module__,
         "__qualname__": base.__qualname__,
-        "_laurel_base": getattr(base, "_laurel_base", base),
+        "_laurel_plain_class": getattr(base, "_laurel_plain_class", base),
     }
     cls = _register(type(base.__name__, (LaurelInside, base), names))
     _register(LaurelInside)
@@ -75,12 +79,13 @@ def owner_class(base):
 
 def plan_of(owner):
     """What `convert_by_plan` needs to convert a layer like `owner`."""
+    paths = layer_paths(owner)
     layers, streams = [], {}
-    for path, layer in _opened_layers(owner):
+    for layer in _with(owner, "_laurel_opened"):
         connections = layer._laurel_opened.connections
         layers.append(
             {
-                "path": path,
+                "path": paths[id(layer)],
                 "connections": [
                     {
                         "addition": layer._laurel_opened.index(key),
@@ -98,7 +103,11 @@ def plan_of(owner):
             }
         )
     called = keras.saving.serialize_keras_object(owner._laurel_called)
-    return {"called": called, "layers": layers}
+    graphs = [
+        {"path": paths[id(graph)], "sites": graph._laurel_sites}
+        for graph in _with(owner, "_laurel_sites")
+    ]
+    return {"called": called, "layers": layers, "graphs": graphs}
 
 
 def _unbuilt(layer):
@@ -107,11 +116,9 @@ def _unbuilt(layer):
     return {k: v for k, v in config.items() if k != "build_config"}
 
 
-def _opened_layers(owner):
-    paths = layer_paths(owner)
-    for layer in (owner, *flatten_layers(owner)):
-        if "_laurel_opened" in layer.__dict__:
-            yield paths[id(layer)], layer
+def _with(owner, attribute):
+    layers = owner, *flatten_layers(owner)
+    return [layer for layer in layers if attribute in layer.__dict__]
 
 
 def convert_by_plan(owner, plan):
@@ -124,7 +131,15 @@ def convert_by_plan(owner, plan):
     survey = survey_calls(owner, *called)
     insides = {inside.path: inside for inside in survey.insides}
     planned = _planned(owner, plan, insides)
-    attach_all(owner, planned, survey)
+    graphs = []
+    layers = layers_by_path(owner)
+    for entry in plan["graphs"]:
+        graph = layers.get(entry["path"])
+        # One that its owner saves as it is has its LAuReL layers already.
+        if "_laurel_sites" not in vars(graph):
+            replacements = saved_plan.deserialize(entry["sites"], graph)
+            graphs.append((graph, replacements))
+    attach_all(owner, planned, survey, graphs)
 
 
 def _planned(owner, plan, insides):
@@ -148,11 +163,7 @@ def _planned(owner, plan, insides):
         key = keys[config["addition"]]
         stream = streams.setdefault(config["stream"], ResidualStream([]))
         if config["activations"] > len(stream.layers) + 1:
-            raise ValueError(
-                f"A LAuReL layer in {entry['path']!r} of {owner.name!r} reads "
-                f"{config['activations']} activations, and the layers before "
-                "it are in no part that was saved. Save the whole model."
-            )
+            stream = streams[config["stream"]] = LostHistory(stream.layers)
         layer = keras.layers.deserialize(config["layer"])
         shapes = [tuple(config["shape"])] * (1 + max(config["activations"], 1))
         build_inside(inside.layer, layer, shapes)
@@ -167,8 +178,22 @@ def _planned(owner, plan, insides):
     return planned
 
 
-def attach_all(owner, planned, survey):
-    """Attach what was planned; all of it or, where it fails, nothing."""
+def attach_all(owner, planned, survey, graphs=()):
+    """Attach what was planned; all of it or, where it fails, nothing.
+
+    Args:
+        owner: The layer that holds all of it.
+        planned: Dict of dicts of `Connection`s, by `Inside` and key.
+        survey: The `Survey` of `owner`.
+        graphs: List of `(model, replacements)`, functional models inside
+            `owner` and what is to stand in them.
+    """
+    rebuilt = [
+        (graph, rebuild(graph, replacements), replacements)
+        for graph, replacements in graphs
+    ]
+    for layer in _with(owner, "_laurel_opened"):
+        opened.detach(layer)
     done = []
     all_layers = _in_run_order(planned, survey)
     try:
@@ -181,14 +206,25 @@ def attach_all(owner, planned, survey):
                 inside.always,
                 all_layers,
             )
-        for layer in _owners(owner, planned, survey):
+        parts = [inside.layer for inside in planned]
+        parts += [graph for graph, *_ in rebuilt]
+        for layer in _owners(owner, parts, survey):
             done.append((layer, type(layer)))
-            layer.__class__ = owner_class(type(layer))
-            layer.__dict__["_laurel_called"] = survey.called[id(layer)]
+            own(layer, survey)
     except BaseException:
         for layer, cls in reversed(done):
             opened.detach(layer, cls)
         raise
+    for graph, other, replacements in rebuilt:
+        sites = saved_plan.serialize(replacements, graph)
+        keras_internals.become(graph, other)
+        graph.__dict__["_laurel_sites"] = sites
+
+
+def own(layer, survey):
+    """Let `layer` save what is converted inside it."""
+    layer.__dict__["_laurel_called"] = survey.called[id(layer)]
+    layer.__class__ = owner_class(type(layer))
 
 
 def _in_run_order(planned, survey):
@@ -199,24 +235,20 @@ def _in_run_order(planned, survey):
     ]
 
 
-def _owners(root, planned, survey):
-    """The layers whose config would lose what is planned: those that are, or
-    hold, a layer that is converted.
-
-    A graph has the configs of its layers; only history that crosses from
-    layer to layer is known to none of them.
-    """
-    converted = {id(inside.layer) for inside in planned}
+def _owners(root, parts, survey):
+    """The layers whose config would lose what is converted: those that are,
+    or hold, one of `parts`. A graph has the configs of its layers."""
+    converted = {id(layer) for layer in parts}
     for layer in (root, *flatten_layers(root)):
         inner = {id(layer), *(id(x) for x in flatten_layers(layer))}
         if not converted & inner or id(layer) not in survey.called:
             continue
-        crosses = layer is root and has_graph(root) and _crosses(planned)
-        if crosses or is_opaque(layer):
+        if is_opaque(layer):
             yield layer
 
 
-def _crosses(planned):
+def crosses_layers(planned):
+    """Whether history goes from layer to layer, which none of them knows."""
     layers = {}
     for inside, connections in planned.items():
         for connection in connections.values():

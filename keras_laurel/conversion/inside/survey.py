@@ -25,6 +25,7 @@ class Inside:
         additions: Dict of `Addition`s by key, in the order they run; those
             that run in training only come last.
         axes: The `FeatureAxes` of the calls of its `call`.
+        carries_stream: Whether it computes x + f(x) of its first input.
         always: Set of the keys of those that every call comes to.
         times: How often the layer is called in one pass.
     """
@@ -155,6 +156,7 @@ class _Found:
         if inside.always is None:
             inside.always = set(found)
         inside.always &= set(found)
+        inside.carries_stream = _carries_stream(call.trace, found.values())
 
     def _add_order(self, call):
         """Additions stand among the calls of layers of their own."""
@@ -191,6 +193,43 @@ class _Found:
             self.called,
             self.paths,
         )
+
+
+def _carries_stream(trace, additions):
+    """Whether a layer hands on its first input with something added to it:
+    one and the other have a shape, and residual additions lead from the one
+    to the other, one after the other.
+
+    Norms may stand between, as in a transformer that normalises after it adds.
+    """
+    residual = [a for a in additions if a.why_not is None]
+    if not residual or not trace.inputs or not trace.output_tensors:
+        return False
+    x, y = trace.inputs[0], trace.output_tensors[0]
+    if tuple(x.shape) != tuple(y.shape):
+        return False
+    made_by = {id(t): c for c in trace.calls for t in c.outputs}
+    skips = {a.node: a.skip_tensor for a in residual}
+    while y is not x:
+        call = made_by[id(y)]
+        tensors = call.arguments.keras_tensors
+        if call in skips:
+            y = skips[call]
+        elif len(tensors) == 1 and isinstance(call.operation, _PASSING):
+            (y,) = tensors
+        else:
+            return False
+    return True
+
+
+_PASSING = (
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.Dropout,
+    keras.layers.Identity,
+)
 
 
 def _how_to_give_inputs(model, inputs, errors):

@@ -189,7 +189,12 @@ class _Recorder:
         if not _has_symbolic((args, kwargs)):
             # Of variables alone: not every operation takes them as they are.
             args, kwargs = self.symbolic_variables((args, kwargs))
-        outputs = self._inside(operation.compute_output_spec, *args, **kwargs)
+        spec = operation.compute_output_spec
+        try:
+            outputs = self._inside(spec, *args, **kwargs)
+        except Exception:
+            # Keras' rule for shapes may know less than the backend.
+            outputs = symbolic_spec(operation.call, args, kwargs)
         return self._append(operation, args, kwargs, outputs)
 
     def random_call(self, function, *args, **kwargs):
