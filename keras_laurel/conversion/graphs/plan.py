@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import keras
+
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs import layer_options
 from keras_laurel.conversion.graphs.same_sizes import SameSizes
