@@ -293,7 +293,7 @@ def _nothing_found(model, left_out):
     lines = [
         f"`model` got {model.name!r}, in which no residual addition was found."
     ]
-    lines += [f"Not residual: {x.where}: {x.reason}." for x in left_out[:5]]
+    lines += [f"Left out: {x.where}: {x.reason}." for x in left_out[:5]]
     if len(left_out) > 5:
         lines.append(f"And {len(left_out) - 5} more additions.")
     lines.append(

@@ -104,8 +104,11 @@ def survey_model(model, inputs=None):
         sites += found
         left_out += rejected
         left_out += [
-            LeftOut(f"its `call` cannot be looked into: {why}", path)
-            for path, (_, why) in inside.failures.items()
+            LeftOut(
+                f"its `call` cannot be looked into: {why}",
+                f"{path or model.name} ({type(layer).__name__})",
+            )
+            for path, (layer, why) in inside.failures.items()
         ]
         place = {node: i for i, node in enumerate(inside.order)}
         sites.sort(key=lambda site: place.get(site.node, -1))

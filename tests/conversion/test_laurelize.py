@@ -447,7 +447,7 @@ def test_converted_twice():
 
 
 def test_nothing_found_names_the_additions_that_are_none():
-    message = "(?s)no residual addition was found.*Not residual: .*learns"
+    message = "(?s)no residual addition was found.*Left out: .*learns"
     refuses(message, graphs.unlearned())
 
 

@@ -194,9 +194,15 @@ def _operation_pattern(name, node, operands):
     return "" if name in _PASSING_OPS | _POOLING_OPS else "X"
 
 
+# They mix positions as attention does, without weights: FNet's f(x).
+_FOURIER_OPS = frozenset({"FFT", "FFT2", "IFFT2", "RFFT", "IRFFT"})
+
+
 def learns(node):
-    """Whether weights take part in a call."""
+    """Whether weights take part in a call, or it is a Fourier transform."""
     operation = node.operation
+    if type(operation).__name__ in _FOURIER_OPS:
+        return True
     if isinstance(operation, L.Layer):
         return bool(operation.weights)
     product = type(operation).__name__ in _PRODUCT_OPS

@@ -9,7 +9,7 @@ def layer_paths(root):
     """Paths such as `"encoder/blocks_3"`, by the `id` of the layer.
 
     Each layer has the path by which it is first reached. A functional or
-    sequential model has its layers by their names.
+    sequential model, or a wrapper, has its layers by their names.
     """
     paths = {id(root): ""}
     waiting = [root]
@@ -36,6 +36,8 @@ def _children(layer):
     if keras_internals.has_graph(layer):
         for child in layer.layers:
             yield child.name, child
+    if isinstance(layer, keras.layers.Wrapper):
+        yield layer.layer.name, layer.layer
     for name, value in keras_internals.attributes_with_layers(layer).items():
         yield from _layers_in(value, name)
 

@@ -240,4 +240,21 @@ def _how_to_give_inputs(model, inputs, errors):
         "has no graph, and which could not be run on "
         f"{what} to see what it computes. Pass an example of what it is "
         f"called on, `inputs=batch` or `inputs=keras.Input(...)`.{last}"
+        + _parts(model)
+    )
+
+
+def _parts(model):
+    """What can be converted by itself: models with graphs."""
+    paths = layer_paths(model)
+    parts = [
+        f"{layer.name!r} at `{paths[id(layer)]}`"
+        for layer in keras_internals.flatten_layers(model)
+        if keras_internals.has_graph(layer)
+    ]
+    if not parts:
+        return ""
+    return (
+        " Or convert the models in it one by one, as in `model.part = "
+        f"laurelize(model.part, layer)`: {', '.join(parts[:5])}."
     )

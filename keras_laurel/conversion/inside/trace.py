@@ -381,7 +381,7 @@ def _here():
 
 def _why(error):
     """The line of the user's code that failed, and why."""
-    message = (str(error).strip().splitlines() or [""])[0]
+    message = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     reason = f"{type(error).__name__}: {message}"
     frames = list(traceback.walk_tb(error.__traceback__))
     own = [(f, line) for f, line in frames if not _is_library(f)]

@@ -31,6 +31,8 @@ from tests.conversion.inside.twin_runs import TwinRun
 # Of users' own `build` methods, as of the plain models.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*`build\\(\\)` was called on"),
+    pytest.mark.filterwarnings("ignore:(?s).*has unbuilt state"),
+    pytest.mark.filterwarnings("ignore:(?s).*does not support masking"),
     pytest.mark.usefixtures("quick_compilation"),
 ]
 TABLE, CONVERTED = own_models.TABLE, own_models.CONVERTED

@@ -15,6 +15,12 @@ from tests.conversion.inside.running import run
 from tests.conversion.inside.running import variables
 from tests.conversion.inside.twin_runs import TwinRun
 
+# Models as people write them, some of which make Keras warn.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:(?s).*has unbuilt state"),
+    pytest.mark.filterwarnings("ignore:(?s).*does not support masking"),
+]
+
 
 def test_there_are_thirty_models():
     assert len(own_models.TABLE) >= 30
