@@ -9,6 +9,8 @@ from keras_laurel.conversion.inside import keras_recording
 from keras_laurel.conversion.inside.program import Program
 from keras_laurel.conversion.inside.trace import CannotTrace
 from keras_laurel.conversion.inside.trace import trace
+from keras_laurel.conversion.inside.unknown_sizes import has_unknown_sizes
+from keras_laurel.conversion.inside.unknown_sizes import trace_unknown
 from keras_laurel.conversion.inside.values import signature
 from keras_laurel.conversion.inside.values import tensors_of
 
@@ -50,7 +52,9 @@ class Opened:
 
     def _program(self, layer, call, args, kwargs):
         try:
-            traced = trace(call, args, kwargs)
+            unknown = has_unknown_sizes((args, kwargs))
+            run = trace_unknown if unknown else trace
+            traced = run(call, args, kwargs)
         except CannotTrace as error:
             raise ValueError(
                 f"{layer.name!r} of class {type(layer).__name__} has LAuReL "

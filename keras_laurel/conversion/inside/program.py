@@ -3,6 +3,7 @@
 import keras
 
 from keras_laurel.conversion.inside import trace as tracing
+from keras_laurel.conversion.inside.unknown_sizes import Expression
 
 
 class Program:
@@ -54,10 +55,28 @@ class Program:
                 fill = _with_first(skip, fill)
             else:
                 function = connection.of_operands(operation)
+        if call.varying:
+            function, fill = self._varying(call, fill)
         slots = [self._slot(x) for x in call.outputs]
         if call.returns_one_tensor:
             (slots,) = slots
         return function, fill, call.positions, slots
+
+    def _varying(self, call, fill):
+        """The call of an operation that is made anew for the sizes."""
+        fillers = {k: self._filler(v) for k, v in call.varying.items()}
+
+        def fill_all(values):
+            attributes = {k: f(values) for k, f in fillers.items()}
+            return (attributes, *fill(values)), {}
+
+        def run(attributes, args, kwargs):
+            # Not `copy.copy`, which for Keras is to save and to load.
+            operation = object.__new__(type(call.operation))
+            vars(operation).update({**vars(call.operation), **attributes})
+            return operation.call(*args, **kwargs)
+
+        return run, fill_all
 
     def _slot(self, tensor):
         return self._slots.setdefault(id(tensor), len(self._slots))
@@ -78,8 +97,13 @@ class Program:
         if isinstance(structure, keras.KerasTensor):
             slot = self._slot(structure)
             return lambda values: values[slot]
+        if isinstance(structure, Expression):
+            # The inputs come first among the values.
+            return structure.value
         leaves = keras.tree.flatten(structure)
-        if not any(isinstance(x, keras.KerasTensor) for x in leaves):
+        if not any(
+            isinstance(x, (keras.KerasTensor, Expression)) for x in leaves
+        ):
             return lambda values: structure
         fillers = [self._filler(x) for x in leaves]
         return lambda values: keras.tree.pack_sequence_as(

@@ -12,6 +12,7 @@ from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
 from keras_laurel.conversion.inside.example import examples
 from keras_laurel.conversion.inside.layer_paths import layer_paths
 from keras_laurel.conversion.inside.observe import observe
+from keras_laurel.conversion.inside.trace import why
 from keras_laurel.layers import Laurel
 
 
@@ -234,7 +235,7 @@ _PASSING = (
 
 def _how_to_give_inputs(model, inputs, errors):
     what = "the inputs given" if inputs is not None else "any guess at inputs"
-    last = f" The last error: {errors[-1]}" if errors else ""
+    last = f" The last error: {why(errors[-1])}." if errors else ""
     return (
         f"`model` got {model.name!r} of class {type(model).__name__}, which "
         "has no graph, and which could not be run on "

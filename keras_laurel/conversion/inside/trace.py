@@ -47,6 +47,8 @@ class Call:
         positions: Where they stand among all that it returned, flattened.
         returns_one_tensor: Whether it returned a tensor by itself.
         place: `(file, line, function)` of the user's code that made it.
+        varying: Dict of the attributes of the operation that depend on
+            unknown sizes.
         occurrence: How many calls before this one were made from there.
     """
 
@@ -57,6 +59,7 @@ class Call:
     returns_one_tensor: bool = False
     place: tuple = None
     occurrence: int = 0
+    varying: dict = dataclasses.field(default_factory=dict)
 
     @property
     def is_input(self):
@@ -115,7 +118,7 @@ def trace(function, args, kwargs):
     except CannotTrace:
         raise
     except Exception as error:
-        raise CannotTrace(_why(error)) from error
+        raise CannotTrace(why(error)) from error
     finally:
         recorder.forget_nodes()
     return Trace(recorder.calls, inputs, outputs)
@@ -379,7 +382,7 @@ def _here():
     return f"{file}:{line}, in {function}"
 
 
-def _why(error):
+def why(error):
     """The line of the user's code that failed, and why."""
     message = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     reason = f"{type(error).__name__}: {message}"
