@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_laurel.conversion.blocks.stream import ResidualStream
+from keras_laurel.conversion.inside.values import tensors_of
 from keras_laurel.layers import Laurel
 
 
@@ -64,7 +65,7 @@ class Connection:
 
 
 def _operands(args, kwargs):
-    return [x for x in keras.tree.flatten((args, kwargs)) if x is not None]
+    return tensors_of((args, kwargs))
 
 
 def _in_one_dtype(operands):

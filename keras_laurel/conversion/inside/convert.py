@@ -130,6 +130,13 @@ def _built(inside, site, addition, prototype, number, stream):
             "connections would have another history each time. Use a layer "
             "without previous activations, or leave the sites in it out."
         )
+    if layer.num_activations > 1 and keras_internals.is_remat(inside.layer):
+        raise ValueError(
+            f"`layer` got num_activations={layer.num_activations}, and "
+            f"{inside.path!r} is rematerialised: what it hands on to later "
+            "layers would be computed twice. Use a layer without previous "
+            "activations, or `granularity='block'`."
+        )
     activations = min(layer.num_activations or 1, len(stream.layers) + 1)
     shape = _for_any_batch(addition.skip_tensor)
     try:

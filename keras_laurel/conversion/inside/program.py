@@ -4,6 +4,7 @@ import keras
 
 from keras_laurel.conversion.inside import trace as tracing
 from keras_laurel.conversion.inside.unknown_sizes import Expression
+from keras_laurel.conversion.inside.values import flatten
 
 
 class Program:
@@ -36,7 +37,7 @@ class Program:
             if isinstance(slots, int):
                 values[slots] = result
                 continue
-            leaves = keras.tree.flatten(result)
+            leaves = flatten(result)
             for slot, position in zip(slots, positions):
                 values[slot] = leaves[position]
         return self._outputs(values)
@@ -100,15 +101,26 @@ class Program:
         if isinstance(structure, Expression):
             # The inputs come first among the values.
             return structure.value
-        leaves = keras.tree.flatten(structure)
-        if not any(
-            isinstance(x, (keras.KerasTensor, Expression)) for x in leaves
-        ):
-            return lambda values: structure
-        fillers = [self._filler(x) for x in leaves]
-        return lambda values: keras.tree.pack_sequence_as(
-            structure, [f(values) for f in fillers]
-        )
+        if isinstance(structure, (list, tuple, dict)):
+            if any(_varies(x) for x in flatten(structure)):
+                return self._structure_filler(structure)
+        return lambda values: structure
+
+    def _structure_filler(self, structure):
+        if isinstance(structure, dict):
+            named = [(k, self._filler(x)) for k, x in structure.items()]
+            return lambda values: {k: f(values) for k, f in named}
+        parts = [self._filler(x) for x in structure]
+        if hasattr(structure, "_fields"):
+            kind = type(structure)
+            return lambda values: kind(*[f(values) for f in parts])
+        if isinstance(structure, tuple):
+            return lambda values: tuple([f(values) for f in parts])
+        return lambda values: [f(values) for f in parts]
+
+
+def _varies(x):
+    return isinstance(x, (keras.KerasTensor, Expression))
 
 
 def _with_first(first, fill):

@@ -24,9 +24,10 @@ from keras_laurel.conversion.inside.survey import is_opaque
 from keras_laurel.conversion.inside.survey import survey_calls
 from keras_laurel.conversion.keras_internals import build_inside
 from keras_laurel.conversion.keras_internals import flatten_layers
+from keras_laurel.conversion.pickling import PickledAsSaved
 
 
-class LaurelInside:
+class LaurelInside(PickledAsSaved):
     """What a layer with connections in it, or in layers of its, adds to its
     class."""
 

@@ -240,7 +240,8 @@ def _how_to_give_inputs(model, inputs, errors):
         f"`model` got {model.name!r} of class {type(model).__name__}, which "
         "has no graph, and which could not be run on "
         f"{what} to see what it computes. Pass an example of what it is "
-        f"called on, `inputs=batch` or `inputs=keras.Input(...)`.{last}"
+        "called on, `inputs=batch` or `inputs=keras.Input(...)`, or name the "
+        f"blocks that compute `x + f(x)` with `blocks=[...]`.{last}"
         + _parts(model)
     )
 

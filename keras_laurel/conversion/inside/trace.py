@@ -17,7 +17,9 @@ from keras.src import backend
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from keras_laurel.conversion.inside import keras_recording
+from keras_laurel.conversion.inside.values import flatten
 from keras_laurel.conversion.inside.values import is_tensor_like
+from keras_laurel.conversion.inside.values import map_leaves
 
 _NOT_THE_USERS = (
     "keras",
@@ -135,13 +137,15 @@ class _Recorder:
         self._nodes = {}
 
     def symbolic_inputs(self, structure):
-        leaves = keras.tree.flatten(structure)
         inputs = []
-        for i, x in enumerate(leaves):
-            if is_tensor_like(x):
-                leaves[i] = self._input(x)
-                inputs.append(leaves[i])
-        return keras.tree.pack_sequence_as(structure, leaves), inputs
+
+        def symbolic(x):
+            if not is_tensor_like(x):
+                return x
+            inputs.append(self._input(x))
+            return inputs[-1]
+
+        return map_leaves(symbolic, structure), inputs
 
     def _input(self, x):
         dtype = keras.backend.standardize_dtype(x.dtype)
@@ -232,13 +236,13 @@ class _Recorder:
     def _append(self, operation, args, kwargs, outputs):
         arguments = SymbolicArguments(*args, **kwargs)
         read = {id(x) for x in arguments.keras_tensors}
-        outputs = keras.tree.map_structure(
+        outputs = map_leaves(
             lambda x: (
                 keras.KerasTensor(x.shape, x.dtype) if id(x) in read else x
             ),
             outputs,
         )
-        leaves = keras.tree.flatten(outputs)
+        leaves = flatten(outputs)
         positions = tuple(
             i for i, x in enumerate(leaves) if isinstance(x, keras.KerasTensor)
         )

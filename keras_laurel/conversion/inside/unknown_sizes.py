@@ -16,6 +16,8 @@ from keras import ops
 from keras_laurel.conversion.inside.trace import CannotTrace
 from keras_laurel.conversion.inside.trace import trace
 from keras_laurel.conversion.inside.values import is_tensor_like
+from keras_laurel.conversion.inside.values import map_leaves
+from keras_laurel.conversion.inside.values import tensors_of
 
 _PRIMES = (11, 13), (17, 19), (23, 29), (31, 37), (41, 43)
 
@@ -94,7 +96,7 @@ def _with_numbers(structure, sizes, i):
         dtype = keras.backend.standardize_dtype(x.dtype)
         return keras.KerasTensor(shape, dtype)
 
-    return keras.tree.map_structure(known, structure)
+    return map_leaves(known, structure)
 
 
 def _join(one, other, sizes):
@@ -152,7 +154,7 @@ def _equal(x, y):
 
 
 def _tensors(structure):
-    return [x for x in keras.tree.flatten(structure) if is_tensor_like(x)]
+    return tensors_of(structure)
 
 
 def _shape(x):

@@ -1,7 +1,5 @@
 """What a call is given: tensors, and all else."""
 
-import keras
-
 
 def is_tensor_like(x):
     return hasattr(x, "shape") and hasattr(x, "dtype")
@@ -30,6 +28,32 @@ def signature(structure):
     return type(structure), structure
 
 
+def flatten(structure):
+    """The leaves of tuples, lists and dicts, `None` among them.
+
+    In Python, and not by `keras.tree`: PyTorch compiles it.
+    """
+    if isinstance(structure, dict):
+        structure = structure.values()
+    elif not isinstance(structure, (list, tuple)):
+        return [structure]
+    return [leaf for part in structure for leaf in flatten(part)]
+
+
+def map_leaves(function, structure):
+    """A structure of what `function` makes of each leaf."""
+    if isinstance(structure, dict):
+        items = structure.items()
+        made = {k: map_leaves(function, x) for k, x in items}
+        return made if type(structure) is dict else type(structure)(made)
+    if not isinstance(structure, (list, tuple)):
+        return function(structure)
+    made = [map_leaves(function, x) for x in structure]
+    if hasattr(structure, "_fields"):
+        return type(structure)(*made)
+    return tuple(made) if isinstance(structure, tuple) else made
+
+
 def tensors_of(structure):
-    """The tensors of a structure, in the order of `keras.tree.flatten`."""
-    return [x for x in keras.tree.flatten(structure) if is_tensor_like(x)]
+    """The tensors of a structure, in the order of `flatten`."""
+    return [x for x in flatten(structure) if is_tensor_like(x)]

@@ -258,8 +258,9 @@ def test_what_cannot_be_traced_is_named(name):
     row = TABLE[name]
     model = built(row)
     before = run(model, row.example())
-    message = f"(?s){row.refused}.*{own_models.DOMAIN_OF[name].__name__[24:]}"
-    with pytest.raises(ValueError, match=message) as error:
+    module = own_models.DOMAIN_OF[name].__name__[24:]
+    with pytest.raises(ValueError, match=row.refused) as error:
         convert(model, row)
+    assert module in str(error.value)
     assert "blocks=" in str(error.value)
     assert_equal(run(model, row.example()), before)
