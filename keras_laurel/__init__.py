@@ -10,6 +10,7 @@ from keras_laurel import tpu
 from keras_laurel.conversion import ResidualSite
 from keras_laurel.conversion import laurel_layers
 from keras_laurel.conversion import laurelize
+from keras_laurel.conversion import register_blocks
 from keras_laurel.conversion import residual_sites
 from keras_laurel.conversion.hub.registration import register as _register_hub
 from keras_laurel.footprint import ConnectionFootprint
@@ -52,6 +53,7 @@ __all__ = [
     "paper_models",
     "plots",
     "prepare_optimizer",
+    "register_blocks",
     "residual_sites",
     "tpu",
 ]

@@ -6,6 +6,7 @@ import math
 import keras
 
 from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.blocks.owner import attach_blocks
 from keras_laurel.conversion.graphs import rebuild
 from keras_laurel.conversion.graphs.plan import plan_replacements
 from keras_laurel.conversion.graphs.search import functional_models
@@ -16,7 +17,7 @@ from keras_laurel.conversion.sites import ResidualSite
 from keras_laurel.layers import Laurel
 
 
-def laurelize(model, layer, sites=None, granularity="block"):
+def laurelize(model, layer, sites=None, granularity="block", blocks=None):
     """Put a LAuReL layer at the residual additions of a model.
 
     The result computes what `model` computes until it is trained: bit for bit
@@ -42,8 +43,11 @@ def laurelize(model, layer, sites=None, granularity="block"):
     Each LAuReL layer carries the name of its `ResidualSite`, and the dtype
     policy of the `Add` whose place it takes. A model of KerasCV, KerasHub or
     of a class of your own stays an instance of that class, with its
-    attributes, and what was frozen, the model too, stays frozen. Subclasses of
-    KerasHub's transformers and tasks are refused: the error says what to do.
+    attributes, and what was frozen, the model too, stays frozen.
+
+    Where the blocks of a model are, its owner can say: for one model with
+    `blocks`, for a class of models with `keras_laurel.register_blocks`. Both
+    convert it in place.
 
     Since layers are shared, `layer.output` of one still is its tensor in
     `model`, and `keras.Model(result.input, layer.output)` fails. For a model of
@@ -58,9 +62,18 @@ def laurelize(model, layer, sites=None, granularity="block"):
             another seed where its `a_initializer` has an integer one.
         sites: List of `ResidualSite` from `residual_sites(model)`, or `None`
             for all of them.
-        granularity: Of a KerasHub transformer, `"block"` for one connection
-            around each block, as in the paper's LLMs, or `"sublayer"` for one
-            at each of its two additions.
+        granularity: Of a model whose blocks are known, such as a KerasHub
+            transformer, or named: `"block"` for one connection around each
+            block, as in the paper's LLMs; `"sublayer"` for one at each of its
+            two additions; `"application"` for one around each time that a
+            block runs, where it runs several times in a pass, as in ALBERT.
+        blocks: List of layers inside `model`, each of which computes
+            `y = x + f(x)` of its first argument, in the order they run; one
+            that runs several times stands there as often. Each gets a
+            connection around it, in place. Of a model of several stacks, such
+            as an encoder and a decoder, a list of such lists: each has
+            previous activations of its own. The model, or layer, may be of
+            any kind then.
 
     Returns:
         A model.
@@ -85,6 +98,11 @@ def laurelize(model, layer, sites=None, granularity="block"):
             f"`layer` got {layer!r}; it needs a LAuReL layer, such as "
             "`keras_laurel.LaurelLR(rank=16)`."
         )
+    if blocks is not None:
+        _check_blocks_alone(sites)
+        _check_not_converted(model)
+        _check_distribution(model)
+        return attach_blocks(model, blocks, layer, granularity)
     check_has_graph(model)
     adopt.check_supported(model)
     _check_not_converted(model)
@@ -102,6 +120,14 @@ def laurelize(model, layer, sites=None, granularity="block"):
     return rebuild.rebuild(model, plan_replacements(model, sites, layer))
 
 
+def _check_blocks_alone(sites):
+    if sites is not None:
+        raise ValueError(
+            "`laurelize` got `sites` and `blocks`; it needs one of them: "
+            "sites that were found, or blocks that you name."
+        )
+
+
 def laurel_layers(model):
     """The LAuReL layers of a model, nested ones included.
 
@@ -116,7 +142,7 @@ def laurel_layers(model):
     Raises:
         ValueError: if `model` is not a `keras.Model`.
     """
-    if not isinstance(model, keras.Model):
+    if not isinstance(model, keras.layers.Layer):
         raise ValueError(
             f"`model` got {type(model).__name__}; it needs a `keras.Model`."
         )

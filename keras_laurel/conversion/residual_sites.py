@@ -20,8 +20,9 @@ def residual_sites(model):
     embeddings, of three and more operands, and sums across resolutions as in
     feature pyramids and U-nets.
 
-    Of a KerasHub transformer, or a task over one, these are its blocks, each
-    with its additions inside.
+    Of a KerasHub transformer, or a task over one, and of a model whose class
+    is known by `register_blocks`, these are its blocks, each with its
+    additions inside.
 
     Args:
         model: A functional or sequential `keras.Model`.
@@ -64,7 +65,7 @@ def check_has_graph(model):
         raise ValueError(
             f"`model` got {type(model).__name__}; it needs a `keras.Model`."
         )
-    if not keras_internals.has_graph(model):
+    if not (keras_internals.has_graph(model) or adopt.is_known(model)):
         raise ValueError(
             f"`model` got {model.name!r} of class {type(model).__name__}, "
             "which has no graph of layers to search. Build it as "

@@ -7,44 +7,30 @@ prove each row on a running model.
 
 import dataclasses
 
+from keras_laurel.conversion.blocks import registry
+from keras_laurel.conversion.blocks.registry import BlockRow
+
 
 @dataclasses.dataclass(frozen=True)
-class Family:
-    """Where the blocks of a backbone are and how they are built.
+class Family(BlockRow):
+    """The row of a backbone of KerasHub.
 
     Attributes:
-        blocks: Attribute of the backbone that lists the blocks, in the order
-            they run; after a dot where a layer of the backbone, by its
-            attribute or its name, has the list.
-        block_classes: Names of the classes of the blocks.
-        middle_norm: Attribute of a block: the norm whose input is the sum of
-            the block's first addition. `None` where the block does not have
-            two plain additions with a norm between them.
-        why_not_sublayer: What it has instead, where `middle_norm` is `None`.
-        entry_points: Methods through which a block is run.
-        delegating: Methods that run it through one of those.
-        input_norm: Attribute of a block: a norm before its first addition,
-            whose output is the skip.
         tasks: Names of the task classes without the family's prefix.
     """
 
-    blocks: str
-    block_classes: tuple
-    middle_norm: str | None = None
-    why_not_sublayer: str | None = None
-    entry_points: tuple = ("call",)
-    delegating: tuple = ()
-    input_norm: str | None = None
     tasks: tuple = ("CausalLM",)
 
 
 def _llama_like(block_class, middle_norm="_feedforward_layernorm", **options):
-    return Family("transformer_layers", (block_class,), middle_norm, **options)
+    return Family(
+        ("transformer_layers",), (block_class,), middle_norm, **options
+    )
 
 
 def _bert_like(*more_tasks, block_class="TransformerEncoder"):
     return Family(
-        "transformer_layers",
+        ("transformer_layers",),
         (block_class,),
         why_not_sublayer="its blocks normalise after each addition",
         tasks=("MaskedLM", "TextClassifier", *more_tasks),
@@ -52,7 +38,7 @@ def _bert_like(*more_tasks, block_class="TransformerEncoder"):
 
 
 def _vision(blocks, block_class, middle_norm, tasks=()):
-    return Family(blocks, (block_class,), middle_norm, tasks=tasks)
+    return Family((blocks,), (block_class,), middle_norm, tasks=tasks)
 
 
 FAMILIES = {
@@ -62,7 +48,7 @@ FAMILIES = {
     "OPTBackbone": _llama_like("TransformerDecoder", "_feedforward_layer_norm"),
     "BloomBackbone": _llama_like("BloomDecoder", "_post_attention_layernorm"),
     "GPTNeoXBackbone": Family(
-        "transformer_layers",
+        ("transformer_layers",),
         ("GPTNeoXDecoder",),
         why_not_sublayer="attention and feed-forward run in parallel",
     ),
@@ -81,7 +67,7 @@ FAMILIES = {
         tasks=("CausalLM", "TextEmbedder"),
     ),
     "Gemma4Backbone": Family(
-        "transformer_layers",
+        ("transformer_layers",),
         ("Gemma4TextDecoderBlock",),
         why_not_sublayer="the block scales its sum and may add a third term",
     ),
@@ -109,7 +95,7 @@ FAMILIES = {
     ),
     "PaliGemmaBackbone": _llama_like("PaliGemmaDecoderBlock", "pre_ffw_norm"),
     "RWKV7Backbone": Family(
-        "rwkv_layers",
+        ("rwkv_layers",),
         ("RWKV7_Block",),
         "ln2",
         entry_points=("call", "generate_call"),
@@ -124,7 +110,7 @@ FAMILIES = {
     "FNetBackbone": _bert_like(block_class="FNetEncoder"),
     "RoformerV2Backbone": _bert_like(block_class="RoformerV2Encoder"),
     "ESMBackbone": Family(
-        "transformer_layers",
+        ("transformer_layers",),
         ("ESMEncoder",),
         why_not_sublayer="dropout stands between its sum and the norm",
         tasks=("MaskedPLM", "ProteinClassifier"),
@@ -168,60 +154,43 @@ UNSUPPORTED = {
 }
 
 
+for _name, _family in FAMILIES.items():
+    registry.add(("keras_hub", _name), _family)
+
+
 def family_of(backbone):
     """The `Family` of a backbone, or `None` where it is none of KerasHub's."""
-    cls = type(backbone)
-    return FAMILIES.get(cls.__name__) if _is_hub(cls) else None
+    row = registry.row_of(backbone)
+    return row if isinstance(row, Family) else None
 
 
 def why_unsupported(model):
-    """The reason why a backbone or a task cannot be converted, or `None`."""
-    base = hub_class(model, {*FAMILIES, *UNSUPPORTED})
-    if base not in (None, type(model)):
-        return (
-            f"it is a subclass of KerasHub's {base.__name__}, and a converted "
-            "model is saved, and found again, as one of KerasHub's own class. "
-            f"Convert a {base.__name__}, and put what is yours around it"
-        )
-    return base and UNSUPPORTED.get(base.__name__)
+    """The reason why a backbone or a task cannot be converted, or `None`.
 
-
-def hub_class(model, names):
-    """The nearest class of `model` that is KerasHub's and is in `names`."""
+    A subclass is as its nearest class that is known; one that has a row of
+    its own, by `register_blocks`, is converted.
+    """
     for cls in type(model).__mro__:
-        if _is_hub(cls) and cls.__name__ in names:
-            return cls
+        if registry.has_own_row(cls):
+            return None
+        if is_hub(cls) and cls.__name__ in UNSUPPORTED:
+            return UNSUPPORTED[cls.__name__]
     return None
 
 
-def blocks_of(backbone, family):
-    """The blocks, in the order they run.
-
-    Raises:
-        ValueError: if they are not where, or not what, `family` says.
-    """
-    *layer_names, list_name = family.blocks.split(".")
-    owner = backbone
-    for name in layer_names:
-        owner = _attribute_or_layer(owner, name)
-    blocks = getattr(owner, list_name, None)
-    found = sorted({type(x).__name__ for x in blocks or ()})
-    if not found or not set(found) <= set(family.block_classes):
-        raise ValueError(
-            f"`{type(backbone).__name__}.{family.blocks}` holds "
-            f"{found or 'no layers'}; LAuReL knows it with blocks of "
-            f"{list(family.block_classes)}. This version of KerasHub is not "
-            "supported: install one that is, or report it."
-        )
-    return list(blocks)
-
-
-def _attribute_or_layer(backbone, name):
-    found = getattr(backbone, name, None)
-    if found is None and name in [layer.name for layer in backbone.layers]:
-        found = backbone.get_layer(name)
-    return found
-
-
-def _is_hub(cls):
+def is_hub(cls):
+    """Whether a class is KerasHub's own."""
     return cls.__module__.split(".")[0] == "keras_hub"
+
+
+def is_of_table(cls):
+    """Whether a class is a backbone of the table, or a task of such a row."""
+    if not is_hub(cls):
+        return False
+    if cls.__name__ in FAMILIES:
+        return True
+    family = FAMILIES.get(getattr(cls.backbone_cls, "__name__", None))
+    prefix = getattr(cls.backbone_cls, "__name__", "").removesuffix("Backbone")
+    return family is not None and cls.__name__ in [
+        prefix + task for task in family.tasks
+    ]
