@@ -22,6 +22,10 @@ class Family(BlockRow):
     tasks: tuple = ("CausalLM",)
 
 
+_POST_NORM = "its blocks normalise after each addition"
+_CROSS = "its decoder blocks add three times"
+
+
 def _llama_like(block_class, middle_norm="_feedforward_layernorm", **options):
     return Family(
         ("transformer_layers",), (block_class,), middle_norm, **options
@@ -32,13 +36,55 @@ def _bert_like(*more_tasks, block_class="TransformerEncoder"):
     return Family(
         ("transformer_layers",),
         (block_class,),
-        why_not_sublayer="its blocks normalise after each addition",
+        why_not_sublayer=_POST_NORM,
         tasks=("MaskedLM", "TextClassifier", *more_tasks),
     )
 
 
 def _vision(blocks, block_class, middle_norm, tasks=()):
     return Family((blocks,), (block_class,), middle_norm, tasks=tasks)
+
+
+def _pair(block_class, middle_norm):
+    """An encoder of images and one of texts, which have rows themselves."""
+    return Family(
+        ("vision_encoder", "text_encoder"),
+        (block_class,),
+        middle_norm,
+        tasks=(),
+    )
+
+
+def _encoder_decoder(blocks, *block_classes, tasks=("Seq2SeqLM",)):
+    return Family(
+        (f"encoder_{blocks}", f"decoder_{blocks}"),
+        block_classes,
+        why_not_sublayer=_CROSS,
+        tasks=tasks,
+    )
+
+
+def _albert_blocks(backbone):
+    """Groups of layers, each of which runs several times in a row."""
+    times = backbone.num_layers // backbone.num_groups
+    return [
+        layer
+        for group in backbone.transformer_layers
+        for _ in range(times)
+        for layer in group
+    ]
+
+
+def _if_there(path):
+    """A stack that not every model of the class has."""
+
+    def find(backbone):
+        found = backbone
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        return found
+
+    return find
 
 
 FAMILIES = {
@@ -129,32 +175,113 @@ FAMILIES = {
     ),
     "DINOV2Backbone": _vision("encoder.layers", "DINOV2Layer", "norm2"),
     "DINOV3Backbone": _vision("encoder.layers", "DINOV3Layer", "norm2"),
+    "AlbertBackbone": Family(
+        (_albert_blocks,),
+        ("TransformerEncoder",),
+        why_not_sublayer=_POST_NORM,
+        tasks=("MaskedLM", "TextClassifier"),
+    ),
+    "XLNetBackbone": Family(
+        ("transformer_layers",),
+        ("XLNetEncoder",),
+        why_not_sublayer=_POST_NORM,
+        streams=("output_content", "output_query"),
+        tasks=(),
+    ),
+    "BartBackbone": _encoder_decoder(
+        "transformer_layers", "TransformerEncoder", "TransformerDecoder"
+    ),
+    "T5Backbone": _encoder_decoder("transformer_layers", "T5TransformerLayer"),
+    "T5GemmaBackbone": _encoder_decoder(
+        "layers", "T5GemmaEncoderLayer", "T5GemmaDecoderLayer"
+    ),
+    "T5Gemma2Backbone": Family(
+        ("encoder_layers", "decoder_layers"),
+        ("T5Gemma2EncoderLayer", "T5Gemma2DecoderLayer"),
+        "pre_feedforward_layernorm",
+        tasks=("Seq2SeqLM",),
+    ),
+    "EdRecBackbone": _encoder_decoder(
+        "layers", "EdRecEncoderBlock", "EdRecDecoderBlock"
+    ),
+    "WhisperBackbone": _encoder_decoder(
+        "transformer_layers", "WhisperEncoder", "WhisperDecoder", tasks=()
+    ),
+    "MoonshineBackbone": _encoder_decoder(
+        "blocks",
+        "MoonshineEncoderBlock",
+        "MoonshineDecoderBlock",
+        tasks=("AudioToText",),
+    ),
+    "CLIPBackbone": _pair("CLIPEncoderLayer", "layer_norm_2"),
+    "CLIPVisionEncoder": _vision(
+        "encoder_layers", "CLIPEncoderLayer", "layer_norm_2"
+    ),
+    "CLIPTextEncoder": _vision(
+        "encoder_layers", "CLIPEncoderLayer", "layer_norm_2"
+    ),
+    "MetaCLIP2Backbone": _pair("MetaCLIP2EncoderLayer", "layer_norm_2"),
+    "MetaCLIP2VisionEncoder": _vision(
+        "encoder_layers", "MetaCLIP2EncoderLayer", "layer_norm_2"
+    ),
+    "MetaCLIP2TextEncoder": _vision(
+        "encoder_layers", "MetaCLIP2EncoderLayer", "layer_norm_2"
+    ),
+    "SigLIPBackbone": _pair("SigLIPEncoderLayer", "layer_norm2"),
+    "SigLIPVisionEncoder": _vision(
+        "encoder_layers", "SigLIPEncoderLayer", "layer_norm2"
+    ),
+    "SigLIPTextEncoder": _vision(
+        "encoder_layers", "SigLIPEncoderLayer", "layer_norm2"
+    ),
+    "VideoPrismBackbone": Family(
+        (
+            "spatial_encoder.encoder_layers",
+            "temporal_encoder.encoder_layers",
+            _if_there("auxiliary_encoder.encoder_layers"),
+            _if_there("text_encoder.encoder_layers"),
+        ),
+        ("VideoPrismEncoderBlock",),
+        "layer_norm_2",
+        tasks=(),
+    ),
+    "PARSeqBackbone": Family(
+        ("image_encoder", "decoder.decoder_layers"),
+        ("PARSeqDecoderBlock",),
+        why_not_sublayer="its decoder blocks add three times to two streams",
+        streams=("query", "content"),
+    ),
+    "BLIP2Backbone": Family(
+        ("vision_encoder", "qformer", "language_model"),
+        (),
+        why_not_sublayer="its Q-Former normalises after each addition",
+        tasks=("CausalLM", "Seq2SeqLM"),
+    ),
 }
 
-_STACKS = "it has more than one stack of blocks"
+# Models that are parts of backbones.
+PARTS = {
+    "BLIP2VisionEncoder": _vision(
+        "encoder.encoder_layers", "ViTEncoderBlock", "layer_norm_2"
+    ),
+    "BLIP2QFormer": Family(
+        ("transformer_layers",),
+        ("QFormerLayer",),
+        why_not_sublayer=_POST_NORM,
+        tasks=(),
+    ),
+    "BLIP2CustomOPT": _llama_like(
+        "TransformerDecoder", "_feedforward_layer_norm", tasks=()
+    ),
+    "BLIP2FlanT5": Family(("t5",), (), why_not_sublayer=_CROSS, tasks=()),
+}
 # Backbones, and a task that has a supported one.
 UNSUPPORTED = {
     "Gemma4AssistantCausalLM": "it drafts tokens from what its target computes",
-    "AlbertBackbone": "its layers are one block, called again and again",
     "Gemma3nBackbone": "its blocks have LAuReL and AltUp inside already",
-    "XLNetBackbone": "its blocks run two streams, content and query",
-    "BLIP2Backbone": _STACKS,
-    "BartBackbone": _STACKS,
-    "CLIPBackbone": _STACKS,
-    "EdRecBackbone": _STACKS,
-    "MetaCLIP2Backbone": _STACKS,
-    "MoonshineBackbone": _STACKS,
-    "PARSeqBackbone": _STACKS,
-    "SigLIPBackbone": _STACKS,
-    "T5Backbone": _STACKS,
-    "T5Gemma2Backbone": _STACKS,
-    "T5GemmaBackbone": _STACKS,
-    "VideoPrismBackbone": _STACKS,
-    "WhisperBackbone": _STACKS,
 }
 
-
-for _name, _family in FAMILIES.items():
+for _name, _family in {**FAMILIES, **PARTS}.items():
     registry.add(("keras_hub", _name), _family)
 
 
