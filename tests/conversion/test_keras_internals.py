@@ -10,9 +10,9 @@ import pytest
 import keras_laurel
 from keras_laurel.conversion import keras_internals
 from tests.conversion import graphs
-from tests.conversion.decoder_checks import generated
-from tests.conversion.decoder_checks import plain_task
-from tests.conversion.decoder_families import DECODERS
+from tests.conversion.hub.checks import generated
+from tests.conversion.hub.checks import plain_task
+from tests.conversion.hub.rows import DECODERS
 
 ADAPT = "Keras changed; adapt keras_laurel/conversion/keras_internals.py"
 

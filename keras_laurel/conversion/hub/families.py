@@ -1,7 +1,7 @@
 """What is known of KerasHub's transformer families: all there is to maintain.
 
 A family is named by its backbone class. Everything else is found at
-conversion, or is the same in all of them. The tests in `tests/conversion`
+conversion, or is the same in all of them. The tests in `tests/conversion/hub`
 prove each row on a running model.
 """
 

@@ -8,10 +8,10 @@ from keras import ops
 import keras_laurel
 from tests.conversion.blocks import own_models
 from tests.conversion.blocks.own_models import Block
-from tests.conversion.decoder_checks import fresh_process
-from tests.conversion.decoder_checks import logits
-from tests.conversion.decoder_checks import perturb
-from tests.conversion.decoder_checks import prototype
+from tests.conversion.hub.checks import fresh_process
+from tests.conversion.hub.checks import logits
+from tests.conversion.hub.checks import perturb
+from tests.conversion.hub.checks import prototype
 from tests.layers import reference
 
 pytestmark = [

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import keras_laurel
-from tests.conversion.decoder_checks import ALL
-from tests.conversion.decoder_checks import laurel_weights
-from tests.conversion.decoder_checks import logits
-from tests.conversion.decoder_checks import perturb
-from tests.conversion.decoder_checks import prototype
+from tests.conversion.hub.checks import ALL
+from tests.conversion.hub.checks import laurel_weights
+from tests.conversion.hub.checks import logits
+from tests.conversion.hub.checks import perturb
+from tests.conversion.hub.checks import prototype
 
 LLAMA = ALL["Llama"]
 

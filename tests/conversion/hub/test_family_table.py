@@ -2,10 +2,10 @@
 
 from keras_laurel.conversion.hub.families import FAMILIES
 from keras_laurel.conversion.hub.families import UNSUPPORTED
-from tests.conversion import family_results
-from tests.conversion import family_table
-from tests.conversion.decoder_families import FAMILIES as ROWS
-from tests.conversion.family_results import PROPERTIES
+from tests.conversion.hub import family_results
+from tests.conversion.hub import family_table
+from tests.conversion.hub.family_results import PROPERTIES
+from tests.conversion.hub.rows import FAMILIES as ROWS
 
 ON_EVERY_BACKEND = ("GPT2", "Llama", "Gemma3", "Mixtral")
 
@@ -17,7 +17,7 @@ def found():
 def test_the_page_is_made_of_the_results():
     page = family_table.PATH.read_text(encoding="utf-8")
     assert page == family_table.render(*family_results.load()), (
-        "Run `python -m tests.conversion.family_table`."
+        "Run `python -m tests.conversion.hub.family_table`."
     )
 
 

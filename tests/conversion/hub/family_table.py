@@ -1,14 +1,14 @@
 """`docs/families.md`, made of what `make test-families` found.
 
-python -m tests.conversion.family_table
+python -m tests.conversion.hub.family_table
 """
 
 import collections
 
 from keras_laurel.conversion.hub.families import FAMILIES
 from keras_laurel.conversion.hub.families import UNSUPPORTED
-from tests.conversion import family_results
-from tests.conversion.family_results import ROOT
+from tests.conversion.hub import family_results
+from tests.conversion.hub.family_results import ROOT
 
 PATH = ROOT / "docs" / "families.md"
 BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
@@ -18,7 +18,7 @@ HEAD = """\
 
 `keras_laurel.laurelize` converts these families in place. The table is what
 `make test-families` found with KerasHub {keras-hub} and Keras {keras}, on
-models of four small blocks; `tests/conversion/family_table.py` writes it.
+models of four small blocks; `tests/conversion/hub/family_table.py` writes it.
 
 "yes" means that a test has shown it; "–" that KerasHub has nothing of the
 kind for the family, or it is no text that it makes. "refused" is a clear

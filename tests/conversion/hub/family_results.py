@@ -16,7 +16,7 @@ from importlib.metadata import version
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 PATH = ROOT / "results" / "families.json"
 VERSIONS = ("keras", "keras-hub", "jax", "tensorflow", "torch")
 

@@ -10,11 +10,11 @@ import keras_laurel
 from keras_laurel.conversion.blocks import connection
 from keras_laurel.conversion.hub import families
 from tests.conversion import graphs
-from tests.conversion.decoder_checks import logits
-from tests.conversion.decoder_checks import plain_task
-from tests.conversion.decoder_checks import prototype
-from tests.conversion.decoder_families import DECODERS
-from tests.conversion.decoder_families import GEMMA3N
+from tests.conversion.hub.checks import logits
+from tests.conversion.hub.checks import plain_task
+from tests.conversion.hub.checks import prototype
+from tests.conversion.hub.rows import DECODERS
+from tests.conversion.hub.rows import GEMMA3N
 
 ALL = {family.name: family for family in [*DECODERS, GEMMA3N]}
 LLAMA = ALL["Llama"]

@@ -2,7 +2,7 @@
 
 `make test-families` runs this. It writes what it finds to
 `results/families.json`, of which `docs/families.md` is made. Where a row of
-`decoder_families` says that the plain model lacks something, that is shown
+`rows` says that the plain model lacks something, that is shown
 too: when KerasHub mends it, the test says so.
 """
 
@@ -16,19 +16,19 @@ from keras import ops
 
 import keras_laurel
 from keras_laurel.conversion.hub import families
-from tests.conversion import decoder_families
-from tests.conversion import decoder_oracle
-from tests.conversion.decoder_checks import VARIANTS
-from tests.conversion.decoder_checks import generated
-from tests.conversion.decoder_checks import logits
-from tests.conversion.decoder_checks import perturb
-from tests.conversion.decoder_checks import prototype
-from tests.conversion.decoder_checks import quantize_int8
-from tests.conversion.family_results import absent
-from tests.conversion.family_results import proves
-from tests.conversion.family_results import refused
-from tests.conversion.family_results import upstream
-from tests.conversion.fresh_loader import FreshProcess
+from tests.conversion.hub import oracle
+from tests.conversion.hub import rows
+from tests.conversion.hub.checks import VARIANTS
+from tests.conversion.hub.checks import generated
+from tests.conversion.hub.checks import logits
+from tests.conversion.hub.checks import perturb
+from tests.conversion.hub.checks import prototype
+from tests.conversion.hub.checks import quantize_int8
+from tests.conversion.hub.family_results import absent
+from tests.conversion.hub.family_results import proves
+from tests.conversion.hub.family_results import refused
+from tests.conversion.hub.family_results import upstream
+from tests.conversion.hub.fresh_loader import FreshProcess
 
 pytestmark = [
     pytest.mark.families,
@@ -41,27 +41,27 @@ REPRESENTATIVE = ("GPT2", "Llama", "Gemma3", "Mixtral")
 BATCH, LENGTH, PROMPT = 2, 8, 4
 
 
-def rows(known):
+def of_table(known):
     """The families of a table of `families`, on this backend."""
     everywhere = keras.config.backend() == "jax" or "ALL_FAMILIES" in os.environ
     return [
         pytest.param(
             family, id=family.name, marks=pytest.mark.xdist_group(family.name)
         )
-        for family in decoder_families.FAMILIES
+        for family in rows.FAMILIES
         if family.backbone_class in known
         and (everywhere or family.name in REPRESENTATIVE)
     ]
 
 
-@pytest.fixture(params=rows(families.FAMILIES), scope="module")
+@pytest.fixture(params=of_table(families.FAMILIES), scope="module")
 def family(request):
     with quick(request.param):
         yield request.param
 
 
 def quick(family):
-    slow = family.slow and decoder_families.short_chunks()
+    slow = family.slow and rows.short_chunks()
     return slow or contextlib.nullcontext()
 
 
@@ -143,10 +143,10 @@ class TestOutputs:
             model, prototype("rw+lr+pa"), granularity=finest(family)
         )
         actual = predicted(model, x)
-        assert decoder_oracle.difference(actual, expected) < 1e-5
+        assert oracle.difference(actual, expected) < 1e-5
         perturb(model)
         moved = predicted(model, x)
-        assert decoder_oracle.difference(moved, logits(model, x)) < 1e-5
+        assert oracle.difference(moved, logits(model, x)) < 1e-5
 
     @proves("equation")
     def test_equals_blocks_written_by_hand(self, family):
@@ -154,10 +154,10 @@ class TestOutputs:
         for granularity in granularities(family):
             model = converted_model(family, granularity=granularity)
             actual = logits(model, x)
-            with decoder_oracle.by_hand(model, family, granularity) as by_hand:
+            with oracle.by_hand(model, family, granularity) as by_hand:
                 expected = logits(model, x)
             assert by_hand.calls == len(keras_laurel.laurel_layers(model))
-            assert decoder_oracle.difference(actual, expected) < 1e-5
+            assert oracle.difference(actual, expected) < 1e-5
 
     @proves("sublayer")
     def test_sublayer_is_refused_where_it_is_not_defined(self, family):
@@ -272,7 +272,7 @@ def train(model, family, steps=1, optimizer=None):
     rng = np.random.default_rng(0)
     shape = logits(model, x).shape
     if family.task_class:
-        y = rng.integers(decoder_families.VOCABULARY, size=shape[:-1])
+        y = rng.integers(rows.VOCABULARY, size=shape[:-1])
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         options = dict(weighted_metrics=[])
     else:
@@ -383,9 +383,9 @@ def recomputed(task, family):
 
 
 def generated_by_hand(task, family, granularity):
-    on_tensors = decoder_oracle.on_tensors
+    on_tensors = oracle.on_tensors
     task.generate_function = None
-    with decoder_oracle.by_hand(task, family, granularity, on_tensors):
+    with oracle.by_hand(task, family, granularity, on_tensors):
         tokens = generated(task, prompt_of(family))
     task.generate_function = None
     return tokens
@@ -621,7 +621,7 @@ def layout(backbone):
     return {path: x.axes for path, x in found.items() if x is not None}
 
 
-@pytest.fixture(params=rows(families.UNSUPPORTED))
+@pytest.fixture(params=of_table(families.UNSUPPORTED))
 def unsupported_family(request):
     return request.param
 

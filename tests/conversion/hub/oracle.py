@@ -60,7 +60,7 @@ def by_hand(model, family, granularity, equation=None):
 
     Args:
         model: The converted backbone or task.
-        family: Its row in `decoder_families`.
+        family: Its row in `rows`.
         granularity: That of the conversion.
         equation: `on_tensors` or `in_numpy`, which knows all options; by
             default the first inside blocks and the second around them.

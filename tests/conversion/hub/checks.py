@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 import keras_laurel
-from tests.conversion.decoder_families import DECODERS
+from tests.conversion.hub.rows import DECODERS
 from tests.conversion.models import outputs
 
 ALL = {family.name: family for family in DECODERS}
