@@ -23,7 +23,8 @@ class BlockRow:
             two plain additions with a norm between them.
         why_not_sublayer: What it has instead, where `middle_norm` is `None`.
         entry_points: Methods through which a block is run.
-        delegating: Methods that run it through one of those.
+        delegating: Methods that run it through one of those, or that those
+            run inside.
         input_norm: Attribute of a block: a norm before its first addition,
             whose output is the skip.
         streams: Names of the arguments of a block that it adds to, where

@@ -250,6 +250,7 @@ FAMILIES = {
         ("PARSeqDecoderBlock",),
         why_not_sublayer="its decoder blocks add three times to two streams",
         streams=("query", "content"),
+        delegating=("forward_stream",),
     ),
     "BLIP2Backbone": Family(
         ("vision_encoder", "qformer", "language_model"),

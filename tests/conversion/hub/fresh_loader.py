@@ -39,7 +39,7 @@ class FreshProcess:
         slow = family.slow
         task = family.task_class
         if "task_preset" not in family.lacks and task:
-            task = "CausalLM"
+            task = family.task_kind
         request = [str(folder), task, slow]
         print(json.dumps(request), file=self.process.stdin, flush=True)
         for line in self.process.stdout:

@@ -16,6 +16,7 @@ import types
 import numpy as np
 from keras import ops
 
+from tests.conversion.hub.rows import BLOCKS
 from tests.layers import reference
 
 # An addition as a block has it, and how it reads as `connect(skip, f)`.
@@ -66,26 +67,48 @@ def by_hand(model, family, granularity, equation=None):
             default the first inside blocks and the second around them.
     """
     names = ATTRIBUTES[granularity]
-    blocks = [
-        block
-        for block in family.block_list(getattr(model, "backbone", model))
-        if hasattr(block, names[0])
-    ]
     if equation is None:
         equation = in_numpy if granularity == "block" else on_tensors
-    layers = [getattr(block, name) for block in blocks for name in names]
-    connections = Connections(layers, equation)
-    methods = family.block.entry_points
+    stacks = [
+        [block for block in stack if hasattr(block, names[0])]
+        for stack in family.block_lists(getattr(model, "backbone", model))
+    ]
+    replaced = []
+    connections = []
     try:
-        for block in blocks:
-            for name in methods:
-                function = _rewritten(block, name, granularity, connections)
-                setattr(block, name, types.MethodType(function, block))
-        yield connections
+        for blocks in stacks:
+            layers = [getattr(x, name) for x in blocks for name in names]
+            connections.append(Connections(layers, equation))
+            for block in blocks:
+                for name in entry_points(block):
+                    function = _rewritten(
+                        block, name, granularity, connections[-1]
+                    )
+                    setattr(block, name, types.MethodType(function, block))
+                    replaced.append((block, name))
+        yield _Calls(connections)
     finally:
-        for block in blocks:
-            for name in methods:
-                block.__dict__.pop(name, None)
+        for block, name in replaced:
+            block.__dict__.pop(name, None)
+
+
+def entry_points(block):
+    return BLOCKS[type(block).__name__].entry_points
+
+
+class _Calls:
+    """How often the equation ran in all stacks, and how often it should."""
+
+    def __init__(self, connections):
+        self._connections = connections
+
+    @property
+    def calls(self):
+        return sum(x.calls for x in self._connections)
+
+    @property
+    def expected(self):
+        return sum(len(x.layers) for x in self._connections)
 
 
 class Connections:

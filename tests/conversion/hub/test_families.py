@@ -156,7 +156,7 @@ class TestOutputs:
             actual = logits(model, x)
             with oracle.by_hand(model, family, granularity) as by_hand:
                 expected = logits(model, x)
-            assert by_hand.calls == len(keras_laurel.laurel_layers(model))
+            assert by_hand.calls == by_hand.expected
             assert oracle.difference(actual, expected) < 1e-5
 
     @proves("sublayer")
@@ -368,12 +368,12 @@ def prompt_of(family):
 
 
 def prompt_tokens(family):
-    return inputs_of(family)["token_ids"][:, :PROMPT]
+    return inputs_of(family)[family.tokens][:, :PROMPT]
 
 
 def recomputed(task, family):
     """The most likely tokens, each from the whole text anew."""
-    tokens = inputs_of(family)["token_ids"]
+    tokens = inputs_of(family)[family.tokens]
     tokens[:, PROMPT:] = 0
     for i in range(PROMPT, LENGTH):
         following = logits(task, family.inputs_of(tokens, PROMPT))
@@ -455,8 +455,8 @@ class TestSaving:
         assert whole[0] == f"Laurel{family.task_class or family.backbone_class}"
         if "task_preset" in family.lacks:
             return upstream(
-                "`CausalLM.from_preset` finds another class for the plain "
-                f"model; use `{family.task_class}.from_preset`"
+                f"`{family.task_kind}.from_preset` finds another class for the "
+                f"plain model; use `{family.task_class}.from_preset`"
             )
         return None
 
