@@ -245,6 +245,9 @@ FAMILIES = {
         "layer_norm_2",
         tasks=(),
     ),
+    "DepthAnythingBackbone": _vision(
+        "image_encoder", "DINOV2Layer", "norm2", tasks=("DepthEstimator",)
+    ),
     "PARSeqBackbone": Family(
         ("image_encoder", "decoder.decoder_layers"),
         ("PARSeqDecoderBlock",),

@@ -1370,4 +1370,24 @@ COMPOSED = [
     ),
 ]
 
+COMPOSED.append(
+    Family(
+        "DepthAnything",
+        hub(
+            "DepthAnythingBackbone",
+            image_encoder=hub("DINOV2Backbone", **VIT, intermediate_dim=32),
+            reassemble_factors=[4, 2, 1, 0.5],
+            neck_hidden_dims=[16] * 4,
+            fusion_hidden_dim=16,
+            head_hidden_dim=16,
+            head_in_index=-1,
+            feature_keys=["stage1", "stage2", "stage3", "stage4"],
+        ),
+        "image_encoder.encoder.layers",
+        "DINOV2Layer",
+        4,
+        inputs=picture_only,
+    )
+)
+
 FAMILIES = [*DECODERS, GEMMA3N, *ENCODERS, *ENCODER_DECODERS, *COMPOSED]

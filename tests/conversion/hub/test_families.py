@@ -34,6 +34,10 @@ pytestmark = [
     pytest.mark.families,
     # RWKV7 says that it is slow without it.
     pytest.mark.filterwarnings("ignore:The 'rwkv_ops' package"),
+    # T5's layers say that they do not support the masks they are given.
+    pytest.mark.filterwarnings(
+        "ignore:(?s).*(unbuilt state|support masking):UserWarning"
+    ),
 ]
 
 REPRESENTATIVE = ("GPT2", "Llama", "Gemma3", "Mixtral")
@@ -626,10 +630,6 @@ def unsupported_family(request):
     return request.param
 
 
-# T5's layers say that they do not support the masks they are given.
-@pytest.mark.filterwarnings(
-    "ignore:(?s).*(unbuilt state|support masking):UserWarning"
-)
 def test_what_is_not_supported_is_refused(unsupported_family):
     refuse(family=unsupported_family)
 
