@@ -13,10 +13,12 @@ import sys
 import textwrap
 import types
 
+import keras
 import numpy as np
 from keras import ops
 
 from tests.conversion.hub.rows import BLOCKS
+from tests.conversion.models import outputs
 from tests.layers import reference
 
 # An addition as a block has it, and how it reads as `connect(skip, f)`.
@@ -27,6 +29,10 @@ ADDITIONS = {
     "ops.add(residual, attn_output)": "connect(residual, attn_output)",
     "ops.add(residual, hidden_states)": "connect(residual, hidden_states)",
     "x + inputs": "connect(inputs, x)",
+    "ops.add(x, inputs)": "connect(inputs, x)",
+    "ops.add(x, y)": "connect(x, y)",
+    "ops.add(residual, x)": "connect(residual, x)",
+    "residual + hidden_states": "connect(residual, hidden_states)",
     "x + y": "connect(x, y)",
     "x + hidden_states": "connect(hidden_states, x)",
     "ops.add(self.drop_path(x, training=training), inputs)": (
@@ -208,7 +214,7 @@ def _around(original, connections):
     def method(self, *args, **kwargs):
         output = original(self, *args, **kwargs)
         (x_name, *_) = list(inspect.signature(original).parameters)[1:]
-        x = args[0] if args else kwargs[x_name]
+        x = keras.tree.flatten(args[0] if args else kwargs[x_name])[0]
         if getattr(self, "use_initial_norm", False):  # Of RWKV7.
             x = self.ln0(x)
         y = output[0] if isinstance(output, tuple) else output
@@ -227,3 +233,30 @@ def _array(x):
 def difference(actual, expected):
     """The largest difference, relative to the largest number."""
     return np.abs(actual - expected).max() / np.abs(expected).max()
+
+
+def parseq_by_hand(model, family, x):
+    """Outputs with the equation on each stream of PARSeq's decoder, for good."""
+    blocks = family.block_lists(getattr(model, "backbone", model))[0]
+    connections = {
+        name: Connections(
+            [block.laurel_residual for block in blocks], on_tensors
+        )
+        for name in ("query", "content")
+    }
+
+    def around(block):
+        plain = type(block)._laurel_base.call
+
+        def call(query, content, *args, **kwargs):
+            y, z = plain(block, query, content, *args, **kwargs)
+            y = connections["query"](query, y - query)
+            if z is not content:
+                z = connections["content"](content, z - content)
+            return y, z
+
+        return call
+
+    for block in blocks:
+        object.__setattr__(block, "call", around(block))
+    return outputs(model, x)[0]

@@ -1216,6 +1216,7 @@ ENCODER_DECODERS = [
         inputs=text_to_text,
         prompt=decoder_prompt_of(text_to_text),
         other_stacks=("encoder_layers",),
+        lacks=("decode",),
     ),
     Family(
         "Whisper",

@@ -8,6 +8,7 @@ too: when KerasHub mends it, the test says so.
 
 import contextlib
 import os
+import re
 
 import keras
 import numpy as np
@@ -158,9 +159,12 @@ class TestOutputs:
         for granularity in granularities(family):
             model = converted_model(family, granularity=granularity)
             actual = logits(model, x)
-            with oracle.by_hand(model, family, granularity) as by_hand:
-                expected = logits(model, x)
-            assert by_hand.calls == by_hand.expected
+            if family.name == "PARSeq":
+                expected = oracle.parseq_by_hand(model, family, x)
+            else:
+                with oracle.by_hand(model, family, granularity) as by_hand:
+                    expected = logits(model, x)
+                assert by_hand.calls == by_hand.expected
             assert oracle.difference(actual, expected) < 1e-5
 
     @proves("sublayer")
@@ -497,7 +501,7 @@ class TestOtherFeatures:
         keras_laurel.laurelize(before, prototype("rw+lr+pa"))
         np.testing.assert_array_equal(logits(before, x), expected)
         enable_lora(plain, targets)
-        paths = {v.path for v in plain.trainable_variables}
+        paths = trainable_paths(plain)
         assert_trains_laurel_and(before, paths)
         keras_laurel.laurelize(after, prototype("rw+lr+pa"))
         enable_lora(after, targets)
@@ -551,12 +555,12 @@ class TestOtherFeatures:
         has_map = hasattr(type(backbone_of(model)), "get_layout_map")
         before = layout(backbone_of(model)) if has_map else None
         blocks = family.block_list(backbone_of(model))
-        inside = {b.path: {v.path for v in b.variables} for b in blocks}
+        inside = [{v.path for v in b.variables} for b in blocks]
         keras_laurel.laurelize(model, prototype("rw+lr+pa"))
         after = [v.path for v in model.variables]
         assert [p for p in after if "/laurel_" not in p] == paths
-        for block in blocks:
-            added = {v.path for v in block.variables} - inside[block.path]
+        for block, before_it in zip(blocks, inside, strict=True):
+            added = {v.path for v in block.variables} - before_it
             assert added == {
                 f"{block.path}/laurel_residual/laurel_{name}"
                 for name in ("residual_weights", "a", "b", "gamma")
@@ -584,7 +588,13 @@ def move_lora(model, seed=0):
 
 def assert_trains_laurel_and(model, paths):
     laurels = {v.path for v in laurel_weights(model)}
-    assert {v.path for v in model.trainable_variables} == laurels | paths
+    assert trainable_paths(model) == laurels | paths
+
+
+def trainable_paths(model):
+    """Without the numbers of names that Keras makes up, as in Moonshine."""
+    paths = [v.path for v in model.trainable_variables]
+    return {re.sub(r"(_attention)_[0-9]+/", r"\1/", path) for path in paths}
 
 
 def exchange(writer, reader, family, folder):
