@@ -198,7 +198,7 @@ FAMILIES = {
     "T5Gemma2Backbone": Family(
         ("encoder_layers", "decoder_layers"),
         ("T5Gemma2EncoderLayer", "T5Gemma2DecoderLayer"),
-        "pre_feedforward_layernorm",
+        why_not_sublayer="its decoder attends to both sides in one addition",
         tasks=("Seq2SeqLM",),
     ),
     "EdRecBackbone": _encoder_decoder(

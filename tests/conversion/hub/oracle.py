@@ -33,6 +33,9 @@ ADDITIONS = {
     "ops.add(x, y)": "connect(x, y)",
     "ops.add(residual, x)": "connect(residual, x)",
     "residual + hidden_states": "connect(residual, hidden_states)",
+    "residual + self.dropout(hidden_states, training=training)": (
+        "connect(residual, self.dropout(hidden_states, training=training))"
+    ),
     "x + y": "connect(x, y)",
     "x + hidden_states": "connect(hidden_states, x)",
     "ops.add(self.drop_path(x, training=training), inputs)": (
@@ -236,7 +239,7 @@ def difference(actual, expected):
 
 
 def parseq_by_hand(model, family, x):
-    """Outputs with the equation on each stream of PARSeq's decoder, for good."""
+    """Outputs with the equation on both streams of PARSeq's decoder."""
     blocks = family.block_lists(getattr(model, "backbone", model))[0]
     connections = {
         name: Connections(

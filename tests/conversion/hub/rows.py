@@ -925,6 +925,16 @@ siglip_text = hub(
 )
 siglip_vision = hub("SigLIPVisionEncoder", **VIT, intermediate_dim=32)
 
+metaclip_text = hub("MetaCLIP2TextEncoder", **CLIP_TEXT)
+metaclip_vision = hub("MetaCLIP2VisionEncoder", **VIT, intermediate_dim=32)
+
+
+def tower(build, block_class, inputs):
+    """One side of a pair of encoders, as a backbone of its own."""
+    name = build.class_name.removesuffix("Encoder")
+    return Family(name, build, "encoder_layers", block_class, 4, inputs=inputs)
+
+
 ENCODERS = [
     Family(
         "Bert",
@@ -1072,6 +1082,10 @@ ENCODERS = [
         4,
         inputs=picture_only,
     ),
+    tower(siglip_text, "SigLIPEncoderLayer", token_ids_only),
+    tower(siglip_vision, "SigLIPEncoderLayer", picture_only),
+    tower(metaclip_text, "MetaCLIP2EncoderLayer", token_ids_only),
+    tower(metaclip_vision, "MetaCLIP2EncoderLayer", picture_only),
     Family(
         "CLIP",
         hub(
@@ -1103,10 +1117,8 @@ ENCODERS = [
         "MetaCLIP2",
         hub(
             "MetaCLIP2Backbone",
-            vision_encoder=hub(
-                "MetaCLIP2VisionEncoder", **VIT, intermediate_dim=32
-            ),
-            text_encoder=hub("MetaCLIP2TextEncoder", **CLIP_TEXT),
+            vision_encoder=metaclip_vision,
+            text_encoder=metaclip_text,
             projection_dim=16,
         ),
         "vision_encoder.encoder_layers",
