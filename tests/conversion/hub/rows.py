@@ -1187,6 +1187,7 @@ ENCODER_DECODERS = [
         inputs=text_to_text,
         prompt=decoder_prompt_of(text_to_text),
         other_stacks=("encoder_transformer_layers",),
+        lora=("query_projector", "value_projector"),
     ),
     Family(
         "T5Gemma",
@@ -1389,7 +1390,7 @@ COMPOSED.append(
         hub(
             "DepthAnythingBackbone",
             image_encoder=hub("DINOV2Backbone", **VIT, intermediate_dim=32),
-            reassemble_factors=[4, 2, 1, 0.5],
+            reassemble_factors=[4, 2, 1, 1],
             neck_hidden_dims=[16] * 4,
             fusion_hidden_dim=16,
             head_hidden_dim=16,
