@@ -2,6 +2,7 @@
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks.connection import detach
+from keras_laurel.conversion.blocks.owner import LaurelOwner
 from keras_laurel.conversion.graphs.plan import Removal
 from keras_laurel.conversion.graphs.rebuild import rebuild
 from keras_laurel.conversion.graphs.search import functional_models
@@ -58,7 +59,7 @@ def remove_laurel(model):
     _check_all_are_reached(model, layers, removals)
     result = rebuild(model, removals)
     for part in [result, *keras_internals.flatten_layers(result)]:
-        if isinstance(part, (adopt.LaurelTask, adopt.LaurelBackbone)):
+        if isinstance(part, LaurelOwner):
             adopt.restore(part)
         detach(part)
     return result
