@@ -18,7 +18,6 @@ from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks.registry import BlockRow
 from keras_laurel.conversion.blocks.stream import ResidualStream
 
-
 _SAVED_OF_ROW = ("entry_points", "input_norm", "middle_norm", "streams")
 """Fields of a `BlockRow` that tell how a block runs."""
 

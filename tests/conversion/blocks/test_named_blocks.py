@@ -1,11 +1,15 @@
 """A connection around any block that its owner names."""
 
+import copy
+import pickle
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 import keras_laurel
+from keras_laurel.conversion.blocks import owner as conversion
 from tests.conversion.blocks import own_models
 from tests.conversion.blocks.own_models import Block
 from tests.conversion.hub.checks import fresh_process
@@ -251,20 +255,70 @@ class TestSaving:
         x = own_models.inputs()
         np.testing.assert_array_equal(logits(clone, x), logits(model, x))
 
-    def test_a_block_by_itself(self):
-        model = named(own_models.gpt())
-        with pytest.raises(ValueError, match="config would lose"):
-            model.blocks[0].get_config()
+    @pytest.mark.parametrize("granularity", ["block", "application"])
+    def test_a_head_on_blocks_that_run_several_times(
+        self, granularity, tmp_path
+    ):
+        x = y = keras.Input((4, 8))
+        block, last = Block(), Block()
+        blocks = [block, block, last]
+        for one in blocks:
+            y = one(y)
+        model = keras.Model(x, y)
+        named(model, blocks=blocks, granularity=granularity)
+        perturb(model)
+        headed = keras.Model(model.input, keras.layers.Dense(2)(model.output))
+        headed.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        x = np.random.default_rng(0).normal(size=(2, 4, 8)).astype("float32")
+        np.testing.assert_array_equal(logits(loaded, x), logits(headed, x))
+        assert len(keras_laurel.laurel_layers(loaded)) == len(
+            keras_laurel.laurel_layers(model)
+        )
+
+    @pytest.mark.filterwarnings("ignore:`compile\\(\\)` was not called")
+    def test_copies(self, owner):
+        x = own_models.inputs()
+        perturb(named(owner))
+        expected = logits(owner, x)
+        for other in (pickle.loads(pickle.dumps(owner)), copy.deepcopy(owner)):
+            np.testing.assert_array_equal(logits(other, x), expected)
+
+
+class TestAllOrNothing:
+    @pytest.mark.parametrize("name", ["fresh_optimizers", "set_optimizers"])
+    def test_interrupted(self, name, owner, monkeypatch):
+        def interrupted(*args):
+            raise KeyboardInterrupt
+
+        owner.compile("adam", "mse")
+        before, optimizer = state(owner), owner.optimizer
+        with monkeypatch.context() as patch:
+            patch.setattr(conversion, name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                named(owner)
+        assert state(owner) == before
+        assert owner.optimizer is optimizer
+
+    def test_taken_out_again(self, owner):
+        owner.compile("adam", "mse")
+        before = state(owner)
+        expected = logits(owner, own_models.inputs())
+        perturb(named(owner))
+        assert keras_laurel.remove_laurel(owner) is owner
+        assert state(owner) == before
+        actual = logits(owner, own_models.inputs())
+        np.testing.assert_array_equal(actual, expected)
 
 
 class TestErrors:
     def refuses(self, message, model, blocks, layer=None, **options):
-        before = [(id(x), type(x), set(vars(x))) for x in parts(model)]
+        before = state(model)
         with pytest.raises(ValueError, match=message):
             keras_laurel.laurelize(
                 model, layer or prototype("rw"), blocks=blocks, **options
             )
-        assert before == [(id(x), type(x), set(vars(x))) for x in parts(model)]
+        assert state(model) == before
 
     def test_what_is_no_list_of_layers(self):
         model = own_models.gpt()
@@ -323,5 +377,6 @@ class TestErrors:
             block(np.ones((1, 3, 8), "float32"), wide=True)
 
 
-def parts(model):
-    return model._flatten_layers()
+def state(model):
+    """All that conversion in place may change."""
+    return [(id(x), type(x), set(vars(x))) for x in model._flatten_layers()]

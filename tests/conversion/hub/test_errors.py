@@ -82,6 +82,12 @@ class TestLayer:
         layer = keras_laurel.LaurelLR(rank=2, axis=1)
         refuses("does not fit the block", LLAMA.backbone(), layer)
 
+    def test_a_function_of_the_site(self):
+        def layer(site):
+            return keras_laurel.LaurelRW()
+
+        refuses("need one LAuReL layer for all", LLAMA.backbone(), layer)
+
     @pytest.mark.parametrize("layer", ["rw", keras_laurel.LaurelRW])
     def test_not_a_laurel_layer(self, layer):
         refuses("it needs a LAuReL layer", LLAMA.backbone(), layer)
@@ -104,8 +110,8 @@ class TestGranularity:
         refuses(message, LLAMA.backbone(), granularity="layer")
 
     def test_a_functional_model(self):
-        message = "'sublayer' for .*, which is no KerasHub transformer"
-        refuses(message, graphs.operators(), granularity="sublayer")
+        message = "none of whose layers computes y = x"
+        refuses(message, graphs.operators(), granularity="block")
 
 
 class TestSites:
@@ -205,12 +211,6 @@ class TestOrder:
             with pytest.raises(KeyError):
                 backbone(x)
         np.testing.assert_array_equal(logits(backbone, x), expected)
-
-    def test_the_config_of_a_block_would_lose_the_layer(self):
-        backbone = LLAMA.backbone()
-        keras_laurel.laurelize(backbone, prototype("rw"))
-        with pytest.raises(ValueError, match="Save the model that was"):
-            backbone.transformer_layers[0].get_config()
 
 
 class TestAnotherKerasHub:
