@@ -21,9 +21,9 @@ def remove_laurel(model):
     dropped too.
 
     As with `laurelize`, layers and variables are shared with `model`, and a
-    KerasHub transformer is changed in place and stays compiled, with a fresh
-    optimizer. The result is of the class that `model` had before conversion,
-    and saves as such.
+    model with connections around its blocks, such as a KerasHub transformer,
+    is changed in place and stays compiled, with a fresh optimizer. The result
+    is of the class that `model` had before conversion, and saves as such.
 
     Args:
         model: A model that `laurelize` returned, or a functional or sequential
