@@ -40,6 +40,7 @@ def remove_laurel(model):
 
     >>> model = keras.applications.ResNet50(weights=None)
     >>> model = keras_laurel.laurelize(model, keras_laurel.LaurelRW())
+    Converted 16 residual additions to LaurelRW; left out 0 other additions.
     >>> model = keras_laurel.remove_laurel(model)
     >>> len(keras_laurel.laurel_layers(model))
     0
