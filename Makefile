@@ -86,10 +86,11 @@ test-slow: $(VENV)/stamp
 test-families: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/$(VENV)/jax-cache
 test-families: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test-families: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
+test-families: export RECORD_FAMILIES = 1
 test-families: $(VENV)/stamp
 	@$(call each,backend,$(BACKENDS),KERAS_BACKEND=$$backend \
 	    $(IN_VENV) pytest -m families $(PYTEST_ARGS) --dist loadgroup)
-	$(IN_VENV) tests.conversion.family_table
+	$(IN_VENV) tests.conversion.hub.family_table
 
 lint: $(VENV)/stamp
 	$(IN_VENV) ruff check

@@ -11,6 +11,7 @@ from keras_laurel.conversion import ResidualSite
 from keras_laurel.conversion import laurel_layers
 from keras_laurel.conversion import laurelize
 from keras_laurel.conversion import load_laurel_weights
+from keras_laurel.conversion import register_blocks
 from keras_laurel.conversion import remove_laurel
 from keras_laurel.conversion import residual_sites
 from keras_laurel.conversion import save_laurel_weights
@@ -56,6 +57,7 @@ __all__ = [
     "paper_models",
     "plots",
     "prepare_optimizer",
+    "register_blocks",
     "remove_laurel",
     "residual_sites",
     "save_laurel_weights",

@@ -123,8 +123,8 @@ class TestMuon:
 
 
 def test_a_converted_task_does_it_in_compile():
-    from tests.conversion.decoder_checks import ALL
-    from tests.conversion.decoder_checks import converted_task
+    from tests.conversion.hub.checks import ALL
+    from tests.conversion.hub.checks import converted_task
 
     task = converted_task(ALL["Llama"], "rw+lr+pa")
     task.compile(adamw())

@@ -21,14 +21,20 @@ used, pinned by `tests/conversion/test_keras_internals.py`:
 - the attributes in which a model keeps its training state
   (`TRAINING_STATE`), its settings as a layer (`LAYER_SETTINGS`) and its
   compiled functions, with the variables they were traced with
-  (`COMPILED_FUNCTIONS`).
+  (`COMPILED_FUNCTIONS`);
+- `current_call_ctx`, by which Keras knows its outermost call, and the mask on
+  a tensor;
+- `Layer._inbound_nodes`, the calls of a layer in graphs, and
+  `backend.compute_output_spec`, which runs a function on shapes.
 """
 
 import contextlib
 import gc
 
 import keras
+from keras.src import backend
 from keras.src.backend.common import global_state
+from keras.src.backend.common import masking
 from keras.src.models.functional import Functional
 from keras.src.models.functional import functional_like_constructor
 from keras.src.ops.function import Function
@@ -398,12 +404,14 @@ COMPILED_FUNCTIONS = (
 
 
 def add_sublayer(layer, name, sublayer):
-    """Set an attribute of a built layer to a layer."""
+    """Set an attribute of a layer, built or not, to a layer."""
+    was_locked = layer._tracker.locked
     layer._tracker.unlock()
     try:
         setattr(layer, name, sublayer)
     finally:
-        layer._tracker.lock()
+        if was_locked:
+            layer._tracker.lock()
 
 
 def is_remat(layer):
@@ -419,8 +427,9 @@ def remove_sublayer(layer, name):
 
 def build_inside(layer, sublayer, shapes):
     """Build `sublayer` with the variable paths it has inside `layer`."""
+    path = layer.path or layer.name
     with contextlib.ExitStack() as scopes:
-        for part in (layer.path or layer.name).split("/"):
+        for part in path.split("/"):
             scopes.enter_context(keras.name_scope(part))
         sublayer.build(shapes)
 
@@ -430,3 +439,52 @@ def forget_compiled(model):
     for name in COMPILED_FUNCTIONS:
         if getattr(model, name, None) is not None:
             setattr(model, name, None)
+
+
+def outer_call(layer):
+    """The call of a model or layer in which `layer` is running now.
+
+    `None` where it is called by itself. Two calls are never one object.
+    """
+    call = global_state.get_global_attribute("current_call_ctx")
+    return None if call is None or call.entry_layer is layer else call
+
+
+def keep_mask(result, tensor):
+    """Put on `result` the mask that Keras has put on `tensor`."""
+    mask = masking.get_keras_mask(tensor)
+    if mask is not None:
+        masking.set_keras_mask(result, mask)
+    return result
+
+
+def call_specs(layer, first):
+    """What `layer` is called on and returns, where a graph or tracing says.
+
+    Args:
+        layer: A built layer.
+        first: `first(args, kwargs)` takes the tensors of interest from the
+            arguments of a call.
+
+    Returns:
+        List of `(arguments, outputs)`; it is empty where Keras does not know.
+    """
+    calls = [
+        (first(node.arguments.args, node.arguments.kwargs), node.outputs)
+        for node in layer._inbound_nodes
+    ]
+    shapes = layer.get_build_config() or {}
+    if calls or not _is_shape(shapes.get("input_shape")):
+        return calls
+    x = keras.KerasTensor(shapes["input_shape"], layer.compute_dtype)
+    try:
+        y = backend.compute_output_spec(layer.call, x)
+    except Exception:  # Whatever the layer's own code raises.
+        return []
+    return [([x], keras.tree.flatten(y))]
+
+
+def _is_shape(shape):
+    return isinstance(shape, (tuple, list)) and all(
+        isinstance(size, (int, type(None))) for size in shape
+    )

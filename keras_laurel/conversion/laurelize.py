@@ -5,6 +5,7 @@ import collections.abc
 import keras
 
 from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.blocks import owner
 from keras_laurel.conversion.graphs import rebuild
 from keras_laurel.conversion.graphs.plan import plan_replacements
 from keras_laurel.conversion.hub import adopt
@@ -116,6 +117,7 @@ def laurelize(
         return _around(model, blocks, layer, granularity)
     found = survey_model(model, inputs)
     if adopt.is_known(model):
+        _check_one_layer(layer)
         chosen = _chosen(model, sites, found)
         return adopt.convert(model, layer, chosen, granularity or "block")
     if granularity in ("block", "application"):
@@ -126,6 +128,21 @@ def laurelize(
     if verbose:
         print(_report(result, found))
     return result
+
+
+def _around(model, blocks, layer, granularity):
+    _check_one_layer(layer)
+    return owner.attach_blocks(model, blocks, layer, granularity or "block")
+
+
+def _check_one_layer(layer):
+    if not isinstance(layer, Laurel):
+        raise ValueError(
+            f"`layer` got {layer!r}; connections around blocks need one LAuReL "
+            "layer for all of them, such as `keras_laurel.LaurelLR(rank=16)`. "
+            "A function of the site works with `granularity='sublayer'` on "
+            "models whose blocks are not known."
+        )
 
 
 def laurel_layers(model):
@@ -147,10 +164,10 @@ def laurel_layers(model):
         raise ValueError(
             f"`model` got {type(model).__name__}; it needs a `keras.Model`."
         )
-    found = {}
-    for layer in (model, *keras_internals.flatten_layers(model)):
-        found.update({id(x): x for x in _laurels_of(layer)})
-    return list(found.values())
+    layers = (model, *keras_internals.flatten_layers(model))
+    inside = set(map(id, layers))
+    found = {id(x): x for layer in layers for x in _laurels_of(layer)}
+    return [x for key, x in found.items() if key in inside]
 
 
 def _laurels_of(layer):
@@ -229,9 +246,9 @@ def _convert(model, pairs, found):
     ]
     nested = [(graph, planned) for graph, planned in nested if planned]
     planned = plan(found.inside, in_layers) if in_layers else {}
-    optimizers = adopt.fresh_optimizers([model]) if not replacements else []
+    optimizers = owner.fresh_optimizers([model]) if not replacements else []
     attach_all(model, planned, found.inside, nested)
-    adopt.set_optimizers(optimizers)
+    owner.set_optimizers(optimizers)
     result = rebuild.rebuild(model, replacements) if replacements else model
     if keras_internals.has_graph(result) and crosses_layers(planned):
         found.inside.called[id(result)] = found.inside.called[id(model)]

@@ -2,6 +2,7 @@
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks.connection import detach
+from keras_laurel.conversion.blocks.owner import LaurelOwner
 from keras_laurel.conversion.graphs.plan import Removal
 from keras_laurel.conversion.graphs.rebuild import rebuild
 from keras_laurel.conversion.graphs.search import functional_models
@@ -20,9 +21,9 @@ def remove_laurel(model):
     dropped too.
 
     As with `laurelize`, layers and variables are shared with `model`, and a
-    KerasHub transformer is changed in place and stays compiled, with a fresh
-    optimizer. The result is of the class that `model` had before conversion,
-    and saves as such.
+    model with connections around its blocks, such as a KerasHub transformer,
+    is changed in place and stays compiled, with a fresh optimizer. The result
+    is of the class that `model` had before conversion, and saves as such.
 
     Args:
         model: A model that `laurelize` returned, or a functional or sequential
@@ -39,6 +40,7 @@ def remove_laurel(model):
 
     >>> model = keras.applications.ResNet50(weights=None)
     >>> model = keras_laurel.laurelize(model, keras_laurel.LaurelRW())
+    Converted 16 residual additions to LaurelRW; left out 0 other additions.
     >>> model = keras_laurel.remove_laurel(model)
     >>> len(keras_laurel.laurel_layers(model))
     0
@@ -58,7 +60,7 @@ def remove_laurel(model):
     _check_all_are_reached(model, layers, removals)
     result = rebuild(model, removals)
     for part in [result, *keras_internals.flatten_layers(result)]:
-        if isinstance(part, (adopt.LaurelTask, adopt.LaurelBackbone)):
+        if isinstance(part, LaurelOwner):
             adopt.restore(part)
         detach(part)
     return result

@@ -25,8 +25,9 @@ def residual_sites(model, inputs=None):
     which are run once on symbolic tensors. Additions that are no residual
     connection are left out, and listed with the reason.
 
-    Of a KerasHub transformer, or a task over one, these are its blocks, each
-    with its additions inside.
+    Of a KerasHub transformer, or a task over one, and of a model whose class
+    is known by `register_blocks`, these are its blocks, each with its
+    additions inside.
 
     Args:
         model: A `keras.Model`: functional, sequential or subclassed.

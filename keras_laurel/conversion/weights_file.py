@@ -35,9 +35,11 @@ def save_laurel_weights(model, filepath):
     >>> x = keras.Input((8,))
     >>> plain = keras.Model(x, x + keras.layers.Dense(8)(x))
     >>> model = keras_laurel.laurelize(plain, keras_laurel.LaurelRW())
+    Converted 1 residual addition to LaurelRW; left out 0 other additions.
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "trained.laurel.h5"
     >>> keras_laurel.save_laurel_weights(model, path)
     >>> model = keras_laurel.laurelize(plain, keras_laurel.LaurelRW())
+    Converted 1 residual addition to LaurelRW; left out 0 other additions.
     >>> keras_laurel.load_laurel_weights(model, path)
     """
     path = _checked_path(filepath)

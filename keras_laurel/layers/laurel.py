@@ -241,9 +241,12 @@ class Laurel(keras.layers.Layer):
             carried: List of what is known of the activations, the skip
                 first, then newest first: their codes
                 `x_{i-j} @ down_projection(j)` with `rank`, else themselves.
-                `None` where neither `rank` nor `num_activations` is set.
+                There may be fewer than the layer was built for. `None` where
+                neither `rank` nor `num_activations` is set.
         """
         gamma = self._gamma()
+        if carried and gamma is not None and len(carried) < gamma.shape[0]:
+            gamma = gamma[: len(carried)]
         return self._weighted_sum([y, skip, x], carried and (carried, gamma))
 
     def _weighted_sum(self, terms, carried):
@@ -266,6 +269,8 @@ class Laurel(keras.layers.Layer):
         activations, gamma = carried
         if self.rank:
             b = ops.convert_to_tensor(self.laurel_b)
+            if gamma is not None and b.shape[0] > gamma.shape[0] * self.rank:
+                b = b[: gamma.shape[0] * self.rank]
             product = equation.up_projection(
                 activations, b, gamma, 1.0 if self.normalize else beta
             )

@@ -10,7 +10,7 @@ import pytest
 
 import keras_laurel
 from keras_laurel.conversion.blocks import connection
-from keras_laurel.conversion.hub import adopt
+from keras_laurel.conversion.blocks import owner
 from tests.conversion.models import shake
 
 TOKENS = {k: np.ones((2, 4), "int32") for k in ("token_ids", "padding_mask")}
@@ -61,18 +61,18 @@ def test_an_optimizer_that_cannot_be_made_again():
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize(
-    ("owner", "name", "calls"),
+    ("module", "name", "calls"),
     [
         (connection, "_block_class", 2),
         (connection.keras_internals, "add_sublayer", 2),
-        (adopt, "_set_optimizers", 1),
+        (owner, "set_optimizers", 1),
     ],
 )
 @pytest.mark.parametrize("granularity", ["block", "sublayer"])
-def test_interrupted(granularity, owner, name, calls, error, monkeypatch):
+def test_interrupted(granularity, module, name, calls, error, monkeypatch):
     model = task("adam")
     before, optimizer, count = state(model), model.optimizer, []
-    method = getattr(owner, name)
+    method = getattr(module, name)
 
     def interrupted(*args, **kwargs):
         count.append(1)
@@ -82,7 +82,7 @@ def test_interrupted(granularity, owner, name, calls, error, monkeypatch):
 
     layer = keras_laurel.get("rw+lr+pa", rank=2, num_activations=2)
     with monkeypatch.context() as patch:
-        patch.setattr(owner, name, interrupted)
+        patch.setattr(module, name, interrupted)
         with pytest.raises(error):
             keras_laurel.laurelize(model, layer, granularity=granularity)
     assert state(model) == before

@@ -10,9 +10,9 @@ import pytest
 import keras_laurel
 from keras_laurel.conversion import keras_internals
 from tests.conversion import graphs
-from tests.conversion.decoder_checks import generated
-from tests.conversion.decoder_checks import plain_task
-from tests.conversion.decoder_families import DECODERS
+from tests.conversion.hub.checks import generated
+from tests.conversion.hub.checks import plain_task
+from tests.conversion.hub.rows import DECODERS
 
 ADAPT = "Keras changed; adapt keras_laurel/conversion/keras_internals.py"
 
@@ -335,3 +335,57 @@ def test_symbolic_calls_are_forgotten():
         assert len(layer._inbound_nodes) == 1, ADAPT
     # The name that was made up inside is free again.
     assert keras.layers.Activation("relu").name == names[-1], ADAPT
+
+
+def test_a_layer_can_be_added_before_and_after_it_is_built():
+    layer = keras.layers.Dense(3)
+    keras_internals.add_sublayer(layer, "first", keras.layers.Dense(2))
+    layer.build((None, 4))
+    keras_internals.add_sublayer(layer, "second", keras.layers.Dense(2))
+    assert len(layer._layers) == 2, ADAPT
+    with pytest.raises(ValueError, match="already built"):
+        layer.third = keras.layers.Dense(2)
+
+
+def test_the_outer_call_of_a_layer():
+    seen = []
+
+    class Watched(keras.layers.Layer):
+        def call(self, x):
+            seen.append(keras_internals.outer_call(self))
+            return x
+
+    layer = Watched()
+    model = keras.Sequential([layer, layer])
+    x = np.ones((1, 2))
+    model(x)
+    model(x)
+    layer(x)
+    seen = seen[-5:]
+    assert seen[0] is seen[1] is not None, ADAPT
+    assert seen[2] is seen[3] is not seen[0], ADAPT
+    assert seen[4] is None, ADAPT
+    assert keras_internals.outer_call(layer) is None
+
+
+def test_a_mask_is_kept():
+    x = keras.layers.Masking()(np.array([[[0.0], [1.0]]]))
+    y = keras_internals.keep_mask(x + 1, x)
+    assert y._keras_mask is x._keras_mask, ADAPT
+    assert keras_internals.keep_mask(x * 2, y * 1) is not None
+
+
+def test_the_calls_of_a_layer():
+    def first(args, kwargs):
+        return [kwargs["x"] if kwargs else args[0]]
+
+    in_graph = keras.layers.Dense(3)
+    x = keras.Input((4,))
+    keras.Model(x, in_graph(x))
+    alone = keras.layers.Dense(3)
+    alone.build((None, 4))
+    for layer in (in_graph, alone):
+        (((given,), (made,)),) = keras_internals.call_specs(layer, first)
+        assert tuple(given.shape) == (None, 4), ADAPT
+        assert tuple(made.shape) == (None, 3), ADAPT
+    assert keras_internals.call_specs(keras.layers.Dense(3), first) == []

@@ -8,7 +8,7 @@ import pytest
 
 import keras_laurel
 from tests.conversion import graphs
-from tests.conversion.decoder_checks import ALL
+from tests.conversion.hub.checks import ALL
 
 both_ways = pytest.mark.parametrize(
     "build",

@@ -9,7 +9,7 @@ from keras import ops
 
 import keras_laurel
 from keras_laurel.evaluation import HarnessLM
-from tests.conversion.decoder_checks import perturb
+from tests.conversion.hub.checks import perturb
 from text_tokenizers import byte_symbols
 from text_tokenizers import byte_tokenizer
 

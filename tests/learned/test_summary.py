@@ -7,8 +7,8 @@ import pytest
 import keras_laurel
 from keras_laurel import laurel_summary
 from keras_laurel.learned import ConnectionSummary
-from tests.conversion import decoder_checks
-from tests.conversion import decoder_oracle
+from tests.conversion.hub import checks
+from tests.conversion.hub import oracle
 from tests.layers import cases
 from tests.layers import reference
 
@@ -103,18 +103,18 @@ def test_share(summary_of_case):
 )
 def test_shares_in_a_decoder_are_those_of_blocks_by_hand(variant, granularity):
     pytest.importorskip("keras_hub")
-    llama = decoder_checks.ALL["Llama"]
-    model = decoder_checks.converted_task(llama, variant, granularity)
-    decoder_checks.perturb(model)
+    llama = checks.ALL["Llama"]
+    model = checks.converted_task(llama, variant, granularity)
+    checks.perturb(model)
     inputs = llama.inputs()
     expected = []
 
     def noting(layer, fx, activations):
         arrays = [cases.to_numpy(x) for x in activations]
         expected.append(rms(added(layer, arrays)) / rms(arrays[0]))
-        return decoder_oracle.on_tensors(layer, fx, activations)
+        return oracle.on_tensors(layer, fx, activations)
 
-    with decoder_oracle.by_hand(model, llama, granularity, noting):
+    with oracle.by_hand(model, llama, granularity, noting):
         model(inputs)
     found = [row.share for row in laurel_summary(model, inputs).connections]
     assert len(found) == len(keras_laurel.laurel_layers(model)) > 1

@@ -7,91 +7,131 @@ import keras
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks import connection
+from keras_laurel.conversion.blocks import registry
+from keras_laurel.conversion.blocks.registry import unique
 from keras_laurel.conversion.blocks.stream import ResidualStream
 from keras_laurel.conversion.prototype import copy_of
 from keras_laurel.layers import Laurel
 
-GRANULARITIES = ("block", "sublayer")
+GRANULARITIES = ("block", "sublayer", "application")
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a backbone was converted with, saved in its config.
+    """What a model was converted with, saved in its config.
 
     Attributes:
         layer: The prototype, a `Laurel` layer.
-        granularity: `"block"` or `"sublayer"`.
-        blocks: Indices of the converted blocks.
+        granularity: `"block"`, `"sublayer"` or `"application"`.
+        blocks: Indices of the converted blocks among those of the model's
+            row; empty where `named` says which they are.
+        named: For each stack the blocks that the owner of the model named, as
+            `(index among all layers, name of the class)`.
+        shapes: Shapes of the inputs of all these blocks, each once, in order;
+            empty where KerasHub's blocks tell theirs.
     """
 
     layer: Laurel
     granularity: str
-    blocks: tuple
+    blocks: tuple = ()
+    named: tuple = ()
+    shapes: tuple = ()
 
     def get_config(self):
-        return {
+        config = {
             "layer": keras.layers.serialize(self.layer),
             "granularity": self.granularity,
             "blocks": list(self.blocks),
         }
+        if self.shapes:
+            config.update(named=self.named, shapes=self.shapes)
+        return config
 
     @classmethod
     def from_config(cls, config):
-        layer = keras.layers.deserialize(config["layer"])
-        return cls(layer, config["granularity"], tuple(config["blocks"]))
+        return cls(
+            keras.layers.deserialize(config["layer"]),
+            config["granularity"],
+            tuple(config["blocks"]),
+            config.get("named", ()),
+            config.get("shapes", ()),
+        )
 
 
-def attach(owner, family, blocks, recipe):
+def attach(owner, stacks, recipe):
     """Attach the connections of `recipe` to blocks of `owner`.
 
     Args:
-        owner: The layer that runs the blocks; named in errors.
-        family: The `Family` that the blocks are of.
-        blocks: List of the blocks, in the order they run.
+        owner: The layer that holds the blocks; named in errors.
+        stacks: List of `Stack`s, of the blocks to convert.
         recipe: The `Recipe`.
 
     Raises:
         ValueError: if the recipe does not fit a block. Nothing has changed
             then.
     """
-    _check(owner, family, blocks, recipe)
-    connections = _connections(family, blocks, recipe)
-    for block, one in zip(blocks, connections):
-        connection.attach(block, one)
+    _check(owner, stacks, recipe)
+    ids = map(id, all_blocks(stacks))
+    layers = _Layers(recipe, dict(zip(ids, recipe.shapes)))
+    connections = [one for stack in stacks for one in layers.connect(stack)]
+    for one in connections:
+        connection.attach(one.block, one)
 
 
-def _check(owner, family, blocks, recipe):
+def chosen(stacks, blocks):
+    """The stacks with what they have of `blocks`; none that is empty."""
+    ids = {id(block) for block in blocks}
+    stacks = [
+        dataclasses.replace(s, blocks=[b for b in s.blocks if id(b) in ids])
+        for s in stacks
+    ]
+    return [stack for stack in stacks if stack.blocks]
+
+
+def _check(owner, stacks, recipe):
     name = type(owner).__name__
     if recipe.granularity not in GRANULARITIES:
         raise ValueError(
             f"`granularity` got {recipe.granularity!r}; it needs one of "
             f"{GRANULARITIES}."
         )
-    if recipe.granularity == "sublayer" and family.middle_norm is None:
-        raise ValueError(
-            f"`granularity='sublayer'` is not defined for {name}: "
-            f"{family.why_not_sublayer}. Use `granularity='block'`."
-        )
+    for stack in stacks:
+        row = stack.row
+        if recipe.granularity == "sublayer" and row.middle_norm is None:
+            raise ValueError(
+                f"`granularity='sublayer'` is not defined for {name}: "
+                f"{row.why_not_sublayer}. Use `granularity='block'`."
+            )
+        for block in unique(stack.blocks):
+            _check_block(row, block, recipe)
     per_block = 2 if recipe.granularity == "sublayer" else 1
-    connections = per_block * len(blocks)
+    connections = per_block * max(len(stack.blocks) for stack in stacks)
     if recipe.layer.num_activations > connections:
+        of_stack = " in its longest stack" if len(stacks) > 1 else ""
         raise ValueError(
             f"`layer` got num_activations={recipe.layer.num_activations}; "
             f"{name} {owner.name!r} has {connections} connections to "
-            "convert, so the last activations would never be there. Use at "
-            f"most num_activations={connections}."
+            f"convert{of_stack}, so the last activations would never be "
+            f"there. Use at most num_activations={connections}."
         )
-    for block in blocks:
-        _check_block(family, block, recipe)
 
 
-def _check_block(family, block, recipe):
-    """Refuse a block that this version of KerasHub runs in another way."""
-    needed = list(family.entry_points)
+def _check_block(row, block, recipe):
+    """Refuse a block that is run in another way than its row says."""
+    if row.block_classes is None:
+        known = {*row.entry_points, row.input_norm, row.middle_norm} - {None}
+        missing = sorted(x for x in known if not hasattr(block, x))
+        if missing:
+            raise ValueError(
+                f"The block {block.name!r} of class {type(block).__name__} "
+                f"has no {missing}, of which `register_blocks` was told."
+            )
+        return
+    needed = list(row.entry_points)
     if recipe.granularity == "sublayer":
-        needed.append(family.middle_norm)
+        needed.append(row.middle_norm)
     missing = [name for name in needed if not hasattr(block, name)]
-    known = (*family.entry_points, *family.delegating)
+    known = (*row.entry_points, *row.delegating)
     unknown = sorted(set(_calls(type(block))) - set(known))
     if missing or unknown:
         raise ValueError(
@@ -113,44 +153,118 @@ def _calls(block_class):
     ]
 
 
-def _connections(family, blocks, recipe):
-    sublayer = recipe.granularity == "sublayer"
-    kind = (
-        connection.SublayerConnection
-        if sublayer
-        else connection.BlockConnection
-    )
-    stream = ResidualStream([])
-    connections = []
-    for block in blocks:
-        connections.append(kind(family, block, stream, len(stream.layers)))
-        for name in kind.attributes:
-            stream.layers.append(_built_layer(block, name, stream, recipe))
-    return connections
+class _Layers:
+    """The LAuReL layers of one conversion: no two of them draw the same.
+
+    Args:
+        recipe: The `Recipe`.
+        shapes: Shapes of the blocks' inputs by `id`, where they are known.
+    """
+
+    def __init__(self, recipe, shapes):
+        self.recipe = recipe
+        self.shapes = shapes
+        self.count = 0
+        self.own_layers = recipe.granularity == "application"
+        self.kind = (
+            connection.SublayerConnection
+            if recipe.granularity == "sublayer"
+            else connection.BlockConnection
+        )
+
+    def connect(self, stack):
+        """A connection for each block of a stack, all in one stream."""
+        blocks = unique(stack.blocks)
+        size = len(self.kind.attributes)
+        turns = {
+            id(block): tuple(
+                i * size for i, x in enumerate(stack.blocks) if x is block
+            )
+            for block in blocks
+        }
+        layers = {}
+        for block in blocks:
+            layers.update(self._layers(block, turns[id(block)]))
+        layers = [layers[n] for n in sorted(layers)]
+        counts = self.own_layers and len(blocks) < len(stack.blocks)
+        streams = [
+            ResidualStream(layers, counts) for _ in stack.row.streams or ("x",)
+        ]
+        return [
+            self.kind(stack.row, block, streams, turns[id(block)])
+            for block in blocks
+        ]
+
+    def _layers(self, block, turns):
+        """The layers of a block by their places in the stream."""
+        if self.own_layers:
+            pairs = zip(turns, self.kind.names(len(turns)))
+            return {
+                turn + i: self._built(block, name, turn + i)
+                for turn, names in pairs
+                for i, name in enumerate(names)
+            }
+        # One for all runs: made for the last, which sees most activations.
+        shared = [
+            self._built(block, name, turns[-1] + i)
+            for i, name in enumerate(self.kind.attributes)
+        ]
+        return {t + i: layer for t in turns for i, layer in enumerate(shared)}
+
+    def _built(self, block, name, last):
+        """A layer that is built for connection `last` of its stream."""
+        layer = copy_of(self.recipe.layer, self.count, name, block.dtype_policy)
+        self.count += 1
+        activations = min(layer.num_activations or 1, last + 1)
+        shape = self.shapes.get(id(block)) or (None, None, width_of(block))
+        try:
+            keras_internals.build_inside(
+                block, layer, [tuple(shape)] * (1 + activations)
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"The layer does not fit the block {block.name!r}: {error}"
+            ) from error
+        return layer
 
 
-def _built_layer(block, name, stream, recipe):
-    number = len(stream.layers)
-    layer = copy_of(recipe.layer, number, name, block.dtype_policy)
-    activations = min(layer.num_activations or 1, number + 1)
-    shape = (None, None, width_of(block))
-    try:
-        keras_internals.build_inside(block, layer, [shape] * (1 + activations))
-    except ValueError as error:
-        raise ValueError(
-            f"The layer does not fit the block {block.name!r}: {error}"
-        ) from error
-    return layer
+def registered_stacks(owner, recipe):
+    """The stacks of a model that has a row, of the blocks of `recipe`."""
+    stacks = registry.stacks_of(owner)
+    blocks = all_blocks(stacks)
+    return chosen(stacks, [blocks[i] for i in recipe.blocks])
+
+
+def all_blocks(stacks):
+    """The blocks of all stacks, each once, in order."""
+    return unique([block for stack in stacks for block in stack.blocks])
 
 
 def width_of(block):
     """The size D of what the block is called on."""
-    config = block.get_build_config()
-    shapes = config.get("shapes_dict") or config["input_shape"]
-    return _first_shape(shapes)[-1]
+    return shape_of(block)[-1]
+
+
+def shape_of(block):
+    """The shape that the block was built with, or of the first if several.
+
+    Raises:
+        ValueError: if Keras has none.
+    """
+    config = block.get_build_config() or {}
+    shapes = config.get("shapes_dict") or config.get("input_shape")
+    if not shapes:
+        raise ValueError(
+            f"The block {block.name!r} of class {type(block).__name__} has "
+            "no input shape on record: build it, or call the model once."
+        )
+    return tuple(_first_shape(shapes))
 
 
 def _first_shape(shapes):
+    """Of a shape, or of a list or dictionary of them."""
+    if isinstance(shapes, dict):
+        return _first_shape(next(iter(shapes.values())))
     while not isinstance(shapes[0], (int, type(None))):
         shapes = shapes[0]
     return shapes

@@ -1,4 +1,4 @@
-"""Put LAuReL layers around, or inside, the blocks of a transformer.
+"""Put LAuReL layers around, or inside, the blocks of a model.
 
 A block returns `y = x + f(x)` and hides `f`. Its class is swapped for a
 subclass that calls it and applies the connection to what it returned. The
@@ -6,16 +6,20 @@ variables of the block keep their paths, which layout maps, LoRA targets and
 quantization go by; a layer wrapped around the block would rename them.
 """
 
+import contextlib
 import functools
 import inspect
 import threading
-import types
 
 import keras
 from keras import ops
 
 from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.blocks.registry import BlockRow
 from keras_laurel.conversion.blocks.stream import ResidualStream
+
+_SAVED_OF_ROW = ("entry_points", "input_norm", "middle_norm", "streams")
+"""Fields of a `BlockRow` that tell how a block runs."""
 
 
 def attach(block, connection):
@@ -23,7 +27,8 @@ def attach(block, connection):
     block._laurel_connection = connection
     for name, layer in connection.layers.items():
         keras_internals.add_sublayer(block, name, layer)
-    block.__class__ = _block_class(type(block), connection.entry_points)
+    row = connection.row
+    block.__class__ = _block_class(type(block), row.entry_points, row.streams)
     if connection.middle_norm is not None:
         norm = connection.middle_norm
         norm.__class__ = _norm_class(type(norm))
@@ -40,59 +45,92 @@ def detach(block):
         return
     for layer in (block, connection.middle_norm):
         if is_attached(layer):
-            layer.__class__ = type(layer).__bases__[1]
+            layer.__class__ = type(layer)._laurel_base
     del block._laurel_connection
     for name in connection.layers:
         if getattr(block, name, None) is not None:
             keras_internals.remove_sublayer(block, name)
 
 
+@contextlib.contextmanager
+def without_classes(blocks):
+    """The blocks are of their plain classes: only their configs are asked."""
+    classes = [block.__class__ for block in blocks]
+    for block, cls in zip(blocks, classes):
+        block.__class__ = getattr(cls, "_laurel_base", cls)
+    try:
+        yield
+    finally:
+        for block, cls in zip(blocks, classes):
+            block.__class__ = cls
+
+
 class BlockConnection:
-    """One LAuReL layer around a block.
+    """One LAuReL layer around a block, or around each time that it runs.
 
     Args:
-        family: The `Family` of the backbone.
+        row: The `BlockRow` of the block.
         block: The block.
-        stream: The `ResidualStream` of all connections of the backbone.
-        first: Index in the stream of the block's first connection.
+        streams: For each tensor that the block adds to the `ResidualStream`
+            of all connections of its stack.
+        turns: Tuple of indices in a stream: for each time that the block runs
+            in a pass, its first connection then.
     """
 
     attributes = ("laurel_residual",)
     middle_norm = None
 
-    def __init__(self, family, block, stream, first):
-        self.family = family
-        self.stream = stream
-        self.first = first
-        self.entry_points = family.entry_points
-        self._input_norm = getattr(block, family.input_norm or "", None)
+    def __init__(self, row, block, streams, turns):
+        self.row = row
+        self.block = block
+        self.streams = streams
+        self.turns = turns
+        self._input_norm = getattr(block, row.input_norm or "", None)
+
+    @property
+    def stream(self):
+        return self.streams[0]
 
     @property
     def layers(self):
         """The block's LAuReL layers by attribute."""
-        layers = self.stream.layers[self.first :]
-        return dict(zip(self.attributes, layers))
+        layers = self.stream.layers
+        shared = len({layers[turn] for turn in self.turns}) == 1
+        turns = self.turns[:1] if shared else self.turns
+        return {
+            name: layers[turn + i]
+            for turn, names in zip(turns, self.names(len(turns)))
+            for i, name in enumerate(names)
+        }
+
+    @classmethod
+    def names(cls, runs):
+        """The attributes, where each of `runs` has layers of its own."""
+        if runs == 1:
+            return [cls.attributes]
+        return [[f"{name}_{i}" for name in cls.attributes] for i in range(runs)]
 
     def get_config(self):
-        layers = list(self.layers.values())
-        (width,) = layers[0].input_spec[0].axes.values()
+        streams = [
+            {"id": x.id, "size": len(x.layers), "counts": x.counts}
+            for x in self.streams
+        ]
         return {
             "class_name": type(self).__name__,
-            "entry_points": list(self.entry_points),
-            "input_norm": self.family.input_norm,
-            "middle_norm": self.family.middle_norm,
-            "first": self.first,
-            "stream": {"id": self.stream.id, "size": len(self.stream.layers)},
-            "width": width,
-            "num_inputs": [layer.num_inputs for layer in layers],
-            "layers": [keras.layers.serialize(layer) for layer in layers],
+            "row": {name: getattr(self.row, name) for name in _SAVED_OF_ROW},
+            "streams": streams,
+            "turns": list(self.turns),
+            "layers": {
+                name: keras.layers.serialize(layer)
+                for name, layer in self.layers.items()
+            },
         }
 
     def skip(self, x):
         """What the block adds to: its input, where no norm stands first."""
         return x if self._input_norm is None else self._input_norm(x)
 
-    def run(self, call, x):
+    def run(self, call, tensors):
         """Call the block on its arguments and apply the connection.
 
         Args:
@@ -100,15 +138,46 @@ class BlockConnection:
                 rematerialised where the user asks for it. What `around` needs
                 of the outside must be among `tensors`: TensorFlow's
                 rematerialisation takes no gradient to anything else.
-            x: Tensor, the input of the block.
+            tensors: For each stream the tensor of it that the block is called
+                on, or `None`.
         """
-        (layer,) = self.layers.values()
-        x = self.skip(x)
-        carried = self.stream.enter(self.first, x)
+        try:
+            return self._run(call, tensors)
+        except BaseException:
+            for stream in self.streams:
+                stream.begin()
+            raise
+
+    def _run(self, call, tensors):
+        entered = [self._enter(*pair) for pair in zip(self.streams, tensors)]
         output = call(lambda run_block: run_block(), [])
-        return _with_first(
-            output, lambda y: layer.combine_sum(y, x, x, carried)
-        )
+        return _with_first(output, [self._combination(*x) for x in entered])
+
+    def _enter(self, stream, tensor):
+        if tensor is None:
+            return None, None, None, None
+        n = self._turn(stream)
+        x = _features_last(stream.layers[n], self.skip(tensor))
+        return tensor, stream.layers[n], x, stream.enter(n, x)
+
+    def _turn(self, stream):
+        """Which connection of the stream it is."""
+        if len(self.turns) == 1:
+            return self.turns[0]
+        return stream.turn(self.turns, keras_internals.outer_call(self.block))
+
+    def _combination(self, tensor, layer, x, carried):
+        """The function of a stream's output that puts the connection on."""
+
+        def combine(y):
+            if y is tensor:  # The block has left this stream alone.
+                return y
+            check_same_shape(self.block, tensor, y)
+            y = _features_last(layer, y)
+            out = layer.combine_sum(y, x, x, carried)
+            return keras_internals.keep_mask(_features_back(layer, out), y)
+
+        return combine if layer is not None else None
 
 
 class SublayerConnection(BlockConnection):
@@ -121,14 +190,16 @@ class SublayerConnection(BlockConnection):
 
     attributes = ("laurel_attention_residual", "laurel_feedforward_residual")
 
-    def __init__(self, family, block, stream, first):
-        super().__init__(family, block, stream, first)
-        self.middle_norm = getattr(block, family.middle_norm)
+    def __init__(self, row, block, streams, turns):
+        super().__init__(row, block, streams, turns)
+        self.middle_norm = getattr(block, row.middle_norm)
 
-    def run(self, call, x):
-        attention, feedforward = self.layers.values()
+    def _run(self, call, tensors):
+        (stream,), (x,) = self.streams, tensors
+        n = self._turn(stream)
+        attention, feedforward = stream.layers[n : n + 2]
         x = self.skip(x)
-        carried = self.stream.enter(self.first, x)
+        carried = stream.enter(n, x)
 
         def augment(s1, x, *carried):
             return attention.combine_sum(s1, x, x, carried)
@@ -136,10 +207,37 @@ class SublayerConnection(BlockConnection):
         output, s1, augmented = call(
             functools.partial(_intercept, augment), [x, *(carried or ())]
         )
-        carried = self.stream.enter(self.first + 1, augmented)
-        return _with_first(
-            output,
-            lambda y: feedforward.combine_sum(y, s1, augmented, carried),
+        carried = stream.enter(n + 1, augmented)
+
+        def combine(y):
+            out = feedforward.combine_sum(y, s1, augmented, carried)
+            return keras_internals.keep_mask(out, y)
+
+        return _with_first(output, [combine])
+
+
+def _features_last(layer, x):
+    return ops.moveaxis(x, layer.axis, -1) if _is_moved(layer, x) else x
+
+
+def _features_back(layer, x):
+    return ops.moveaxis(x, -1, layer.axis) if _is_moved(layer, x) else x
+
+
+def _is_moved(layer, x):
+    return layer.axis not in (-1, len(x.shape) - 1)
+
+
+def check_same_shape(block, x, y):
+    pairs = zip(x.shape, getattr(y, "shape", ()))
+    same = len(getattr(y, "shape", ())) == len(x.shape) and all(
+        a == b or None in (a, b) for a, b in pairs
+    )
+    if not same:
+        raise ValueError(
+            f"The block {block.name!r} got {tuple(x.shape)} and returned "
+            f"{getattr(y, 'shape', y)}; a connection around a block needs "
+            "`y = x + f(x)`, of the shape of x. Leave the block out."
         )
 
 
@@ -152,20 +250,16 @@ class LaurelBlock:
         return layer_call
 
     def compute_output_spec(self, *args, **kwargs):
-        with self._laurel_connection.stream.suspended():
+        with contextlib.ExitStack() as suspended:
+            for stream in self._laurel_connection.streams:
+                suspended.enter_context(stream.suspended())
             return super().compute_output_spec(*args, **kwargs)
 
     def get_config(self):
         """Of a block that is saved outside its backbone, as in
         `keras.Model(backbone.input, head(backbone.output))`."""
-        base = type(self).__bases__[1]
-        block = {
-            "module": base.__module__,
-            "class_name": base.__name__,
-            "config": super().get_config(),
-            "registered_name": keras.saving.get_registered_name(base),
-            "build_config": self.get_build_config(),
-        }
+        with without_classes([self]):
+            block = keras.saving.serialize_keras_object(self)
         connection = self._laurel_connection.get_config()
         return {"block": block, "connection": connection}
 
@@ -194,40 +288,60 @@ class LaurelBlock:
 
 def _connection(block, config):
     """The connection of a block that is loaded, its layers built."""
-    stream = _loaded_stream(config)
-    for i, layer_config in enumerate(config["layers"]):
-        # Built below, where its variables have the paths of the block.
-        layer_config = {**layer_config, "build_config": None}
-        layer = keras.layers.deserialize(layer_config)
-        shape = (None, None, config["width"])
-        shapes = [shape] * config["num_inputs"][i]
-        keras_internals.build_inside(block, layer, shapes)
-        stream.layers[config["first"] + i] = layer
-    if None not in stream.layers:
-        del _LOADING[stream.id]
-    family = types.SimpleNamespace(
-        entry_points=tuple(config["entry_points"]),
-        input_norm=config["input_norm"],
-        middle_norm=config["middle_norm"],
-    )
     kinds = {x.__name__: x for x in (BlockConnection, SublayerConnection)}
-    return kinds[config["class_name"]](family, block, stream, config["first"])
+    kind = kinds[config["class_name"]]
+    row = {name: _immutable(value) for name, value in config["row"].items()}
+    row = BlockRow(stacks=(), **row)
+    layers = {
+        name: _built(block, layer_config)
+        for name, layer_config in config["layers"].items()
+    }
+    turns = tuple(config["turns"])
+    shared = len(layers) == len(kind.attributes)
+    names = kind.names(1) * len(turns) if shared else kind.names(len(turns))
+    in_stream = {
+        turn + i: layers[name]
+        for turn, names_then in zip(turns, names)
+        for i, name in enumerate(names_then)
+    }
+    streams = [_loaded_stream(x, in_stream) for x in config["streams"]]
+    return kind(row, block, streams, turns)
+
+
+def _built(block, config):
+    """A layer whose variables have the paths of the block."""
+    shapes = config["build_config"]["input_shape"]
+    layer = keras.layers.deserialize({**config, "build_config": None})
+    keras_internals.build_inside(block, layer, list(map(tuple, shapes)))
+    return layer
+
+
+def _immutable(value):
+    return tuple(value) if isinstance(value, list) else value
 
 
 _LOADING = {}
 """Streams of which some blocks are loaded and others are not yet, by id."""
 
 
-def _loaded_stream(config):
+def _loaded_stream(config, layers):
     """The stream that the blocks of one model are loaded into.
 
     A block that is there already is of another copy of the model.
+
+    Args:
+        config: Dict of its `id` and `size`, and of whether it `counts`.
+        layers: Dict of the layers of one block by their places.
     """
-    stream_id = config["stream"]["id"]
-    stream = _LOADING.get(stream_id)
-    if stream is None or stream.layers[config["first"]] is not None:
-        stream = ResidualStream([None] * config["stream"]["size"], stream_id)
-        _LOADING[stream_id] = stream
+    id = config["id"]
+    stream = _LOADING.get(id)
+    if stream is None or stream.layers[min(layers)] is not None:
+        stream = ResidualStream([None] * config["size"], config["counts"], id)
+        _LOADING[id] = stream
+    for place, layer in layers.items():
+        stream.layers[place] = layer
+    if None not in stream.layers:
+        del _LOADING[id]
     return stream
 
 
@@ -238,17 +352,17 @@ _register(LaurelBlock)
 
 
 @functools.cache
-def _block_class(base, entry_points):
+def _block_class(base, entry_points, streams):
     """All go by one registered name, under which `LaurelBlock` stays."""
-    methods = {name: _connected(base, name) for name in entry_points}
+    methods = {name: _connected(base, name, streams) for name in entry_points}
     cls = _register(_subclass(base, LaurelBlock, methods))
     _register(LaurelBlock)
     return cls
 
 
-def _connected(base, name):
+def _connected(base, name, streams):
     method = getattr(base, name)
-    (x_name, *_) = list(inspect.signature(method).parameters)[1:]
+    first = tensors_of(method, streams)
 
     @functools.wraps(method)
     def connected(self, *args, **kwargs):
@@ -264,10 +378,30 @@ def _connected(base, name):
                 return self._run_rematerialized(run, tensors, args, kwargs)
             return run(tensors, args, kwargs)
 
-        x = args[0] if args else kwargs[x_name]
-        return connection.run(call, keras.tree.flatten(x)[0])
+        return connection.run(call, first(args, kwargs))
 
     return connected
+
+
+def tensors_of(method, streams=()):
+    """A function that takes from arguments the tensors a block adds to.
+
+    Args:
+        method: The method of the block's class that the arguments are for.
+        streams: Names of parameters; by default the first alone.
+    """
+    names = list(inspect.signature(method).parameters)[1:]
+    streams = streams or names[:1]
+    positions = [names.index(name) for name in streams]
+
+    def first(args, kwargs):
+        values = [
+            args[i] if i < len(args) else kwargs.get(name)
+            for i, name in zip(positions, streams)
+        ]
+        return [x if x is None else keras.tree.flatten(x)[0] for x in values]
+
+    return first
 
 
 class _MiddleNorm:
@@ -318,14 +452,30 @@ def _intercept(augment, run_block, *tensors):
     return output, *seen[0]
 
 
-def _with_first(output, function):
-    """`output` with its first tensor replaced: blocks return y and caches."""
-    if isinstance(output, (tuple, list)):
-        return type(output)([function(output[0]), *output[1:]])
-    return function(output)
+def _with_first(output, functions):
+    """`output` with its first tensors replaced: blocks return y and caches.
+
+    Args:
+        output: A tensor, or a structure of them.
+        functions: For each of the first tensors a function of it, or `None`.
+    """
+    if isinstance(output, (tuple, list)) and not hasattr(output, "_fields"):
+        first = _each(functions, output)
+        return type(output)([*first, *output[len(first) :]])
+    leaves = keras.tree.flatten(output)
+    first = _each(functions, leaves)
+    return keras.tree.pack_sequence_as(output, [*first, *leaves[len(first) :]])
+
+
+def _each(functions, tensors):
+    return [f(x) if f is not None else x for f, x in zip(functions, tensors)]
 
 
 def _subclass(base, mixin, methods):
     """A subclass by the same name: Keras' weight files go by class names."""
-    names = {"__module__": base.__module__, "__qualname__": base.__qualname__}
-    return type(base.__name__, (mixin, base), {**methods, **names})
+    names = {
+        "__module__": base.__module__,
+        "__qualname__": base.__qualname__,
+        "_laurel_base": base,
+    }
+    return type(base)(base.__name__, (mixin, base), {**methods, **names})

@@ -12,23 +12,38 @@ class ResidualStream:
 
     A transformer block is called on its input alone, so what is known of
     earlier activations travels here. With a low-rank map these are codes, `r`
-    numbers a token: when `x_n` appears, one product takes its
+    numbers per token: when `x_n` appears, one product takes its
     down-projections for connection n and for those after it. Otherwise it is
     `x_n` itself.
 
+    A block that runs several times in a pass has several connections here,
+    which may share one layer. An early one then gets fewer activations than
+    its layer was built for.
+
     Each thread has a pass of its own. It starts at connection 0 and ends
-    after the last; a connection out of turn raises.
+    after the last; a connection out of turn raises, and so ends the pass.
 
     Args:
-        layers: List of the `Laurel` layers in the order they run, `None` for
-            those of blocks that a model does not have.
+        layers: List of the built `Laurel` layers in the order they run. One
+            that serves several connections stands there several times; `None`
+            stands for those of blocks that a model does not have.
+        counts: Whether the order matters though nothing is carried, as where
+            the connections of one block have a layer each.
         id: String by which its blocks find one another when they are loaded.
     """
 
-    def __init__(self, layers, id=None):
+    def __init__(self, layers, counts=False, id=None):
         self.layers = layers
+        self.counts = counts
         self.id = id or uuid.uuid4().hex
         self._pass = threading.local()
+
+    def __getstate__(self):
+        """The layers; a pass is of the thread that runs it."""
+        return {"layers": self.layers, "counts": self.counts, "id": self.id}
+
+    def __setstate__(self, state):
+        self.__init__(**state)
 
     @property
     def carries_history(self):
@@ -48,14 +63,40 @@ class ResidualStream:
         finally:
             self._pass.is_suspended = before
 
+    def begin(self):
+        """Forget a pass that was not run to its end."""
+        self._pass.waiting, self._pass.next = {}, 0
+
+    def turn(self, connections, call=None):
+        """The connection of a block that runs now, of the several it has.
+
+        Args:
+            connections: Tuple of indices, ascending.
+            call: The call of the model that the block runs in, if any. One
+                that is not that of the block before starts a new pass.
+        """
+        if call is not None and call is not getattr(self._pass, "call", None):
+            self.begin()
+            self._pass.call = call
+        following = self._next
+        return following if following in connections else connections[0]
+
     def enter(self, n, x):
         """Hand in the skip of connection `n`; get what it may read.
+
+        Args:
+            n: Integer, index in `layers`.
+            x: Tensor of shape `(batch, ..., D)`.
 
         Returns:
             List, the skip first, then newest first: codes or activations as
             `Laurel.combine_sum` takes them. `None` where it reads nothing.
+
+        Raises:
+            ValueError: if the connection is not the next one of the pass and
+                not the first of a new one.
         """
-        if not self.carries_history:
+        if not (self.carries_history or self.counts):
             return self._pushed(n, x).get(n)
         self._check_turn(n)
         waiting = self._pass.waiting
@@ -67,17 +108,23 @@ class ResidualStream:
             self._pass.waiting = {}
         return carried
 
+    @property
+    def _next(self):
+        return getattr(self._pass, "next", 0)
+
     def _check_turn(self, n):
-        if n == 0:
-            self._pass.waiting, self._pass.next = {}, 0
-        expected = getattr(self._pass, "next", 0)
-        if n != expected:
-            raise ValueError(
-                f"LAuReL connection {n} ran where {expected} was expected: "
-                "previous activations come from the blocks before it, in the "
-                "same pass. Run the blocks from the first in order, or "
-                "convert with a layer without `num_activations`."
-            )
+        expected = self._next
+        if n in (0, expected):
+            if n == 0:
+                self.begin()
+            return
+        self.begin()
+        raise ValueError(
+            f"LAuReL connection {n} ran where {expected} was expected: "
+            "previous activations come from the blocks before it, in the "
+            "same pass. Run the blocks from the first in order, or "
+            "convert with a layer without `num_activations`."
+        )
 
     def _pushed(self, n, x):
         """What connections n, n + 1, ... will read of `x`, by connection."""

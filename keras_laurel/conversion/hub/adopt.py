@@ -1,18 +1,19 @@
-"""Convert KerasHub's backbones and tasks in place: classes and recipes."""
+"""Converted backbones and tasks: their classes, and how these are found."""
 
 import contextlib
+import dataclasses
 import functools
 
 import keras
 
 from keras_laurel import optimizers
-from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.blocks import owner
+from keras_laurel.conversion.blocks import registry
 from keras_laurel.conversion.blocks.attach import Recipe
-from keras_laurel.conversion.blocks.attach import attach
+from keras_laurel.conversion.blocks.attach import all_blocks
 from keras_laurel.conversion.blocks.attach import width_of
-from keras_laurel.conversion.blocks.connection import detach
+from keras_laurel.conversion.blocks.owner import LaurelOwner
 from keras_laurel.conversion.hub import families
-from keras_laurel.conversion.pickling import PickledAsSaved
 from keras_laurel.conversion.sites import ResidualSite
 from keras_laurel.layers import Laurel
 
@@ -23,11 +24,19 @@ def backbone_of(model):
 
 
 def is_known(model):
-    """Whether `model` is one whose blocks are known here, or its task."""
-    backbone = backbone_of(model)
-    if isinstance(backbone, LaurelBackbone) or _refused_part(model):
+    """Whether the blocks of `model`, or of its backbone, have a row."""
+    part = _part_with_row(model)
+    if part is None or isinstance(part, LaurelOwner):
         return False
-    return families.family_of(backbone) is not None
+    return _refused_part(model) is None
+
+
+def _part_with_row(model):
+    """The model itself, or the backbone that it is a task over."""
+    for part in (model, backbone_of(model)):
+        if registry.row_of(part) is not None:
+            return part
+    return None
 
 
 def check_supported(model):
@@ -43,7 +52,7 @@ def check_supported(model):
 
 def _refused_part(model):
     backbone = backbone_of(model)
-    if isinstance(backbone, LaurelBackbone):
+    if isinstance(backbone, LaurelOwner):
         return None
     parts = [p for p in (model, backbone) if families.why_unsupported(p)]
     return parts[0] if parts else None
@@ -51,176 +60,81 @@ def _refused_part(model):
 
 def block_sites(model):
     """A `ResidualSite` for each block."""
-    backbone = backbone_of(model)
-    family = families.family_of(backbone)
+    part = _part_with_row(model)
+    stacks = registry.stacks_of(part)
+    blocks = all_blocks(stacks)
+    names = [block.name for block in blocks]
+    if _shapes_vary(stacks):
+        shapes = [(None, *shape[1:]) for shape in owner.checked_shapes(stacks)]
+    else:
+        shapes = [(None, None, width_of(block)) for block in blocks]
     return [
         ResidualSite(
-            name=block.name,
+            name=name if names.count(name) == 1 else block.path,
             kind="block",
             skip=0,
-            input_shape=(None, None, width_of(block)),
-            output_shape=(None, None, width_of(block)),
-            model=backbone.name,
+            input_shape=shape,
+            output_shape=shape,
+            model=part.name,
             node=block,
             branch_nodes=(),
         )
-        for block in families.blocks_of(backbone, family)
+        for name, block, shape in zip(names, blocks, shapes)
     ]
 
 
+def _shapes_vary(stacks):
+    """Whether blocks are of any kind, and not text transformers' alone."""
+    return any(stack.row.block_classes is None for stack in stacks)
+
+
 def convert(model, layer, sites, granularity):
-    """Convert the backbone of `model`, and `model` if it is a task."""
-    backbone = backbone_of(model)
+    """Convert the part of `model` that has a row, and the task over it."""
+    part = _part_with_row(model)
     chosen = {site.node for site in sites}
-    family = families.family_of(backbone)
-    blocks = families.blocks_of(backbone, family)
+    stacks = registry.stacks_of(part)
+    blocks = all_blocks(stacks)
     indices = [i for i, block in enumerate(blocks) if block in chosen]
-    task_class = None if backbone is model else _task_class(model)
     recipe = Recipe(layer, granularity, tuple(indices))
-    with _all_or_nothing(model, blocks) as optimizers_to_set:
-        convert_backbone(backbone, recipe)
-        if task_class is not None:
-            model.__class__ = task_class
-        set_optimizers(optimizers_to_set)
-    return model
+    if _shapes_vary(stacks):
+        shapes = owner.checked_shapes(registry.stacks_of(part))
+        shapes = [shapes[i] for i in indices]
+        recipe = dataclasses.replace(recipe, shapes=shapes)
+    classes = [(part, _backbone_class(type(part)))]
+    if part is not model:
+        classes.append((model, _task_class(type(model))))
+    return owner.convert(part, recipe, classes)
 
 
 def convert_backbone(backbone, recipe):
     """Convert in place what `recipe` says; all that can fail fails first."""
-    family = families.family_of(backbone)
-    blocks = families.blocks_of(backbone, family)
-    blocks = [blocks[i] for i in recipe.blocks]
-    backbone_class = laurel_backbone_class(type(backbone))
-    attach(backbone, family, blocks, recipe)
-    backbone.__class__ = backbone_class
-    backbone._laurel_recipe = recipe
-    return backbone
+    cls = _backbone_class(type(backbone))
+    return owner.convert(backbone, recipe, [(backbone, cls)])
 
 
 def restore(model):
-    """Undo `convert`; what the LAuReL layers learned is gone."""
-    backbone = backbone_of(model)
-    parts = [x for x in _parts(model) if isinstance(x, _LaurelModel)]
-    optimizers_to_set = fresh_optimizers(parts)
-    for layer in keras_internals.flatten_layers(backbone):
-        detach(layer)
-    for part in parts:
-        part.__class__ = part._laurel_base
-    del backbone._laurel_recipe
-    set_optimizers(optimizers_to_set)
-    return model
+    """Undo `convert`, of the backbone of a task too."""
+    parts = {id(x): x for x in (backbone_of(model), model)}.values()
+    owner.restore([x for x in parts if isinstance(x, LaurelOwner)])
 
 
-@contextlib.contextmanager
-def _all_or_nothing(model, blocks):
-    """Fresh optimizers to set inside; where that raises, nothing changed."""
-    parts = _parts(model)
-    before = [(p, type(p), getattr(p, "optimizer", None)) for p in parts]
-    optimizers_to_set = fresh_optimizers(parts)
-    try:
-        yield optimizers_to_set
-    except BaseException:
-        for block in blocks:
-            detach(block)
-        for part, cls, optimizer in before:
-            part.__class__ = cls
-            part.__dict__.pop("_laurel_recipe", None)
-            if optimizer is not None:
-                part.optimizer = optimizer
-        raise
+class HubBackbone(LaurelOwner):
+    """What a converted backbone of one's own adds to its class.
 
+    KerasHub finds the class of a preset by its registered name, which such a
+    class has after `register_blocks`.
+    """
 
-def _parts(model):
-    return list({id(x): x for x in (backbone_of(model), model)}.values())
+    _laurel_registered_name = "LaurelHubBackbone"
 
-
-def _task_class(task):
-    family = families.family_of(task.backbone)
-    prefix = type(task.backbone).__name__.removesuffix("Backbone")
-    known = [prefix + suffix for suffix in family.tasks]
-    base = families.hub_class(task, known)
-    if base is not type(task):
-        name = type(task).__name__
-        raise ValueError(
-            f"`model` got {task.name!r}, a {name}; `laurelize` knows the tasks "
-            f"{known} of this family. Convert its backbone, "
-            f"`laurelize(backbone, ...)`, before you make the {name} of it, "
-            "and compile with `keras_laurel.prepare_optimizer(optimizer)`."
-            + (_how_to_derive(name, base.__name__) if base else "")
-        )
-    return laurel_task_class(base)
-
-
-def _how_to_derive(name, base_name):
-    registered = f"keras_laurel>{laurel_name(base_name)}"
-    return (
-        f" With `keras.saving.get_registered_object({registered!r})` as the "
-        f"base of {name} in place of {base_name} its `compile` does so, and, "
-        f"once it is registered, `{name}.from_preset` loads what it saves."
-    )
-
-
-def fresh_optimizers(models):
-    """`(model, optimizer)` for each, without what an optimizer has for each
-    variable; `None` where a model has none."""
-    made = []
-    for model in models:
-        optimizer = getattr(model, "optimizer", None)
-        if optimizer is not None:
-            optimizer = optimizers.fresh_optimizer(optimizer)
-            optimizer = optimizers.prepare_optimizer(optimizer)
-        made.append((model, optimizer))
-    return made
-
-
-def set_optimizers(pairs):
-    """Set them, and forget what was traced with other variables."""
-    for model, optimizer in pairs:
-        keras_internals.forget_compiled(model)
-        if optimizer is not None:
-            model.optimizer = optimizer
-
-
-class _LaurelModel(PickledAsSaved):
-    """What a converted backbone and its task have in common."""
-
-    def load_weights(self, filepath, **kwargs):
-        try:
-            super().load_weights(filepath, **kwargs)
-        except ValueError as error:
-            raise ValueError(
-                f"{error}\nIf {str(filepath)!r} was saved before `laurelize`, "
-                "load it into the plain model and convert then."
-            ) from error
-
-    def _check_quantize_args(self, mode, compute_dtype):
-        # Not `quantize`: Keras keeps that of the first class on the instance.
-        recipe = getattr(self, "backbone", self)._laurel_recipe
-        if mode in ("gptq", "awq") and recipe.layer.num_activations > 1:
-            raise ValueError(
-                f"`quantize` got {mode!r} on a model with previous "
-                "activations. It calibrates one block at a time, which then "
-                "lacks those of the blocks before it. Quantize before "
-                "`laurelize`, or use 'int8'."
-            )
-        super()._check_quantize_args(mode, compute_dtype)
-
-
-class LaurelBackbone(_LaurelModel):
-    """What a converted backbone adds to its class."""
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "laurel": self._laurel_recipe.get_config(),
-        }
+    def save_to_preset(self, *args, **kwargs):
+        _check_found_again(self)
+        super().save_to_preset(*args, **kwargs)
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
-        recipe = Recipe.from_config(config.pop("laurel"))
-        backbone = cls._laurel_base.from_config(config)
-        return convert_backbone(backbone, recipe)
+        source = keras.saving.deserialize_keras_object(config["source"])
+        return convert_backbone(source, Recipe.from_config(config["laurel"]))
 
     def enable_lora(self, *args, **kwargs):
         """LoRA freezes the backbone; the LAuReL layers stay as they were."""
@@ -256,14 +170,74 @@ class LaurelBackbone(_LaurelModel):
         return (x for x in layers if not isinstance(x, Laurel))
 
 
-class LaurelTask(_LaurelModel):
-    """What the task over a converted backbone adds to its class."""
+class LaurelBackbone(HubBackbone):
+    """What a converted backbone with a name of its own adds to its class."""
+
+    def get_config(self):
+        return {
+            **super(LaurelOwner, self).get_config(),
+            "laurel": self._laurel_recipe.get_config(),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        recipe = Recipe.from_config(config.pop("laurel"))
+        return convert_backbone(cls._laurel_base.from_config(config), recipe)
+
+
+class HubTask(LaurelOwner):
+    """What a task of one's own over a converted backbone adds to its class."""
+
+    _laurel_registered_name = "LaurelHubTask"
+
+    def save_to_preset(self, *args, **kwargs):
+        _check_found_again(self)
+        super().save_to_preset(*args, **kwargs)
+
+    def get_config(self):
+        with self._without_laurel():
+            return {"source": owner.serialized(self)}
+
+    @classmethod
+    def from_config(cls, config):
+        task = keras.saving.deserialize_keras_object(config["source"])
+        task.__class__ = _task_class(type(task))
+        return task
 
     def compile(self, *args, **kwargs):
         super().compile(*args, **kwargs)
         optimizer = getattr(self, "optimizer", None)
         if optimizer is not None and not optimizer.built:
             optimizers.prepare_optimizer(optimizer)
+
+
+class LaurelTask(HubTask):
+    """What a task with a name of its own adds to its class."""
+
+    def get_config(self):
+        return super(LaurelOwner, self).get_config()
+
+    @classmethod
+    def from_config(cls, config):
+        return super(LaurelOwner, cls).from_config(config)
+
+
+owner.register(HubBackbone)
+owner.register(HubTask)
+
+
+def _check_found_again(model):
+    """A preset knows its class by name."""
+    if isinstance(model, (LaurelBackbone, LaurelTask)):
+        return
+    name = type(model).__name__
+    raise ValueError(
+        f"{model.name!r} is a {name}, a class of your own: a preset of it, "
+        "converted, could not be loaded. Call "
+        f"`keras_laurel.register_blocks({name})` where you define {name}, "
+        "before you convert; or save to `.keras`."
+    )
 
 
 def _laurel_layers(model):
@@ -274,6 +248,55 @@ def _laurel_layers(model):
 def laurel_name(base_name):
     """The name of the converted class, and of its registration."""
     return f"Laurel{base_name}"
+
+
+_named = set()
+
+
+def name_class(cls):
+    """Give the converted class of a backbone or task a name of its own.
+
+    Returns:
+        The converted class.
+    """
+    _named.add(cls)
+    if getattr(cls, "backbone_cls", None) is not None:
+        return laurel_task_class(cls)
+    return laurel_backbone_class(cls)
+
+
+def _has_name(cls):
+    return cls in _named or families.is_of_table(cls)
+
+
+def is_of_hub(cls):
+    """Whether it is a backbone or a task, KerasHub's or a subclass."""
+    return _is_kind(cls, "Backbone") or _is_kind(cls, "Task")
+
+
+def is_class_known(cls):
+    """Whether the blocks of models of a class are known, by its bases."""
+    backbone = getattr(cls, "backbone_cls", None) or cls
+    return registry.row_of_class(backbone) is not None
+
+
+def _is_kind(cls, name):
+    return any(
+        families.is_hub(base) and base.__name__ == name for base in cls.__mro__
+    )
+
+
+def _backbone_class(cls):
+    if _has_name(cls):
+        return laurel_backbone_class(cls)
+    mixin = HubBackbone if _is_kind(cls, "Backbone") else LaurelOwner
+    return owner.laurel_class(cls, mixin)
+
+
+def _task_class(cls):
+    if _has_name(cls):
+        return laurel_task_class(cls)
+    return owner.laurel_class(cls, HubTask)
 
 
 @functools.cache

@@ -1,58 +1,90 @@
 """What is known of KerasHub's transformer families: all there is to maintain.
 
 A family is named by its backbone class. Everything else is found at
-conversion, or is the same in all of them. The tests in `tests/conversion`
+conversion, or is the same in all of them. The tests in `tests/conversion/hub`
 prove each row on a running model.
 """
 
 import dataclasses
 
+from keras_laurel.conversion.blocks import registry
+from keras_laurel.conversion.blocks.registry import BlockRow
+
 
 @dataclasses.dataclass(frozen=True)
-class Family:
-    """Where the blocks of a backbone are and how they are built.
+class Family(BlockRow):
+    """The row of a backbone of KerasHub.
 
     Attributes:
-        blocks: Attribute of the backbone that lists the blocks, in the order
-            they run; after a dot where a layer of the backbone, by its
-            attribute or its name, has the list.
-        block_classes: Names of the classes of the blocks.
-        middle_norm: Attribute of a block: the norm whose input is the sum of
-            the block's first addition. `None` where the block does not have
-            two plain additions with a norm between them.
-        why_not_sublayer: What it has instead, where `middle_norm` is `None`.
-        entry_points: Methods through which a block is run.
-        delegating: Methods that run it through one of those.
-        input_norm: Attribute of a block: a norm before its first addition,
-            whose output is the skip.
         tasks: Names of the task classes without the family's prefix.
     """
 
-    blocks: str
-    block_classes: tuple
-    middle_norm: str | None = None
-    why_not_sublayer: str | None = None
-    entry_points: tuple = ("call",)
-    delegating: tuple = ()
-    input_norm: str | None = None
     tasks: tuple = ("CausalLM",)
 
 
+_POST_NORM = "its blocks normalise after each addition"
+_CROSS = "its decoder blocks add three times"
+
+
 def _llama_like(block_class, middle_norm="_feedforward_layernorm", **options):
-    return Family("transformer_layers", (block_class,), middle_norm, **options)
+    return Family(
+        ("transformer_layers",), (block_class,), middle_norm, **options
+    )
 
 
 def _bert_like(*more_tasks, block_class="TransformerEncoder"):
     return Family(
-        "transformer_layers",
+        ("transformer_layers",),
         (block_class,),
-        why_not_sublayer="its blocks normalise after each addition",
+        why_not_sublayer=_POST_NORM,
         tasks=("MaskedLM", "TextClassifier", *more_tasks),
     )
 
 
 def _vision(blocks, block_class, middle_norm, tasks=()):
-    return Family(blocks, (block_class,), middle_norm, tasks=tasks)
+    return Family((blocks,), (block_class,), middle_norm, tasks=tasks)
+
+
+def _pair(block_class, middle_norm):
+    """An encoder of images and one of texts, which have rows themselves."""
+    return Family(
+        ("vision_encoder", "text_encoder"),
+        (block_class,),
+        middle_norm,
+        tasks=(),
+    )
+
+
+def _encoder_decoder(blocks, *block_classes, tasks=("Seq2SeqLM",)):
+    return Family(
+        (f"encoder_{blocks}", f"decoder_{blocks}"),
+        block_classes,
+        why_not_sublayer=_CROSS,
+        tasks=tasks,
+    )
+
+
+def _albert_blocks(backbone):
+    """Groups of layers, each of which runs several times in a row."""
+    times = backbone.num_layers // backbone.num_groups
+    return [
+        layer
+        for group in backbone.transformer_layers
+        for _ in range(times)
+        for layer in group
+    ]
+
+
+def _if_there(path):
+    """A stack that not every model of the class has."""
+
+    def find(backbone):
+        found = backbone
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        return found
+
+    return find
 
 
 FAMILIES = {
@@ -62,7 +94,7 @@ FAMILIES = {
     "OPTBackbone": _llama_like("TransformerDecoder", "_feedforward_layer_norm"),
     "BloomBackbone": _llama_like("BloomDecoder", "_post_attention_layernorm"),
     "GPTNeoXBackbone": Family(
-        "transformer_layers",
+        ("transformer_layers",),
         ("GPTNeoXDecoder",),
         why_not_sublayer="attention and feed-forward run in parallel",
     ),
@@ -81,7 +113,7 @@ FAMILIES = {
         tasks=("CausalLM", "TextEmbedder"),
     ),
     "Gemma4Backbone": Family(
-        "transformer_layers",
+        ("transformer_layers",),
         ("Gemma4TextDecoderBlock",),
         why_not_sublayer="the block scales its sum and may add a third term",
     ),
@@ -109,7 +141,7 @@ FAMILIES = {
     ),
     "PaliGemmaBackbone": _llama_like("PaliGemmaDecoderBlock", "pre_ffw_norm"),
     "RWKV7Backbone": Family(
-        "rwkv_layers",
+        ("rwkv_layers",),
         ("RWKV7_Block",),
         "ln2",
         entry_points=("call", "generate_call"),
@@ -124,7 +156,7 @@ FAMILIES = {
     "FNetBackbone": _bert_like(block_class="FNetEncoder"),
     "RoformerV2Backbone": _bert_like(block_class="RoformerV2Encoder"),
     "ESMBackbone": Family(
-        "transformer_layers",
+        ("transformer_layers",),
         ("ESMEncoder",),
         why_not_sublayer="dropout stands between its sum and the norm",
         tasks=("MaskedPLM", "ProteinClassifier"),
@@ -143,85 +175,153 @@ FAMILIES = {
     ),
     "DINOV2Backbone": _vision("encoder.layers", "DINOV2Layer", "norm2"),
     "DINOV3Backbone": _vision("encoder.layers", "DINOV3Layer", "norm2"),
+    "AlbertBackbone": Family(
+        (_albert_blocks,),
+        ("TransformerEncoder",),
+        why_not_sublayer=_POST_NORM,
+        tasks=("MaskedLM", "TextClassifier"),
+    ),
+    "XLNetBackbone": Family(
+        ("transformer_layers",),
+        ("XLNetEncoder",),
+        why_not_sublayer=_POST_NORM,
+        streams=("output_content", "output_query"),
+        tasks=(),
+    ),
+    "BartBackbone": _encoder_decoder(
+        "transformer_layers", "TransformerEncoder", "TransformerDecoder"
+    ),
+    "T5Backbone": _encoder_decoder("transformer_layers", "T5TransformerLayer"),
+    "T5GemmaBackbone": _encoder_decoder(
+        "layers", "T5GemmaEncoderLayer", "T5GemmaDecoderLayer"
+    ),
+    "T5Gemma2Backbone": Family(
+        ("encoder_layers", "decoder_layers"),
+        ("T5Gemma2EncoderLayer", "T5Gemma2DecoderLayer"),
+        why_not_sublayer="its decoder attends to both sides in one addition",
+        tasks=("Seq2SeqLM",),
+    ),
+    "EdRecBackbone": _encoder_decoder(
+        "layers", "EdRecEncoderBlock", "EdRecDecoderBlock"
+    ),
+    "WhisperBackbone": _encoder_decoder(
+        "transformer_layers", "WhisperEncoder", "WhisperDecoder", tasks=()
+    ),
+    "MoonshineBackbone": _encoder_decoder(
+        "blocks",
+        "MoonshineEncoderBlock",
+        "MoonshineDecoderBlock",
+        tasks=("AudioToText",),
+    ),
+    "CLIPBackbone": _pair("CLIPEncoderLayer", "layer_norm_2"),
+    "CLIPVisionEncoder": _vision(
+        "encoder_layers", "CLIPEncoderLayer", "layer_norm_2"
+    ),
+    "CLIPTextEncoder": _vision(
+        "encoder_layers", "CLIPEncoderLayer", "layer_norm_2"
+    ),
+    "MetaCLIP2Backbone": _pair("MetaCLIP2EncoderLayer", "layer_norm_2"),
+    "MetaCLIP2VisionEncoder": _vision(
+        "encoder_layers", "MetaCLIP2EncoderLayer", "layer_norm_2"
+    ),
+    "MetaCLIP2TextEncoder": _vision(
+        "encoder_layers", "MetaCLIP2EncoderLayer", "layer_norm_2"
+    ),
+    "SigLIPBackbone": _pair("SigLIPEncoderLayer", "layer_norm2"),
+    "SigLIPVisionEncoder": _vision(
+        "encoder_layers", "SigLIPEncoderLayer", "layer_norm2"
+    ),
+    "SigLIPTextEncoder": _vision(
+        "encoder_layers", "SigLIPEncoderLayer", "layer_norm2"
+    ),
+    "VideoPrismBackbone": Family(
+        (
+            "spatial_encoder.encoder_layers",
+            "temporal_encoder.encoder_layers",
+            _if_there("auxiliary_encoder.encoder_layers"),
+            _if_there("text_encoder.encoder_layers"),
+        ),
+        ("VideoPrismEncoderBlock",),
+        "layer_norm_2",
+        tasks=(),
+    ),
+    "DepthAnythingBackbone": _vision(
+        "image_encoder", "DINOV2Layer", "norm2", tasks=("DepthEstimator",)
+    ),
+    "PARSeqBackbone": Family(
+        ("image_encoder", "decoder.decoder_layers"),
+        ("PARSeqDecoderBlock",),
+        why_not_sublayer="its decoder blocks add three times to two streams",
+        streams=("query", "content"),
+        delegating=("forward_stream",),
+    ),
+    "BLIP2Backbone": Family(
+        ("vision_encoder", "qformer", "language_model"),
+        (),
+        why_not_sublayer="its Q-Former normalises after each addition",
+        tasks=("CausalLM", "Seq2SeqLM"),
+    ),
 }
 
-_STACKS = "it has more than one stack of blocks"
+# Models that are parts of backbones.
+PARTS = {
+    "BLIP2VisionEncoder": _vision(
+        "encoder.encoder_layers", "ViTEncoderBlock", "layer_norm_2"
+    ),
+    "BLIP2QFormer": Family(
+        ("transformer_layers",),
+        ("QFormerLayer",),
+        why_not_sublayer=_POST_NORM,
+        tasks=(),
+    ),
+    "BLIP2CustomOPT": _llama_like(
+        "TransformerDecoder", "_feedforward_layer_norm", tasks=()
+    ),
+    "BLIP2FlanT5": Family(("t5",), (), why_not_sublayer=_CROSS, tasks=()),
+}
 # Backbones, and a task that has a supported one.
 UNSUPPORTED = {
     "Gemma4AssistantCausalLM": "it drafts tokens from what its target computes",
-    "AlbertBackbone": "its layers are one block, called again and again",
     "Gemma3nBackbone": "its blocks have LAuReL and AltUp inside already",
-    "XLNetBackbone": "its blocks run two streams, content and query",
-    "BLIP2Backbone": _STACKS,
-    "BartBackbone": _STACKS,
-    "CLIPBackbone": _STACKS,
-    "EdRecBackbone": _STACKS,
-    "MetaCLIP2Backbone": _STACKS,
-    "MoonshineBackbone": _STACKS,
-    "PARSeqBackbone": _STACKS,
-    "SigLIPBackbone": _STACKS,
-    "T5Backbone": _STACKS,
-    "T5Gemma2Backbone": _STACKS,
-    "T5GemmaBackbone": _STACKS,
-    "VideoPrismBackbone": _STACKS,
-    "WhisperBackbone": _STACKS,
 }
+
+for _name, _family in {**FAMILIES, **PARTS}.items():
+    registry.add(("keras_hub", _name), _family)
 
 
 def family_of(backbone):
     """The `Family` of a backbone, or `None` where it is none of KerasHub's."""
-    cls = type(backbone)
-    return FAMILIES.get(cls.__name__) if _is_hub(cls) else None
+    row = registry.row_of(backbone)
+    return row if isinstance(row, Family) else None
 
 
 def why_unsupported(model):
-    """The reason why a backbone or a task cannot be converted, or `None`."""
-    base = hub_class(model, {*FAMILIES, *UNSUPPORTED})
-    if base not in (None, type(model)):
-        return (
-            f"it is a subclass of KerasHub's {base.__name__}, and a converted "
-            "model is saved, and found again, as one of KerasHub's own class. "
-            f"Convert a {base.__name__}, and put what is yours around it"
-        )
-    return base and UNSUPPORTED.get(base.__name__)
+    """The reason why a backbone or a task cannot be converted, or `None`.
 
-
-def hub_class(model, names):
-    """The nearest class of `model` that is KerasHub's and is in `names`."""
+    A subclass is as its nearest class that is known; one that has a row of
+    its own, by `register_blocks`, is converted.
+    """
     for cls in type(model).__mro__:
-        if _is_hub(cls) and cls.__name__ in names:
-            return cls
+        if registry.has_own_row(cls):
+            return None
+        if is_hub(cls) and cls.__name__ in UNSUPPORTED:
+            return UNSUPPORTED[cls.__name__]
     return None
 
 
-def blocks_of(backbone, family):
-    """The blocks, in the order they run.
-
-    Raises:
-        ValueError: if they are not where, or not what, `family` says.
-    """
-    *layer_names, list_name = family.blocks.split(".")
-    owner = backbone
-    for name in layer_names:
-        owner = _attribute_or_layer(owner, name)
-    blocks = getattr(owner, list_name, None)
-    found = sorted({type(x).__name__ for x in blocks or ()})
-    if not found or not set(found) <= set(family.block_classes):
-        raise ValueError(
-            f"`{type(backbone).__name__}.{family.blocks}` holds "
-            f"{found or 'no layers'}; LAuReL knows it with blocks of "
-            f"{list(family.block_classes)}. This version of KerasHub is not "
-            "supported: install one that is, or report it."
-        )
-    return list(blocks)
-
-
-def _attribute_or_layer(backbone, name):
-    found = getattr(backbone, name, None)
-    if found is None and name in [layer.name for layer in backbone.layers]:
-        found = backbone.get_layer(name)
-    return found
-
-
-def _is_hub(cls):
+def is_hub(cls):
+    """Whether a class is KerasHub's own."""
     return cls.__module__.split(".")[0] == "keras_hub"
+
+
+def is_of_table(cls):
+    """Whether a class is a backbone of the table, or a task of such a row."""
+    if not is_hub(cls):
+        return False
+    if cls.__name__ in FAMILIES:
+        return True
+    family = FAMILIES.get(getattr(cls.backbone_cls, "__name__", None))
+    prefix = getattr(cls.backbone_cls, "__name__", "").removesuffix("Backbone")
+    return family is not None and cls.__name__ in [
+        prefix + task for task in family.tasks
+    ]

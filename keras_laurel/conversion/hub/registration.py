@@ -42,10 +42,7 @@ def _register_classes():
 
 
 def _converted_class(name):
-    base = getattr(sys.modules["keras_hub"].models, name)
-    if name in FAMILIES:
-        return adopt.laurel_backbone_class(base)
-    return adopt.laurel_task_class(base)
+    return adopt.name_class(getattr(sys.modules["keras_hub"].models, name))
 
 
 class _Placeholder:

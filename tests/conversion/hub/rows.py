@@ -206,6 +206,18 @@ def prompt_of(inputs):
     return build
 
 
+def decoder_prompt_of(inputs):
+    """The same for a decoder, of what its encoder has read."""
+
+    def build(batch=2, length=8, prompt=4, seed=0):
+        x = inputs(batch, length, seed)
+        x["decoder_token_ids"][:, prompt:] = 0
+        x["decoder_padding_mask"][:, prompt:] = False
+        return x
+
+    return build
+
+
 def gemma3_prompt(batch=2, length=8, prompt=4, seed=0):
     """`generate` returns the images, and fails if there are none."""
     none = np.zeros((batch, 0, IMAGE, IMAGE, 3), dtype="float32")
@@ -321,7 +333,13 @@ BLOCKS = {
     "EdRecEncoderBlock": Block("x", "pre_ffw_norm"),
     "WhisperEncoder": Block("inputs", "_feedforward_layer_norm"),
     "MoonshineEncoderBlock": Block("inputs", "feedforward_layer_norm"),
+    "QFormerLayer": Block("inputs", structure="cross"),
+    # Two streams, both of which it adds to.
+    "PARSeqDecoderBlock": Block("query", structure="cross", pair=True),
 }
+
+
+SEQ2SEQ_INPUTS = (text_to_text, sound_to_text, wave_to_text)
 
 
 @dataclass(frozen=True)
@@ -337,7 +355,8 @@ class Family:
         task_class: The name of the `CausalLM`, if there is one.
         inputs: `inputs(batch, length, seed)` for backbone and task.
         prompt: `prompt(batch, length, prompt, seed)` for `generate`.
-        other_blocks: Where further lists are, such as of a vision encoder.
+        other_stacks: Where further lists of blocks are that are converted.
+        other_blocks: Where lists are that are not, as of a vision encoder.
         lora: Layers to name to `enable_lora` where its own match none.
         lacks: What the plain model does not do: "decode" (the tokens that
             it generates with a cache are not those without), "reload" (from
@@ -350,6 +369,7 @@ class Family:
             `short_chunks`.
         has_cross_attention: Whether blocks of a class that can do without
             have it.
+        times: How often each block runs in a row.
     """
 
     name: str
@@ -360,11 +380,13 @@ class Family:
     task_class: str = ""
     inputs: Callable = tokens
     prompt: Callable = prompt_of(tokens)
+    other_stacks: tuple = ()
     other_blocks: tuple = ()
     lora: tuple = ()
     lacks: tuple = ()
     slow: bool = False
     has_cross_attention: bool = False
+    times: int = 1
 
     @property
     def block(self):
@@ -375,20 +397,45 @@ class Family:
         """The name of the class of the backbone."""
         return self.backbone.class_name
 
-    def block_list(self, backbone, path=None):
-        """The blocks; a part of the path is an attribute or a layer."""
+    def block_list(self, backbone):
+        """All blocks that are converted, each once."""
+        blocks = [x for stack in self.block_lists(backbone) for x in stack]
+        return list({id(block): block for block in blocks}.values())
+
+    def block_lists(self, backbone):
+        """For each stack its blocks as often as they run, in order."""
+        stacks = [self._follow(backbone, path) for path in self.stacks]
+        return [
+            [block for block in _flat(stack) for _ in range(self.times)]
+            for stack in stacks
+        ]
+
+    @staticmethod
+    def _follow(backbone, path):
+        """What a path leads to; a part of it is an attribute or a layer."""
         found = backbone
-        for part in (path or self.blocks).split("."):
+        for part in path.split("."):
             if not hasattr(found, part):
                 found = found.get_layer(part)
             else:
                 found = getattr(found, part)
         return found
 
+    @property
+    def tokens(self):
+        """The name of the tokens that are generated."""
+        side = "decoder_" if self.inputs in SEQ2SEQ_INPUTS else ""
+        return f"{side}token_ids"
+
+    @property
+    def stacks(self):
+        """Where the lists of all converted blocks are."""
+        return (self.blocks, *self.other_stacks)
+
     def inputs_of(self, token_ids, prompt):
         """The inputs that recompute what `generate` makes of a prompt."""
         x = self.inputs(*token_ids.shape)
-        x["token_ids"] = token_ids
+        x[self.tokens] = token_ids
         if "response_mask" in x:  # A prompt attends to both sides.
             x["response_mask"][:, prompt:] = True
         return x
@@ -398,6 +445,19 @@ class Family:
 
         cls = getattr(keras_hub.models, self.task_class)
         return cls(backbone=backbone or self.backbone(), preprocessor=None)
+
+    @property
+    def task_kind(self):
+        """The base class of the task, which `from_preset` is called on."""
+        kinds = ("CausalLM", "Seq2SeqLM", "AudioToText")
+        return next(kind for kind in kinds if self.task_class.endswith(kind))
+
+
+def _flat(blocks):
+    """Of a list, or of a list of lists."""
+    return [
+        x for y in blocks for x in (_flat(y) if isinstance(y, list) else [y])
+    ]
 
 
 SMALL = dict(
@@ -865,6 +925,16 @@ siglip_text = hub(
 )
 siglip_vision = hub("SigLIPVisionEncoder", **VIT, intermediate_dim=32)
 
+metaclip_text = hub("MetaCLIP2TextEncoder", **CLIP_TEXT)
+metaclip_vision = hub("MetaCLIP2VisionEncoder", **VIT, intermediate_dim=32)
+
+
+def tower(build, block_class, inputs):
+    """One side of a pair of encoders, as a backbone of its own."""
+    name = build.class_name.removesuffix("Encoder")
+    return Family(name, build, "encoder_layers", block_class, 4, inputs=inputs)
+
+
 ENCODERS = [
     Family(
         "Bert",
@@ -913,9 +983,10 @@ ENCODERS = [
         "Albert",
         hub("AlbertBackbone", **BERT, embedding_dim=16, num_groups=2),
         "transformer_layers",
-        "list",
+        "TransformerEncoder",
         2,
         inputs=segments,
+        times=2,
     ),
     Family(
         "DebertaV3",
@@ -1011,6 +1082,10 @@ ENCODERS = [
         4,
         inputs=picture_only,
     ),
+    tower(siglip_text, "SigLIPEncoderLayer", token_ids_only),
+    tower(siglip_vision, "SigLIPEncoderLayer", picture_only),
+    tower(metaclip_text, "MetaCLIP2EncoderLayer", token_ids_only),
+    tower(metaclip_vision, "MetaCLIP2EncoderLayer", picture_only),
     Family(
         "CLIP",
         hub(
@@ -1023,7 +1098,7 @@ ENCODERS = [
         "CLIPEncoderLayer",
         4,
         inputs=picture_and_text,
-        other_blocks=("text_encoder.encoder_layers",),
+        other_stacks=("text_encoder.encoder_layers",),
     ),
     Family(
         "SigLIP",
@@ -1036,23 +1111,21 @@ ENCODERS = [
         "SigLIPEncoderLayer",
         4,
         inputs=picture_and_text,
-        other_blocks=("text_encoder.encoder_layers",),
+        other_stacks=("text_encoder.encoder_layers",),
     ),
     Family(
         "MetaCLIP2",
         hub(
             "MetaCLIP2Backbone",
-            vision_encoder=hub(
-                "MetaCLIP2VisionEncoder", **VIT, intermediate_dim=32
-            ),
-            text_encoder=hub("MetaCLIP2TextEncoder", **CLIP_TEXT),
+            vision_encoder=metaclip_vision,
+            text_encoder=metaclip_text,
             projection_dim=16,
         ),
         "vision_encoder.encoder_layers",
         "MetaCLIP2EncoderLayer",
         4,
         inputs=picture_and_text,
-        other_blocks=("text_encoder.encoder_layers",),
+        other_stacks=("text_encoder.encoder_layers",),
     ),
     Family(
         "VideoPrism",
@@ -1072,7 +1145,7 @@ ENCODERS = [
         "VideoPrismEncoderBlock",
         4,
         inputs=video,
-        other_blocks=("temporal_encoder.encoder_layers",),
+        other_stacks=("temporal_encoder.encoder_layers",),
     ),
 ]
 
@@ -1098,8 +1171,10 @@ ENCODER_DECODERS = [
         "decoder_transformer_layers",
         "TransformerDecoder",
         4,
+        "BartSeq2SeqLM",
         inputs=text_to_text,
-        other_blocks=("encoder_transformer_layers",),
+        prompt=decoder_prompt_of(text_to_text),
+        other_stacks=("encoder_transformer_layers",),
         has_cross_attention=True,
     ),
     Family(
@@ -1108,8 +1183,11 @@ ENCODER_DECODERS = [
         "decoder_transformer_layers",
         "T5TransformerLayer",
         4,
+        "T5Seq2SeqLM",
         inputs=text_to_text,
-        other_blocks=("encoder_transformer_layers",),
+        prompt=decoder_prompt_of(text_to_text),
+        other_stacks=("encoder_transformer_layers",),
+        lora=("query_projector", "value_projector"),
     ),
     Family(
         "T5Gemma",
@@ -1117,8 +1195,10 @@ ENCODER_DECODERS = [
         "decoder_layers",
         "T5GemmaDecoderLayer",
         4,
+        "T5GemmaSeq2SeqLM",
         inputs=text_to_text,
-        other_blocks=("encoder_layers",),
+        prompt=decoder_prompt_of(text_to_text),
+        other_stacks=("encoder_layers",),
     ),
     Family(
         "T5Gemma2",
@@ -1126,8 +1206,10 @@ ENCODER_DECODERS = [
         "decoder_layers",
         "T5Gemma2DecoderLayer",
         4,
+        "T5Gemma2Seq2SeqLM",
         inputs=text_to_text,
-        other_blocks=("encoder_layers",),
+        prompt=decoder_prompt_of(text_to_text),
+        other_stacks=("encoder_layers",),
     ),
     Family(
         "EdRec",
@@ -1143,8 +1225,11 @@ ENCODER_DECODERS = [
         "decoder_layers",
         "EdRecDecoderBlock",
         4,
+        "EdRecSeq2SeqLM",
         inputs=text_to_text,
-        other_blocks=("encoder_layers",),
+        prompt=decoder_prompt_of(text_to_text),
+        other_stacks=("encoder_layers",),
+        lacks=("decode",),
     ),
     Family(
         "Whisper",
@@ -1159,7 +1244,7 @@ ENCODER_DECODERS = [
         "WhisperDecoder",
         4,
         inputs=sound_to_text,
-        other_blocks=("encoder_transformer_layers",),
+        other_stacks=("encoder_transformer_layers",),
     ),
     Family(
         "Moonshine",
@@ -1177,9 +1262,146 @@ ENCODER_DECODERS = [
         "decoder_blocks",
         "MoonshineDecoderBlock",
         4,
+        "MoonshineAudioToText",
         inputs=wave_to_text,
-        other_blocks=("encoder_blocks",),
+        prompt=decoder_prompt_of(wave_to_text),
+        other_stacks=("encoder_blocks",),
     ),
 ]
 
-FAMILIES = [*DECODERS, GEMMA3N, *ENCODERS, *ENCODER_DECODERS]
+BLIP2_QFORMER = internal(
+    "blip2.blip2_qformer",
+    "BLIP2QFormer",
+    num_query_tokens=2,
+    num_layers=4,
+    num_heads=2,
+    hidden_dim=16,
+    intermediate_dim=32,
+    vision_dim=16,
+    cross_attention_frequency=2,
+    dropout=0.0,
+    layer_norm_epsilon=1e-6,
+)
+BLIP2_VISION = internal(
+    "blip2.blip2_vision_encoder",
+    "BLIP2VisionEncoder",
+    image_size=IMAGE,
+    patch_size=4,
+    num_layers=4,
+    num_heads=2,
+    hidden_dim=16,
+    intermediate_dim=32,
+    use_patch_bias=True,
+    use_class_token=True,
+    use_mha_bias=True,
+    use_mlp_bias=True,
+    dropout_rate=0.0,
+    layer_norm_epsilon=1e-6,
+    initializer_range=0.02,
+)
+BLIP2_LM = dict(
+    vocabulary_size=VOCABULARY,
+    num_layers=4,
+    num_heads=2,
+    hidden_dim=16,
+    intermediate_dim=32,
+    num_query_tokens=2,
+    qformer_hidden_dim=16,
+    dropout=0.0,
+)
+BLIP2 = dict(vision_encoder=BLIP2_VISION, qformer=BLIP2_QFORMER)
+BLIP2_STACKS = (
+    "vision_encoder.encoder.encoder_layers",
+    "qformer.transformer_layers",
+)
+
+
+def pictures_and_tokens(batch=2, length=8, seed=0):
+    return {**tokens(batch, length, seed), "images": images(batch, seed)}
+
+
+def pictures_and_texts(batch=2, length=8, seed=0):
+    return {**text_to_text(batch, length, seed), "images": images(batch, seed)}
+
+
+# Models made of models.
+COMPOSED = [
+    Family(
+        "BLIP2",
+        hub(
+            "BLIP2Backbone",
+            **BLIP2,
+            language_model=internal(
+                "blip2.blip2_custom_opt",
+                "BLIP2CustomOPT",
+                **BLIP2_LM,
+                max_sequence_length=32,
+            ),
+        ),
+        "language_model.transformer_layers",
+        "TransformerDecoder",
+        4,
+        inputs=pictures_and_tokens,
+        other_stacks=BLIP2_STACKS,
+    ),
+    Family(
+        "BLIP2T5",
+        hub(
+            "BLIP2Backbone",
+            **BLIP2,
+            language_model=internal(
+                "blip2.blip2_flan_t5_lm", "BLIP2FlanT5", **BLIP2_LM
+            ),
+        ),
+        "language_model.t5.decoder_transformer_layers",
+        "T5TransformerLayer",
+        4,
+        inputs=pictures_and_texts,
+        other_stacks=(
+            "language_model.t5.encoder_transformer_layers",
+            *BLIP2_STACKS,
+        ),
+    ),
+    Family(
+        "PARSeq",
+        hub(
+            "PARSeqBackbone",
+            vocabulary_size=VOCABULARY,
+            max_label_length=8,
+            image_encoder=hub(
+                "ViTBackbone", **VIT, mlp_dim=32, use_class_token=False
+            ),
+            num_decoder_heads=2,
+            num_decoder_layers=4,
+            decoder_hidden_dim=16,
+            decoder_mlp_dim=32,
+        ),
+        "decoder.decoder_layers",
+        "PARSeqDecoderBlock",
+        4,
+        inputs=pictures_and_tokens,
+        other_stacks=("image_encoder.vit_encoder.encoder_layers",),
+    ),
+]
+
+COMPOSED.append(
+    Family(
+        "DepthAnything",
+        hub(
+            "DepthAnythingBackbone",
+            image_encoder=hub("DINOV2Backbone", **VIT, intermediate_dim=32),
+            reassemble_factors=[4, 2, 1, 1],
+            neck_hidden_dims=[16] * 4,
+            fusion_hidden_dim=16,
+            head_hidden_dim=16,
+            head_in_index=-1,
+            feature_keys=["stage1", "stage2", "stage3", "stage4"],
+        ),
+        "image_encoder.encoder.layers",
+        "DINOV2Layer",
+        4,
+        inputs=picture_only,
+    )
+)
+
+FAMILIES = [*DECODERS, GEMMA3N, *ENCODERS, *ENCODER_DECODERS, *COMPOSED]

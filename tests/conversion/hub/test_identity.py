@@ -6,10 +6,10 @@ import pytest
 
 import keras_laurel
 from keras_laurel.conversion.hub.families import FAMILIES
-from tests.conversion.decoder_checks import ALL
-from tests.conversion.decoder_checks import GRANULARITIES
-from tests.conversion.decoder_checks import logits
-from tests.conversion.decoder_checks import prototype
+from tests.conversion.hub.checks import ALL
+from tests.conversion.hub.checks import GRANULARITIES
+from tests.conversion.hub.checks import logits
+from tests.conversion.hub.checks import prototype
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

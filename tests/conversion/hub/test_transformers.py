@@ -11,26 +11,26 @@ import pytest
 from keras import ops
 
 import keras_laurel
-from tests.conversion import decoder_oracle
-from tests.conversion.decoder_checks import ALL
-from tests.conversion.decoder_checks import FIRST_KERAS_HUB
-from tests.conversion.decoder_checks import FIRST_KERAS_LAUREL
-from tests.conversion.decoder_checks import FOUR
-from tests.conversion.decoder_checks import GRANULARITIES
-from tests.conversion.decoder_checks import VARIANTS
-from tests.conversion.decoder_checks import converted_task
-from tests.conversion.decoder_checks import generated
-from tests.conversion.decoder_checks import greedy_by_recomputation
-from tests.conversion.decoder_checks import laurel_weights
-from tests.conversion.decoder_checks import loaded_in_fresh_process
-from tests.conversion.decoder_checks import logits
-from tests.conversion.decoder_checks import perturb
-from tests.conversion.decoder_checks import plain_task
-from tests.conversion.decoder_checks import prototype
-from tests.conversion.decoder_checks import quantize_int8
-from tests.conversion.decoder_checks import save_for_fresh_process
-from tests.conversion.decoder_checks import train
-from tests.conversion.decoder_checks import values
+from tests.conversion.hub import oracle
+from tests.conversion.hub.checks import ALL
+from tests.conversion.hub.checks import FIRST_KERAS_HUB
+from tests.conversion.hub.checks import FIRST_KERAS_LAUREL
+from tests.conversion.hub.checks import FOUR
+from tests.conversion.hub.checks import GRANULARITIES
+from tests.conversion.hub.checks import VARIANTS
+from tests.conversion.hub.checks import converted_task
+from tests.conversion.hub.checks import generated
+from tests.conversion.hub.checks import greedy_by_recomputation
+from tests.conversion.hub.checks import laurel_weights
+from tests.conversion.hub.checks import loaded_in_fresh_process
+from tests.conversion.hub.checks import logits
+from tests.conversion.hub.checks import perturb
+from tests.conversion.hub.checks import plain_task
+from tests.conversion.hub.checks import prototype
+from tests.conversion.hub.checks import quantize_int8
+from tests.conversion.hub.checks import save_for_fresh_process
+from tests.conversion.hub.checks import train
+from tests.conversion.hub.checks import values
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -101,11 +101,11 @@ class TestTheEquation:
         np.testing.assert_array_equal(logits(backbone, x), plain)
         perturb(backbone)
         actual = logits(backbone, x)
-        with decoder_oracle.by_hand(backbone, family, granularity) as by_hand:
+        with oracle.by_hand(backbone, family, granularity) as by_hand:
             expected = logits(backbone, x)
         assert by_hand.calls == len(keras_laurel.laurel_layers(backbone))
-        assert decoder_oracle.difference(actual, expected) < 1e-5
-        assert decoder_oracle.difference(actual, plain) > 1e-3
+        assert oracle.difference(actual, expected) < 1e-5
+        assert oracle.difference(actual, plain) > 1e-3
 
     @each_granularity
     @pytest.mark.parametrize(
@@ -126,11 +126,9 @@ class TestTheEquation:
         keras_laurel.laurelize(task, layer, granularity=granularity)
         perturb(task)
         actual = logits(task, x)
-        with decoder_oracle.by_hand(
-            task, family, granularity, decoder_oracle.in_numpy
-        ):
+        with oracle.by_hand(task, family, granularity, oracle.in_numpy):
             expected = logits(task, x)
-        assert decoder_oracle.difference(actual, expected) < 1e-5
+        assert oracle.difference(actual, expected) < 1e-5
 
     def test_some_blocks_only(self):
         family = ALL["Llama"]
@@ -142,10 +140,10 @@ class TestTheEquation:
         )
         perturb(task)
         actual = logits(task, x)
-        with decoder_oracle.by_hand(task, family, "block") as by_hand:
+        with oracle.by_hand(task, family, "block") as by_hand:
             expected = logits(task, x)
         assert by_hand.calls == 3
-        assert decoder_oracle.difference(actual, expected) < 1e-5
+        assert oracle.difference(actual, expected) < 1e-5
 
 
 class TestPasses:
@@ -333,7 +331,7 @@ class TestSaving:
         }
         x = ALL["Llama"].inputs(**SIZE)
         expected = np.load(folder / "outputs.npy")
-        assert decoder_oracle.difference(logits(task, x), expected) < 0.05
+        assert oracle.difference(logits(task, x), expected) < 0.05
 
     def test_a_backbone_is_built_from_its_config(self, family):
         backbone = converted_task(family, "rw+lr+pa", "sublayer").backbone
@@ -446,7 +444,7 @@ class TestQuantization:
         before = logits(task, x)
         quantize_int8(task)
         expected = logits(task, x)
-        assert 0 < decoder_oracle.difference(expected, before) < 0.3
+        assert 0 < oracle.difference(expected, before) < 0.3
         assert {w.dtype for w in laurel_weights(task)} == {"float32"}
         assert "int8" in {v.dtype for v in task.variables}
         task.save(tmp_path / "task.keras")

@@ -6,16 +6,16 @@ import pytest
 from keras import ops
 
 import keras_laurel
-from tests.conversion import decoder_oracle
-from tests.conversion.decoder_checks import ALL
-from tests.conversion.decoder_checks import FOUR
-from tests.conversion.decoder_checks import converted_task
-from tests.conversion.decoder_checks import laurel_weights
-from tests.conversion.decoder_checks import logits
-from tests.conversion.decoder_checks import plain_task
-from tests.conversion.decoder_checks import prototype
-from tests.conversion.decoder_checks import train
-from tests.conversion.decoder_checks import values
+from tests.conversion.hub import oracle
+from tests.conversion.hub.checks import ALL
+from tests.conversion.hub.checks import FOUR
+from tests.conversion.hub.checks import converted_task
+from tests.conversion.hub.checks import laurel_weights
+from tests.conversion.hub.checks import logits
+from tests.conversion.hub.checks import plain_task
+from tests.conversion.hub.checks import prototype
+from tests.conversion.hub.checks import train
+from tests.conversion.hub.checks import values
 
 
 @pytest.mark.parametrize("name", FOUR)
@@ -26,7 +26,7 @@ def test_it_agrees_to_rounding(name):
     expected = task.predict(x, verbose=0)
     keras_laurel.laurelize(task, prototype("rw+lr+pa"), granularity="sublayer")
     actual = task.predict(x, verbose=0)
-    assert decoder_oracle.difference(actual, expected) < 1e-5
+    assert oracle.difference(actual, expected) < 1e-5
 
 
 def test_both_additions_learn():

@@ -1,12 +1,15 @@
 """What `make test-families` finds, written down as it goes.
 
 `results/families.json` has a line for each family, property and backend. A
-property that a test has begun with and not proved is "failed" there.
+property that a test has begun with and not proved is "failed" there. Each has
+the fingerprint of the sources that it was found with, since it cannot outlive
+them. Nothing is written without `RECORD_FAMILIES` in the environment.
 """
 
 import contextlib
 import fcntl
 import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -16,7 +19,7 @@ from importlib.metadata import version
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 PATH = ROOT / "results" / "families.json"
 VERSIONS = ("keras", "keras-hub", "jax", "tensorflow", "torch")
 
@@ -48,6 +51,8 @@ class Result:
             plain model does not do it either; "absent" where KerasHub has
             nothing of the kind for the family; "failed".
         note: Why, where it is not "passed".
+        sources: The `fingerprint` of the library then; empty where it was
+            found before that was written down.
     """
 
     family: str
@@ -56,6 +61,29 @@ class Result:
     backend: str
     outcome: str
     note: str = ""
+    sources: str = ""
+
+
+@functools.cache
+def fingerprint():
+    """Short name of the state of all code that computes in a conversion."""
+    package = ROOT / "keras_laurel"
+    files = [
+        package / "equation.py",
+        package / "initializers.py",
+        *package.glob("layers/*.py"),
+        *package.glob("conversion/**/*.py"),
+    ]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(str(file.relative_to(package)).encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def is_stale(result):
+    """Whether the code has changed since."""
+    return result.sources != fingerprint()
 
 
 def load(path=PATH):
@@ -68,6 +96,8 @@ def load(path=PATH):
 
 def record(result, path=PATH):
     """Put `result` in the place of an earlier one of the same property."""
+    if path == PATH and "RECORD_FAMILIES" not in os.environ:
+        return
     with _locked(path):
         _, results = load(path)
         known = {_key(r): r for r in [*results, result]}
@@ -82,9 +112,11 @@ def record(result, path=PATH):
 
 
 def is_proved(result, path=PATH):
-    """Whether there is a result in the place of this one, not "failed"."""
+    """Whether there is a result in the place of this one, not "failed", and
+    of these sources."""
     return any(
-        _key(r) == _key(result) and r.outcome != "failed" for r in load(path)[1]
+        _key(r) == _key(result) and r.outcome != "failed" and not is_stale(r)
+        for r in load(path)[1]
     )
 
 
@@ -139,9 +171,9 @@ def proves(name):
             )
             if "ONLY_MISSING" in os.environ and is_proved(result("")):
                 pytest.skip("proved before")
-            record(result("failed"))
+            record(result("failed", sources=fingerprint()))
             found = test(*args, **kwargs) or Finding("passed", "")
-            record(result(found.outcome, found.note))
+            record(result(found.outcome, found.note, fingerprint()))
 
         return run
 

@@ -1,14 +1,15 @@
 """`docs/families.md`, made of what `make test-families` found.
 
-python -m tests.conversion.family_table
+python -m tests.conversion.hub.family_table
 """
 
 import collections
 
 from keras_laurel.conversion.hub.families import FAMILIES
 from keras_laurel.conversion.hub.families import UNSUPPORTED
-from tests.conversion import family_results
-from tests.conversion.family_results import ROOT
+from tests.conversion.hub import family_results
+from tests.conversion.hub.family_results import ROOT
+from tests.conversion.hub.other_classes import OTHERS
 
 PATH = ROOT / "docs" / "families.md"
 BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
@@ -18,12 +19,14 @@ HEAD = """\
 
 `keras_laurel.laurelize` converts these families in place. The table is what
 `make test-families` found with KerasHub {keras-hub} and Keras {keras}, on
-models of four small blocks; `tests/conversion/family_table.py` writes it.
+models of four small blocks; `tests/conversion/hub/family_table.py` writes it.
 
 "yes" means that a test has shown it; "–" that KerasHub has nothing of the
 kind for the family, or it is no text that it makes. "refused" is a clear
 error of ours, "upstream" something that the plain model does not do either; a
-number says what, below the table.
+number says what, below the table. "not run" means that no test has shown it
+yet. "Proved with" is the fingerprint of the library's sources at that time,
+where it was written down; `family_results.fingerprint` computes today's.
 
 """
 MIDDLE = """\
@@ -31,6 +34,15 @@ MIDDLE = """\
 ## Not supported
 
 `laurelize` raises a `ValueError` that says why.
+
+"""
+OTHER = """\
+
+## The other backbones
+
+They are no stacks of blocks that the library knows. "graph": the additions
+stand in a functional graph, where `residual_sites` finds them. "inside": they
+stand in the `call` of layers. "none": there is no residual addition.
 
 """
 # Heading: the properties it sums up, and what they are.
@@ -102,7 +114,10 @@ def render(versions, results):
         for name, found in by_family.items()
         if found[0].backbone in FAMILIES
     }
-    headings = ["Family", "Blocks", *COLUMNS, "Backends"]
+    for backbone in FAMILIES:
+        if backbone not in {r.backbone for r in results}:
+            supported[backbone.removesuffix("Backbone")] = [_nothing(backbone)]
+    headings = ["Family", "Blocks", *COLUMNS, "Backends", "Proved with"]
     rows = [_row(name, supported[name], notes) for name in _in_order(supported)]
     return "".join(
         [
@@ -114,8 +129,15 @@ def render(versions, results):
             *(f"{number}. {note}.\n" for note, number in notes.items()),
             MIDDLE,
             _table(["Class", "Why"], _refused()),
+            OTHER,
+            _table(["Class", "Additions", "Note"], _others()),
         ]
     )
+
+
+def _nothing(backbone):
+    """A row of which no property was shown."""
+    return family_results.Result("", backbone, "", "", "")
 
 
 def _in_order(families):
@@ -127,9 +149,10 @@ def _row(name, results, notes):
     backbone = results[0].backbone
     family = FAMILIES[backbone]
     label = name if name + "Backbone" == backbone else f"{name} (`{backbone}`)"
-    blocks = ", ".join(f"`{block}`" for block in family.block_classes)
+    classes = family.block_classes or ["of its parts"]
+    blocks = ", ".join(f"`{x}`" if " " not in x else x for x in classes)
     cells = [_cell(results, names, notes) for names, _ in COLUMNS.values()]
-    return [label, blocks, *cells, _backends(results)]
+    return [label, blocks, *cells, _backends(results), _sources(results)]
 
 
 def _cell(results, properties, notes):
@@ -149,7 +172,24 @@ def _cell(results, properties, notes):
 def _backends(results):
     failed = {r.backend for r in results if r.outcome == "failed"}
     ran = {r.backend for r in results} - failed
-    return ", ".join(BACKENDS[name] for name in BACKENDS if name in ran)
+    return ", ".join(BACKENDS[name] for name in BACKENDS if name in ran) or "–"
+
+
+def _sources(results):
+    """The fingerprints of what holds, all of which may be unknown."""
+    return ", ".join(sorted({r.sources for r in results} - {""})) or "–"
+
+
+def stale(results):
+    """Names of the families with a proof that other sources have given."""
+    return sorted({r.family for r in results if family_results.is_stale(r)})
+
+
+def _others():
+    return [
+        [f"`{name}`", row.outcome, row.note or "–"]
+        for name, row in sorted(OTHERS.items())
+    ]
 
 
 def _refused():

@@ -13,9 +13,12 @@ import sys
 import textwrap
 import types
 
+import keras
 import numpy as np
 from keras import ops
 
+from tests.conversion.hub.rows import BLOCKS
+from tests.conversion.models import outputs
 from tests.layers import reference
 
 # An addition as a block has it, and how it reads as `connect(skip, f)`.
@@ -26,6 +29,13 @@ ADDITIONS = {
     "ops.add(residual, attn_output)": "connect(residual, attn_output)",
     "ops.add(residual, hidden_states)": "connect(residual, hidden_states)",
     "x + inputs": "connect(inputs, x)",
+    "ops.add(x, inputs)": "connect(inputs, x)",
+    "ops.add(x, y)": "connect(x, y)",
+    "ops.add(residual, x)": "connect(residual, x)",
+    "residual + hidden_states": "connect(residual, hidden_states)",
+    "residual + self.dropout(hidden_states, training=training)": (
+        "connect(residual, self.dropout(hidden_states, training=training))"
+    ),
     "x + y": "connect(x, y)",
     "x + hidden_states": "connect(hidden_states, x)",
     "ops.add(self.drop_path(x, training=training), inputs)": (
@@ -60,32 +70,54 @@ def by_hand(model, family, granularity, equation=None):
 
     Args:
         model: The converted backbone or task.
-        family: Its row in `decoder_families`.
+        family: Its row in `rows`.
         granularity: That of the conversion.
         equation: `on_tensors` or `in_numpy`, which knows all options; by
             default the first inside blocks and the second around them.
     """
     names = ATTRIBUTES[granularity]
-    blocks = [
-        block
-        for block in family.block_list(getattr(model, "backbone", model))
-        if hasattr(block, names[0])
-    ]
     if equation is None:
         equation = in_numpy if granularity == "block" else on_tensors
-    layers = [getattr(block, name) for block in blocks for name in names]
-    connections = Connections(layers, equation)
-    methods = family.block.entry_points
+    stacks = [
+        [block for block in stack if hasattr(block, names[0])]
+        for stack in family.block_lists(getattr(model, "backbone", model))
+    ]
+    replaced = []
+    connections = []
     try:
-        for block in blocks:
-            for name in methods:
-                function = _rewritten(block, name, granularity, connections)
-                setattr(block, name, types.MethodType(function, block))
-        yield connections
+        for blocks in stacks:
+            layers = [getattr(x, name) for x in blocks for name in names]
+            connections.append(Connections(layers, equation))
+            for block in blocks:
+                for name in entry_points(block):
+                    function = _rewritten(
+                        block, name, granularity, connections[-1]
+                    )
+                    setattr(block, name, types.MethodType(function, block))
+                    replaced.append((block, name))
+        yield _Calls(connections)
     finally:
-        for block in blocks:
-            for name in methods:
-                block.__dict__.pop(name, None)
+        for block, name in replaced:
+            block.__dict__.pop(name, None)
+
+
+def entry_points(block):
+    return BLOCKS[type(block).__name__].entry_points
+
+
+class _Calls:
+    """How often the equation ran in all stacks, and how often it should."""
+
+    def __init__(self, connections):
+        self._connections = connections
+
+    @property
+    def calls(self):
+        return sum(x.calls for x in self._connections)
+
+    @property
+    def expected(self):
+        return sum(len(x.layers) for x in self._connections)
 
 
 class Connections:
@@ -185,7 +217,7 @@ def _around(original, connections):
     def method(self, *args, **kwargs):
         output = original(self, *args, **kwargs)
         (x_name, *_) = list(inspect.signature(original).parameters)[1:]
-        x = args[0] if args else kwargs[x_name]
+        x = keras.tree.flatten(args[0] if args else kwargs[x_name])[0]
         if getattr(self, "use_initial_norm", False):  # Of RWKV7.
             x = self.ln0(x)
         y = output[0] if isinstance(output, tuple) else output
@@ -204,3 +236,30 @@ def _array(x):
 def difference(actual, expected):
     """The largest difference, relative to the largest number."""
     return np.abs(actual - expected).max() / np.abs(expected).max()
+
+
+def parseq_by_hand(model, family, x):
+    """Outputs with the equation on both streams of PARSeq's decoder."""
+    blocks = family.block_lists(getattr(model, "backbone", model))[0]
+    connections = {
+        name: Connections(
+            [block.laurel_residual for block in blocks], on_tensors
+        )
+        for name in ("query", "content")
+    }
+
+    def around(block):
+        plain = type(block)._laurel_base.call
+
+        def call(query, content, *args, **kwargs):
+            y, z = plain(block, query, content, *args, **kwargs)
+            y = connections["query"](query, y - query)
+            if z is not content:
+                z = connections["content"](content, z - content)
+            return y, z
+
+        return call
+
+    for block in blocks:
+        object.__setattr__(block, "call", around(block))
+    return outputs(model, x)[0]

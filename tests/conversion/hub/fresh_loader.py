@@ -9,9 +9,9 @@ import pathlib
 import subprocess
 import sys
 
-from tests.conversion import decoder_families
+from tests.conversion.hub import rows
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 class FreshProcess:
@@ -39,7 +39,7 @@ class FreshProcess:
         slow = family.slow
         task = family.task_class
         if "task_preset" not in family.lacks and task:
-            task = "CausalLM"
+            task = family.task_kind
         request = [str(folder), task, slow]
         print(json.dumps(request), file=self.process.stdin, flush=True)
         for line in self.process.stdout:
@@ -116,7 +116,7 @@ def report(folder, model, slow):
     x = x.get("inputs", x)
     expected = np.load(folder / f"{kind}.npy")
     if slow:
-        with decoder_families.short_chunks():
+        with rows.short_chunks():
             actual = outputs(model, x)[0]
     else:
         actual = outputs(model, x)[0]

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 import keras_laurel
-from tests.conversion.decoder_families import DECODERS
+from tests.conversion.hub.rows import DECODERS
 from tests.conversion.models import outputs
 
 ALL = {family.name: family for family in DECODERS}
@@ -102,7 +102,8 @@ def greedy_by_recomputation(task, prompt):
 def generated(task, prompt):
     """The tokens that the compiled `generate` gives with its cache."""
     x = {key: np.array(value) for key, value in prompt.items()}
-    return np.asarray(task.generate(x, stop_token_ids=None)["token_ids"])
+    tokens = "decoder_token_ids" if "decoder_token_ids" in x else "token_ids"
+    return np.asarray(task.generate(x, stop_token_ids=None)[tokens])
 
 
 def fresh_process(script, *arguments):
