@@ -1384,13 +1384,23 @@ COMPOSED = [
     ),
 ]
 
+
+def large_picture(batch=2, length=None, seed=0):
+    """Its convolutions shrink what smaller ones become to nothing."""
+    return {"images": images(batch, seed, size=32)}
+
+
 COMPOSED.append(
     Family(
         "DepthAnything",
         hub(
             "DepthAnythingBackbone",
-            image_encoder=hub("DINOV2Backbone", **VIT, intermediate_dim=32),
-            reassemble_factors=[4, 2, 1, 1],
+            image_encoder=hub(
+                "DINOV2Backbone",
+                **{**VIT, "image_shape": (32, 32, 3)},
+                intermediate_dim=32,
+            ),
+            reassemble_factors=[4, 2, 1, 0.5],
             neck_hidden_dims=[16] * 4,
             fusion_hidden_dim=16,
             head_hidden_dim=16,
@@ -1400,7 +1410,7 @@ COMPOSED.append(
         "image_encoder.encoder.layers",
         "DINOV2Layer",
         4,
-        inputs=picture_only,
+        inputs=large_picture,
     )
 )
 
