@@ -146,8 +146,8 @@ class Subclassed(keras.Model):
         return x
 
 
-def test_a_subclassed_model_has_no_graph():
-    message = "(?s)of class Subclassed, which has no graph.*keras.Model"
+def test_a_subclassed_model_that_is_not_built():
+    message = "(?s)of class Subclassed, which has no graph.*Pass an example"
     with pytest.raises(ValueError, match=message):
         keras_laurel.residual_sites(Subclassed())
 

@@ -372,13 +372,21 @@ def _shape(x):
 
 
 def _users_place():
-    frame = sys._getframe(1)
+    """The line of the user's code that is running; of a layer of a library,
+    that of its `call`."""
+    frame, inner = sys._getframe(1), None
     while frame is not None:
+        if frame.f_code is trace.__code__:
+            break
+        inner = frame
         if not _is_library(frame):
             code = frame.f_code
             return code.co_filename, frame.f_lineno, code.co_name
         frame = frame.f_back
-    return None, 0, None
+    if inner is None:
+        return None, 0, None
+    code = inner.f_code
+    return code.co_filename, inner.f_lineno, code.co_name
 
 
 def _here():

@@ -1,0 +1,198 @@
+"""Converted layers: what is asked for, and what is refused."""
+
+import copy
+import pickle
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras import ops
+
+import keras_laurel
+from keras_laurel.layers import LaurelLR
+from keras_laurel.layers import LaurelRW
+
+
+@keras.saving.register_keras_serializable(package="test_opened")
+class Block(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.norm = layers.LayerNormalization()
+        self.mix = layers.Dense(8)
+        self.feed = keras.Sequential(
+            [layers.Dense(16, activation="relu"), layers.Dense(8)]
+        )
+
+    def build(self, input_shape):
+        self.norm.build(input_shape)
+        self.mix.build(input_shape)
+        self.feed.build(input_shape)
+
+    def call(self, x, extra=False):
+        x = x + self.mix(self.norm(x))
+        if extra:
+            x = x + self.mix(x)
+        return x + self.feed(x)
+
+
+@keras.saving.register_keras_serializable(package="test_opened")
+class Stack(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.embedding = layers.Embedding(16, 8)
+        self.positions = layers.Embedding(16, 8)
+        self.blocks = [Block() for _ in range(2)]
+        self.head = layers.Dense(3)
+
+    def build(self, input_shape):
+        self.embedding.build(input_shape)
+        self.positions.build(input_shape)
+        for block in self.blocks:
+            block.build((None, None, 8))
+        self.head.build((None, None, 8))
+
+    def call(self, tokens):
+        x = self.embedding(tokens) + self.positions(tokens)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+TOKENS = np.arange(12).reshape(2, 6).astype("int32")
+
+
+def stack():
+    model = Stack()
+    model(TOKENS)
+    return model
+
+
+def converted(layer=None, **options):
+    options = {"verbose": False, **options}
+    return keras_laurel.laurelize(stack(), layer or LaurelRW(), **options)
+
+
+def outputs(model, x=TOKENS):
+    return ops.convert_to_numpy(model(x))
+
+
+def test_sites_print_as_a_table_with_what_is_left_out():
+    sites = keras_laurel.residual_sites(stack())
+    lines = repr(sites).splitlines()
+    assert len(sites) == 4 and len(sites.left_out) == 1
+    assert lines[0].split() == ["site", "kind", "input", "output", "skip"]
+    assert lines[1].startswith("blocks_0/residual_1")
+    assert "1 left out:" in lines
+    assert "test_opened.py" in lines[-1] and "no operand leads" in lines[-1]
+
+
+def test_one_line_says_how_many(capsys):
+    keras_laurel.laurelize(stack(), LaurelRW())
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "Converted 4 residual additions to LaurelRW" in line
+    assert "left out 1 other addition" in line
+    converted()
+    assert not capsys.readouterr().out
+
+
+def test_what_was_left_out_is_taken_on_request():
+    model = stack()
+    expected = outputs(model)
+    (left_out,) = keras_laurel.residual_sites(model).left_out
+    model = keras_laurel.laurelize(
+        model, LaurelRW(), sites=[left_out], verbose=False
+    )
+    (layer,) = keras_laurel.laurel_layers(model)
+    np.testing.assert_array_equal(outputs(model), expected)
+    layer.laurel_residual_weights.assign([1.0, 0.0])
+    assert not np.allclose(outputs(model), expected)
+
+
+def test_the_layer_may_be_a_function_of_the_site():
+    def choose(site):
+        if site.name.startswith("blocks_1"):
+            return LaurelLR(2) if site.name.endswith("1") else None
+        return LaurelRW()
+
+    model = converted(choose)
+    kinds = [type(x).__name__ for x in keras_laurel.laurel_layers(model)]
+    assert kinds == ["LaurelRW", "LaurelRW", "LaurelLR"]
+
+
+def test_a_function_that_returns_no_layer_is_refused():
+    with pytest.raises(ValueError, match="needs to return a LAuReL layer"):
+        converted(lambda site: 3)
+    with pytest.raises(ValueError, match="None for every site"):
+        converted(lambda site: None)
+
+
+def test_granularity_block_goes_around_each_block():
+    model = stack()
+    expected = outputs(model)
+    model = keras_laurel.laurelize(model, LaurelRW(), granularity="block")
+    assert len(keras_laurel.laurel_layers(model)) == 2
+    np.testing.assert_array_equal(outputs(model), expected)
+
+
+def test_other_additions_raise():
+    model = converted()
+    x = np.zeros((2, 6, 8), "float32")
+    with pytest.raises(ValueError, match="Not seen at conversion.*test_opened"):
+        model.blocks[0](x, extra=True)
+
+
+def test_layers_out_of_turn_raise():
+    model = converted(keras_laurel.LaurelPA(2))
+    with pytest.raises(ValueError, match="connection 2 ran where 0"):
+        model.blocks[1](np.zeros((2, 6, 8), "float32"))
+    assert np.isfinite(outputs(model)).all()
+
+
+def test_history_is_refused_where_a_layer_is_rematerialised():
+    with keras.RematScope(mode="full"):
+        block = Block()
+    inputs = keras.Input((6, 8))
+    model = keras.Model(inputs, block(inputs))
+    with pytest.raises(ValueError, match="is rematerialised"):
+        keras_laurel.laurelize(model, keras_laurel.LaurelPA(2))
+    assert type(block) is Block
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])
+def test_copies(copied):
+    model = converted(keras_laurel.get("rw+lr+pa", rank=2))
+    for layer in keras_laurel.laurel_layers(model):
+        for weight in layer.weights:
+            weight.assign(ops.convert_to_numpy(weight) + 0.1)
+    other = copied(model)
+    other = pickle.loads(other) if isinstance(other, bytes) else other
+    np.testing.assert_array_equal(outputs(other), outputs(model))
+
+
+def test_an_unbuilt_model_asks_for_inputs():
+    with pytest.raises(ValueError, match="Pass an example"):
+        keras_laurel.laurelize(Stack(), LaurelRW())
+    model = keras_laurel.laurelize(
+        Stack(), LaurelRW(), inputs=keras.Input((6,), dtype="int32")
+    )
+    assert len(keras_laurel.laurel_layers(model)) == 4
+
+
+def test_a_failure_changes_nothing():
+    model = stack()
+    before = [type(x) for x in model._flatten_layers()]
+    with pytest.raises(ValueError, match="does not fit the site"):
+        keras_laurel.laurelize(model, LaurelLR(rank=9))
+    assert [type(x) for x in model._flatten_layers()] == before
+    assert not keras_laurel.laurel_layers(model)
+
+
+def test_a_layer_saved_without_its_predecessors_says_so(tmp_path):
+    model = converted(keras_laurel.LaurelPA(2))
+    inputs = keras.Input((6, 8))
+    part = keras.Sequential([inputs, model.blocks[1]])
+    part.save(tmp_path / "part.keras")
+    part = keras.models.load_model(tmp_path / "part.keras")
+    with pytest.raises(ValueError, match="not saved with it"):
+        part(np.zeros((2, 6, 8), "float32"))
