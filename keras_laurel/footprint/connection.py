@@ -106,6 +106,9 @@ class Connection:
             multiplied += self.activations
         plain = 0 if self.is_around_block else 1
         total = self.width * (multiplied + terms - 1 - plain)
+        # Corrections of the plain sum are taken from 0, for the sign of zeros.
+        if terms > plain + 1:
+            total += self.width
         if self._sums_history:
             total += (2 * self.activations - 1) * self._summed_width
         return total + 4 * self.width + 1 if self.normalize else total
