@@ -38,8 +38,6 @@ def test_readme_snippets_run_in_order():
 
 
 def test_models_snippets_run_in_order(capsys):
-    if not hasattr(keras_laurel, "register_blocks"):
-        pytest.skip("`register_blocks` has not landed yet")
     namespace = run_snippets(DOCS / "models.md")
     printed = capsys.readouterr().out
     assert "Converted 10 residual additions to Laurel;" in printed
