@@ -113,26 +113,32 @@ def laurelize(
     _check_arguments(layer, sites, granularity, blocks)
     _check_not_converted(model)
     check_scope(model)
-    if blocks is not None:
-        return _around(model, blocks, layer, granularity)
-    found = survey_model(model, inputs)
-    if adopt.is_known(model):
-        _check_one_layer(layer)
-        chosen = _chosen(model, sites, found)
-        return adopt.convert(model, layer, chosen, granularity or "block")
-    if granularity in ("block", "application"):
-        found_blocks = carrying_blocks(model, found)
-        return _around(model, found_blocks, layer, granularity)
-    chosen = _chosen(model, sites, found)
-    result = _convert(model, _prototypes(layer, chosen), found)
-    if verbose:
-        print(_report(result, found))
-    return result
-
-
-def _around(model, blocks, layer, granularity):
+    if blocks is None:
+        found = survey_model(model, inputs)
+        if not adopt.is_known(model):
+            if granularity in (None, "sublayer"):
+                chosen = _chosen(model, sites, found)
+                result = _convert(model, _prototypes(layer, chosen), found)
+                return _reported(result, verbose, found)
+            _check_no_sites(sites, granularity)
+            blocks = carrying_blocks(model, found)
     _check_one_layer(layer)
-    return owner.attach_blocks(model, blocks, layer, granularity or "block")
+    granularity = granularity or "block"
+    if blocks is None:
+        chosen = _chosen(model, sites, found)
+        result = adopt.convert(model, layer, chosen, granularity)
+    else:
+        result = owner.attach_blocks(model, blocks, layer, granularity)
+    return _reported(result, verbose)
+
+
+def _check_no_sites(sites, granularity):
+    if sites is not None:
+        raise ValueError(
+            f"`laurelize` got `sites` and `granularity={granularity!r}` for a "
+            "model whose blocks are not known; its sites are additions. Name "
+            "the blocks with `blocks=[...]`, or leave `granularity` out."
+        )
 
 
 def _check_one_layer(layer):
@@ -256,19 +262,22 @@ def _convert(model, pairs, found):
     return result
 
 
-def _report(model, found):
+def _reported(model, verbose, found=None):
+    """`model`, once a line says what was done."""
+    if not verbose:
+        return model
     layers = laurel_layers(model)
-    names = sorted({type(layer).__name__ for layer in layers})
-    return (
-        f"Converted {_count(len(layers), 'residual addition')} to "
-        f"{' and '.join(names)}; left out "
-        f"{_count(len(found.left_out), 'other addition')}."
-        + (
-            " `residual_sites(model).left_out` says why."
-            if found.left_out
-            else ""
-        )
+    names = " and ".join(sorted({type(layer).__name__ for layer in layers}))
+    if found is None:
+        print(f"Put {_count(len(layers), f'{names} connection')} into blocks.")
+        return model
+    why = " `residual_sites(model).left_out` says why."
+    print(
+        f"Converted {_count(len(layers), 'residual addition')} to {names}; "
+        f"left out {_count(len(found.left_out), 'other addition')}."
+        + (why if found.left_out else "")
     )
+    return model
 
 
 def _count(number, noun):
