@@ -25,13 +25,6 @@ def layer_paths(root):
     return paths
 
 
-def layers_by_path(root):
-    """The layers inside `root`, and `root` itself, by their paths."""
-    paths = layer_paths(root)
-    layers = [root, *keras_internals.flatten_layers(root)]
-    return {paths[id(layer)]: layer for layer in layers}
-
-
 def _children(layer):
     if keras_internals.has_graph(layer):
         for child in layer.layers:

@@ -18,13 +18,12 @@ from keras_laurel.conversion.graphs import saved_plan
 from keras_laurel.conversion.graphs.rebuild import rebuild
 from keras_laurel.conversion.inside import opened
 from keras_laurel.conversion.inside.connection import Connection
-from keras_laurel.conversion.inside.layer_paths import layer_paths
-from keras_laurel.conversion.inside.layer_paths import layers_by_path
 from keras_laurel.conversion.inside.survey import is_opaque
 from keras_laurel.conversion.inside.survey import survey_calls
 from keras_laurel.conversion.keras_internals import build_inside
 from keras_laurel.conversion.keras_internals import flatten_layers
 from keras_laurel.conversion.pickling import PickledAsSaved
+from keras_laurel.layers import Laurel
 
 
 class LaurelInside(PickledAsSaved):
@@ -39,15 +38,16 @@ class LaurelInside(PickledAsSaved):
             config = self.get_config()
         finally:
             self.__class__ = cls
-        return {
-            "source": {
-                "module": base.__module__,
-                "class_name": base.__name__,
-                "config": config,
-                "registered_name": keras.saving.get_registered_name(base),
-            },
-            "inside": plan_of(self),
+        source = {
+            "module": base.__module__,
+            "class_name": base.__name__,
+            "config": config,
+            "registered_name": keras.saving.get_registered_name(base),
         }
+        build_config = self.get_build_config()
+        if build_config:
+            source["build_config"] = build_config
+        return {"source": source, "inside": plan_of(self)}
 
     @classmethod
     def from_config(cls, config):
@@ -80,13 +80,14 @@ def owner_class(base):
 
 def plan_of(owner):
     """What `convert_by_plan` needs to convert a layer like `owner`."""
-    paths = layer_paths(owner)
+    numbers = {id(x): i for i, x in enumerate(_plain_layers(owner))}
     layers, streams = [], {}
     for layer in _with(owner, "_laurel_opened"):
         connections = layer._laurel_opened.connections
         layers.append(
             {
-                "path": paths[id(layer)],
+                "index": numbers[id(layer)],
+                "class_name": type(layer).__name__,
                 "connections": [
                     {
                         "addition": layer._laurel_opened.index(key),
@@ -105,7 +106,7 @@ def plan_of(owner):
         )
     called = keras.saving.serialize_keras_object(owner._laurel_called)
     graphs = [
-        {"path": paths[id(graph)], "sites": graph._laurel_sites}
+        {"index": numbers[id(graph)], "sites": graph._laurel_sites}
         for graph in _with(owner, "_laurel_sites")
     ]
     return {"called": called, "layers": layers, "graphs": graphs}
@@ -130,12 +131,11 @@ def convert_by_plan(owner, plan):
     """
     called = keras.saving.deserialize_keras_object(plan["called"])
     survey = survey_calls(owner, *called)
-    insides = {inside.path: inside for inside in survey.insides}
-    planned = _planned(owner, plan, insides)
+    planned = _planned(owner, plan, survey)
     graphs = []
-    layers = layers_by_path(owner)
+    layers = _plain_layers(owner)
     for entry in plan["graphs"]:
-        graph = layers.get(entry["path"])
+        graph = layers[entry["index"]]
         # One that its owner saves as it is has its LAuReL layers already.
         if "_laurel_sites" not in vars(graph):
             replacements = saved_plan.deserialize(entry["sites"], graph)
@@ -143,7 +143,15 @@ def convert_by_plan(owner, plan):
     attach_all(owner, planned, survey, graphs)
 
 
-def _planned(owner, plan, insides):
+def _plain_layers(owner):
+    """A layer and those inside it, LAuReL's left out: as before conversion."""
+    layers = owner, *flatten_layers(owner)
+    return [layer for layer in layers if not isinstance(layer, Laurel)]
+
+
+def _planned(owner, plan, survey):
+    insides = {id(inside.layer): inside for inside in survey.insides}
+    layers = dict(enumerate(_plain_layers(owner)))
     entries = [
         (entry, connection)
         for entry in plan["layers"]
@@ -152,12 +160,13 @@ def _planned(owner, plan, insides):
     entries.sort(key=lambda pair: pair[1]["number"])
     streams, planned = {}, {}
     for entry, config in entries:
-        inside = insides.get(entry["path"])
+        inside = insides.get(id(layers.get(entry["index"])))
         keys = list(inside.additions) if inside else []
         if not 0 <= config["addition"] < len(keys):
             raise ValueError(
                 f"The saved plan of {owner.name!r} has a LAuReL layer at "
-                f"addition {config['addition']} of {entry['path']!r}, which "
+                f"addition {config['addition']} of a layer of class "
+                f"{entry['class_name']}, which "
                 f"has {len(keys)} additions now. The code of the class has "
                 "changed since the model was saved."
             )
