@@ -249,17 +249,23 @@ def test_a_fresh_process_loads(tmp_path):
     )
     assert process.returncode == 0, process.stderr
     for path, y in expected.items():
-        assert_equal(list(np.load(path + ".npz").values()), y)
+        # Here JAX compiles without optimizing, and there with.
+        assert_close(list(np.load(path + ".npz").values()), y)
 
 
 @pytest.mark.parametrize("name", sorted(set(TABLE) - set(CONVERTED)))
 def test_what_cannot_be_traced_is_named(name):
-    """With the file of the line, and the two ways out."""
+    """With the file of the line, and the two ways out.
+
+    The layer is named where Keras, too, can run the model for its shapes.
+    """
     row = TABLE[name]
     model = built(row)
     before = run(model, row.example())
     module = own_models.DOMAIN_OF[name].__name__[24:]
-    with pytest.raises(ValueError, match=row.refused) as error:
+    with pytest.raises(
+        ValueError, match=f"{row.refused}|which has no graph"
+    ) as error:
         convert(model, row)
     assert module in str(error.value)
     assert "blocks=" in str(error.value)
