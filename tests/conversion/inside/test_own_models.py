@@ -32,6 +32,7 @@ from tests.conversion.inside.twin_runs import TwinRun
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*`build\\(\\)` was called on"),
     pytest.mark.filterwarnings("ignore:(?s).*has unbuilt state"),
+    pytest.mark.filterwarnings("ignore:(?s).*cannot be built automat"),
     pytest.mark.filterwarnings("ignore:(?s).*does not support masking"),
     pytest.mark.usefixtures("quick_compilation"),
 ]

@@ -18,8 +18,13 @@ from tests.conversion.inside.twin_runs import TwinRun
 # Models as people write them, some of which make Keras warn.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:(?s).*has unbuilt state"),
+    pytest.mark.filterwarnings("ignore:(?s).*cannot be built automat"),
     pytest.mark.filterwarnings("ignore:(?s).*does not support masking"),
 ]
+
+# Keras builds it of floats alone when it is loaded, and JAX takes no floats
+# for indices; converted, it is built of what it was called on.
+NOT_REBUILT = ("graph attention",)
 
 
 def test_there_are_thirty_models():
@@ -56,6 +61,10 @@ def test_saving(name, tmp_path):
             keras.saving.load_model(tmp_path / "model.keras")
         return
     model.save(tmp_path / "model.keras")
+    if name in NOT_REBUILT and keras.config.backend() == "jax":
+        with pytest.warns(UserWarning, match="cannot be built automatically"):
+            keras.saving.load_model(tmp_path / "model.keras")
+        return
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     copy_seeds(model, loaded)
     assert_equal(run(loaded, x), expected)
