@@ -1,5 +1,6 @@
 """Find the residual additions inside the layers of a model."""
 
+import contextlib
 import dataclasses
 import inspect
 
@@ -100,10 +101,13 @@ def survey_inside(model, inputs=None):
 
 def survey_calls(model, args, kwargs):
     """The `Survey` of a model that is called on these arguments."""
-    calls = [
-        observe(model, args, {**kwargs, **mode}, is_opaque)
-        for mode in _modes(model)
-    ]
+    first, *others = _modes(model)
+    calls = [observe(model, args, {**kwargs, **first}, is_opaque)]
+    for mode in others:
+        # On shapes alone not every layer trains. What is missed here and
+        # comes to light in training raises then.
+        with contextlib.suppress(Exception):
+            calls.append(observe(model, args, {**kwargs, **mode}, is_opaque))
     found = _Found(layer_paths(model))
     for call in calls:
         found.add(call)
