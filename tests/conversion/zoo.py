@@ -376,9 +376,9 @@ def hub_gpt2_graph():
             vocabulary_size=16,
             num_layers=1,
             num_heads=2,
-            hidden_dim=8,
+            hidden_dim=16,
             intermediate_dim=16,
-            max_sequence_length=8,
+            max_sequence_length=64,
         )
     )
 
@@ -389,11 +389,12 @@ def hub_bert_graph():
     return graph_of(
         keras_hub.models.BertBackbone(
             vocabulary_size=16,
+            num_segments=8,
             num_layers=1,
             num_heads=2,
-            hidden_dim=8,
+            hidden_dim=16,
             intermediate_dim=16,
-            max_sequence_length=8,
+            max_sequence_length=64,
         )
     )
 
@@ -473,8 +474,8 @@ ROWS = {
     ),
     # 1 + 2 + 8 + 8 + 4.
     "cv/DarkNet53": Row(cv_darknet53, 23),
-    # Its residuals are inside CrossStagePartial layers.
-    "cv/CSPDarkNet53": Row(cv_csp_darknet),
+    # Inside CrossStagePartial layers.
+    "cv/CSPDarkNet53": Row(cv_csp_darknet, 21),
     # 1 + 2 + 2 + 1 `+` operations on one output of a split.
     "cv/YOLOV8": Row(cv_yolo, 6),
     # 1 + 1 + 4 + 7 `+` operations, the first of each stage a projection.
@@ -482,12 +483,13 @@ ROWS = {
     # The same depths, with squeeze-and-excite.
     "cv/RegNetY002": Row(cv_regnet("RegNetY002"), 9, 4),
     # As MobileNetV3Small. x + 3 in each hard swish: stem, two in each of the
-    # last 8 blocks, top.
-    "cv/MobileNetV3": Row(cv_mobilenet_v3, 6, rejected=18),
+    # last 8 blocks, top; and in each of 9 squeeze-and-excite layers.
+    "cv/MobileNetV3": Row(cv_mobilenet_v3, 6, rejected=27),
     # As EfficientNetB0.
     "cv/EfficientNetV1B0": Row(cv_efficientnet_v1, 9, slow=True),
-    # Its residuals are inside MBConvBlock and FusedMBConvBlock layers.
-    "cv/EfficientNetV2B0": Row(cv_efficientnet_v2),
+    # Inside MBConvBlock and FusedMBConvBlock layers, of stages of 1, 2, 2, 3,
+    # 5 and 8: all but the first of each.
+    "cv/EfficientNetV2B0": Row(cv_efficientnet_v2, 15),
     # ResNet34 without stem, 3 + 4 + 6 + 3 of which 3 projections, and
     # 2 stages of 3 identity blocks. The refinement adds a whole U-net to the
     # coarse map.
@@ -495,7 +497,8 @@ ROWS = {
     # The backbone's 2 + 2 + 2 + 2, the first of each stage a projection.
     "cv/DeepLabV3Plus": Row(cv_deeplab, 4, 4),
     "cv/ImageClassifier": Row(cv_classifier, 4, 4),
-    "cv/RetinaNet": Row(cv_retinanet, 4, 4),
+    # Two sums inside the feature pyramid are none.
+    "cv/RetinaNet": Row(cv_retinanet, 4, 4, rejected=2),
     # 3 + 4 + 6 + 3 blocks, the first of each stage a projection.
     "hub/ResNet50": Row(hub_deep_resnet(3, 4, 6, 3), 12, 4),
     # The same; the projection reads the norm of the block's input.
@@ -536,11 +539,13 @@ ROWS = {
     ),
     "hub/DeepLabV3": Row(hub_deeplab, 4, 4),
     "hub/ImageClassifier": Row(hub_classifier, 4, 4),
-    "hub/RetinaNet": Row(hub_retinanet, 4, 4),
-    # Token and position embedding; the blocks are layers.
-    "hub/GPT2 graph": Row(hub_gpt2_graph, rejected=1),
-    # Token, position and segment embedding in one sum of three.
-    "hub/BERT graph": Row(hub_bert_graph, rejected=1),
+    # Two sums inside the feature pyramid are none.
+    "hub/RetinaNet": Row(hub_retinanet, 4, 4, rejected=2),
+    # Token and position embedding left out; 2 inside the block.
+    "hub/GPT2 graph": Row(hub_gpt2_graph, 2, rejected=1),
+    # Token, position and segment embedding in one sum of three left out; 2
+    # inside the block.
+    "hub/BERT graph": Row(hub_bert_graph, 2, rejected=1),
 }
 
 # What is run on every backend; the whole table on one.
