@@ -10,7 +10,7 @@ def carrying_blocks(model, found):
         ValueError: if there are none.
     """
     insides = found.inside.insides if found.inside else []
-    blocks = [inside.layer for inside in insides if _carries(inside)]
+    blocks = [inside.layer for inside in insides if inside.carries_stream]
     if not blocks:
         raise ValueError(
             f"`granularity='block'` got {model.name!r}, none of whose layers "
@@ -18,9 +18,3 @@ def carrying_blocks(model, found):
             "or name the blocks with `blocks=[...]`."
         )
     return blocks
-
-
-def _carries(inside):
-    """The skip of the first addition is the input, and the last sum, or
-    what a norm makes of it, the output."""
-    return inside.carries_stream

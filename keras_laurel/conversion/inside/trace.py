@@ -20,6 +20,7 @@ from keras_laurel.conversion.inside import keras_recording
 from keras_laurel.conversion.inside.values import flatten
 from keras_laurel.conversion.inside.values import is_tensor_like
 from keras_laurel.conversion.inside.values import map_leaves
+from keras_laurel.conversion.inside.values import shape_of
 
 _NOT_THE_USERS = (
     "keras",
@@ -149,7 +150,7 @@ class _Recorder:
 
     def _input(self, x):
         dtype = keras.backend.standardize_dtype(x.dtype)
-        layer = keras.layers.InputLayer(batch_shape=_shape(x), dtype=dtype)
+        layer = keras.layers.InputLayer(batch_shape=shape_of(x), dtype=dtype)
         return self._append(layer, (), {}, layer.output)
 
     def symbolic_variables(self, structure):
@@ -344,11 +345,6 @@ def has_effect(operation):
     return isinstance(operation, (keras.layers.Layer, _Write, _AddLoss))
 
 
-def is_source(operation):
-    """Whether a call brings in what is no output of another call."""
-    return isinstance(operation, (keras.layers.InputLayer, _Read, _Constant))
-
-
 def _check_carries(operation, args, kwargs):
     """Functions that hold symbolic tensors would be run with them."""
     values = [*keras.tree.flatten((args, kwargs)), *vars(operation).values()]
@@ -365,10 +361,6 @@ def _check_carries(operation, args, kwargs):
 def _has_symbolic(structure):
     leaves = keras.tree.flatten(structure)
     return any(isinstance(x, keras.KerasTensor) for x in leaves)
-
-
-def _shape(x):
-    return tuple(d if isinstance(d, int) else None for d in x.shape)
 
 
 def _users_place():

@@ -17,6 +17,7 @@ from keras_laurel.conversion.inside.trace import CannotTrace
 from keras_laurel.conversion.inside.trace import trace
 from keras_laurel.conversion.inside.values import is_tensor_like
 from keras_laurel.conversion.inside.values import map_leaves
+from keras_laurel.conversion.inside.values import shape_of
 from keras_laurel.conversion.inside.values import tensors_of
 
 _PRIMES = (11, 13), (17, 19), (23, 29), (31, 37), (41, 43)
@@ -45,7 +46,7 @@ class Expression:
 
 
 def has_unknown_sizes(structure):
-    return any(None in _shape(x) for x in _tensors(structure))
+    return any(None in shape_of(x) for x in tensors_of(structure))
 
 
 def trace_unknown(function, args, kwargs):
@@ -74,8 +75,8 @@ def _sizes(structure):
     """Axes of one place have one number: batches and lengths agree."""
     numbers, found = {}, []
     primes = iter(_PRIMES)
-    for i, x in enumerate(_tensors(structure)):
-        for axis, size in enumerate(_shape(x)):
+    for i, x in enumerate(tensors_of(structure)):
+        for axis, size in enumerate(shape_of(x)):
             if size is None:
                 if axis not in numbers:
                     numbers[axis] = next(primes)
@@ -91,7 +92,7 @@ def _with_numbers(structure, sizes, i):
             return x
         shape = [
             numbers[axis] if size is None else size
-            for axis, size in enumerate(_shape(x))
+            for axis, size in enumerate(shape_of(x))
         ]
         dtype = keras.backend.standardize_dtype(x.dtype)
         return keras.KerasTensor(shape, dtype)
@@ -151,11 +152,3 @@ def _equal(x, y):
         return False
     x, y = (np.asarray(ops.convert_to_numpy(t)) for t in (x, y))
     return np.array_equal(x, y)
-
-
-def _tensors(structure):
-    return tensors_of(structure)
-
-
-def _shape(x):
-    return tuple(d if isinstance(d, int) else None for d in x.shape)

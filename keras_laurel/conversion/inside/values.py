@@ -5,6 +5,11 @@ def is_tensor_like(x):
     return hasattr(x, "shape") and hasattr(x, "dtype")
 
 
+def shape_of(x):
+    """The shape of a tensor, `None` for each size that is not known."""
+    return tuple(d if isinstance(d, int) else None for d in x.shape)
+
+
 def signature(structure):
     """What tells one way to call a layer from another.
 
@@ -12,9 +17,7 @@ def signature(structure):
     calls that run the same code with tensors of the same kinds.
     """
     if is_tensor_like(structure):
-        shape = tuple(
-            d if isinstance(d, int) else None for d in structure.shape
-        )
+        shape = shape_of(structure)
         return "tensor", shape, str(structure.dtype)
     if isinstance(structure, dict):
         items = ((k, signature(v)) for k, v in structure.items())
