@@ -81,11 +81,13 @@ test-slow: $(VENV)/stamp
 	@$(call each,backend,$(BACKENDS),KERAS_BACKEND=$$backend \
 	    $(IN_VENV) pytest -m slow $(PYTEST_ARGS) || test $$? -eq 5)
 
-# A family's tests stay in one process. Each process compiles for JAX much the
-# same, so they share it.
-test-families: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/$(VENV)/jax-cache
-test-families: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
-test-families: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
+# Each process compiles for JAX much the same, so they share it.
+test-jax test-families: export JAX_COMPILATION_CACHE_DIR = \
+    $(CURDIR)/$(VENV)/jax-cache
+test-jax test-families: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
+test-jax test-families: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
+
+# A family's tests stay in one process.
 test-families: export RECORD_FAMILIES = 1
 test-families: $(VENV)/stamp
 	@$(call each,backend,$(BACKENDS),KERAS_BACKEND=$$backend \

@@ -34,12 +34,12 @@ CHANGES = {
     "gamma": ("pa", {}, {"laurel_gamma": [SMALL / 2, 0.0, 0.0]}),
     "gamma_low_rank": (
         "lr+pa",
-        {"rank": 4},
+        {"rank": 16},
         {"laurel_gamma": [1 + SMALL, 1.0, 1.0]},
     ),
     "gamma_shared": (
         "lr+pa",
-        {"rank": 4, "share_low_rank": True},
+        {"rank": 16, "share_low_rank": True},
         {"laurel_gamma": [1 + SMALL, 1.0, 1.0]},
     ),
     "norm_scale": (
@@ -54,6 +54,8 @@ def inputs(name):
     """The input that is weighed is positive, so that a change has a mean.
 
     The others are small: they only fill the bits below those of that one.
+    `gamma * B` is rounded once for all positions: a small rank would leave
+    that to the chance of a few hundred numbers.
     """
     rng = np.random.default_rng(0)
     weighed = 1 if name == "rw" else 0

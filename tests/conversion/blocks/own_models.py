@@ -21,9 +21,10 @@ class Block(keras.layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.number = next(_numbers)
-        self.norm = keras.layers.LayerNormalization()
-        self.dense = keras.layers.Dense(WIDTH, activation="gelu")
-        self.dropout = keras.layers.Dropout(0.1)
+        dtype = self.dtype_policy
+        self.norm = keras.layers.LayerNormalization(dtype=dtype)
+        self.dense = keras.layers.Dense(WIDTH, activation="gelu", dtype=dtype)
+        self.dropout = keras.layers.Dropout(0.1, dtype=dtype)
 
     def build(self, input_shape):
         self.norm.build(input_shape)

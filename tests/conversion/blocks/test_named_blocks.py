@@ -217,7 +217,9 @@ class TestSaving:
                 model = keras.saving.load_model(path)
                 y = model(np.load(folder / "x.npy"), training=False)
                 y = keras.ops.convert_to_numpy(y)
-                assert (y == np.load(path.with_suffix(".npy"))).all(), path
+                expected = np.load(path.with_suffix(".npy"))
+                # Another process may split products otherwise.
+                np.testing.assert_allclose(y, expected, 1e-6, 1e-6)
                 assert len(keras_laurel.laurel_layers(model)) > 2, path
                 print("LOADED", path.name)
             """,
