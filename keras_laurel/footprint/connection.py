@@ -26,8 +26,8 @@ class Connection:
             KerasHub's transformers, which changes some products and sums.
         has_other_skip: Whether the skip is not what that block added f to,
             as at the second of its two additions.
-        keeps_f: Whether the backward pass keeps f(x) for alpha, as with
-            PyTorch; see `keras_laurel.equation.weighted_sum`.
+        keeps_f: Whether the backward pass keeps f(x) for alpha; around a
+            block, what the block returned. See `keep_branch` of `Laurel`.
 
     Reference: arXiv 2411.07501, Table 4. Its parameters are `parameters`. Its
     memory is `parameters`, and for previous activations `history`: what a
@@ -45,7 +45,7 @@ class Connection:
     normalize: str | None = None
     is_around_block: bool = False
     has_other_skip: bool = False
-    keeps_f: bool = False
+    keeps_f: bool = True
 
     @classmethod
     def of(cls, layer, is_around_block=False, has_other_skip=False):
@@ -62,7 +62,7 @@ class Connection:
             normalize=layer.normalize,
             is_around_block=is_around_block,
             has_other_skip=has_other_skip,
-            keeps_f=keras.config.backend() == "torch",
+            keeps_f=layer.keep_branch or keras.config.backend() == "torch",
         )
 
     @property
@@ -92,8 +92,9 @@ class Connection:
     def sum_flops(self):
         """Multiplications and additions one by one, of a forward pass.
 
-        What the addition `x + f` itself costs is left out, and so is what does
-        not grow with positions. A constant weight of 1 multiplies nothing.
+        What the addition `x + f` itself costs is left out, and so are what
+        does not grow with positions and the comparisons that keep numbers
+        finite. A constant weight of 1 multiplies nothing.
         """
         terms, multiplied = self._base_terms
         if self.normalize:

@@ -59,6 +59,12 @@ def _check_every_option_has_an_effect(layer):
             f"`{name}` got `per_channel=True` without `residual_weights`; "
             f"choose one of {RESIDUAL_WEIGHTS}."
         )
+    if not layer.keep_branch and not layer.residual_weights:
+        raise ValueError(
+            f"`{name}` got `keep_branch=False` without `residual_weights`: "
+            "f(x) is kept for the gradient of alpha alone. Choose one of "
+            f"{RESIDUAL_WEIGHTS}, or leave `keep_branch` out."
+        )
     if layer.share_low_rank and not (layer.rank and layer.num_activations):
         raise ValueError(
             f"`{name}` got `share_low_rank=True` with rank={layer.rank} "

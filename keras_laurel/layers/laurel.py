@@ -57,6 +57,14 @@ class Laurel(keras.layers.Layer):
         a_initializer: Initializer of each `A`, drawn in float32. An integer
             seed is advanced by one for every further draw.
         axis: Integer, the axis of the `D` features.
+        keep_branch: Boolean. False: with `residual_weights` on JAX and
+            TensorFlow f(x) is not kept for the gradient of `alpha`, which is
+            taken from the output of the layer. Around the 24 blocks of a
+            language model that fill a TPU's memory, keeping it makes the
+            compiler compute parts twice (`docs/tpu_costs.md`). But in
+            bfloat16 and float16 this gradient is noise where the skip is
+            some tens of times larger than f(x), and there are no derivatives
+            in forward mode and of second order. It changes no output.
         **kwargs: `name`, `dtype`, `trainable`, as for any layer.
 
     Input shape:
@@ -80,9 +88,6 @@ class Laurel(keras.layers.Layer):
     >>> y.shape
     (None, 8, 64)
 
-    With `residual_weights` on JAX the layer has derivatives in reverse mode
-    (`jax.grad`), which f(x) need not be kept for, and none in forward mode.
-
     Reference: arXiv 2411.07501, equations (2) to (6). `normalize="rms"`
     with `rank=64` and `scale=2**-0.5` is the LAuReL addition of Gemma 3n.
     """
@@ -98,6 +103,7 @@ class Laurel(keras.layers.Layer):
         normalize=None,
         a_initializer="glorot_uniform",
         axis=-1,
+        keep_branch=True,
         **kwargs,
     ):
         for name in ADDITION:
@@ -114,6 +120,7 @@ class Laurel(keras.layers.Layer):
         self.normalize = normalize
         self.a_initializer = keras.initializers.get(a_initializer)
         self.axis = check_integer("axis", axis)
+        self.keep_branch = keep_branch
         self.supports_masking = True
         self.num_inputs = None
         checks.check_options(self)
@@ -175,6 +182,7 @@ class Laurel(keras.layers.Layer):
             "normalize": self.normalize,
             "a_initializer": keras.initializers.serialize(self.a_initializer),
             "axis": self.axis,
+            **({} if self.keep_branch else {"keep_branch": False}),
             **{name: True for name in ADDITION if getattr(self, name)},
         }
 
@@ -261,6 +269,7 @@ class Laurel(keras.layers.Layer):
             equation.weighted_sum,
             addends=1 if len(terms) == 3 else 2,
             skip_first=not self.branch_first,
+            keep_first=self.keep_branch,
         )
         if len(terms) == 3 and terms[1] is terms[2]:
             terms, weights = terms[:2], [alpha, beta - alpha]
@@ -308,11 +317,11 @@ class Laurel(keras.layers.Layer):
         """The tensors with the axis of the features moved to the end."""
         if self._features_last:
             return tensors
-        return [ops.moveaxis(x, self.axis, -1) for x in tensors]
+        return [_move_axis(x, self.axis, -1) for x in tensors]
 
     def features_back(self, x):
         """The tensor with its last axis moved to that of the features."""
-        return x if self._features_last else ops.moveaxis(x, -1, self.axis)
+        return x if self._features_last else _move_axis(x, -1, self.axis)
 
     def _build_residual_weights(self, width):
         count = 1 if self.residual_weights == "complement" else 2
@@ -375,6 +384,14 @@ class Laurel(keras.layers.Layer):
             dtype=self.variable_dtype if wide else "float32",
             autocast=False,
         )
+
+
+def _move_axis(x, source, target):
+    """`ops.moveaxis`, which `torch.vmap` does not know."""
+    axes = list(range(len(x.shape)))
+    moved = axes.pop(source)
+    axes.insert(target % len(x.shape), moved)
+    return ops.transpose(x, axes)
 
 
 class _Initializer(keras.initializers.Initializer):
