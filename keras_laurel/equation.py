@@ -16,13 +16,20 @@ from keras import ops
 
 
 def residual_weights(w, form, scale):
-    """`(alpha, beta)` from the weight `w`, equal to `scale` where `w` is 0.
+    """`(alpha, beta)` from the weight `w`.
 
     Args:
-        w: Tensor of shape `(2, ...)`, or `(1, ...)` for `"complement"`.
-        form: `"softmax"`, `"sigmoid"` or `"complement"`.
-        scale: Float. Both weights lie in `(0, 2 * scale)`.
+        w: Tensor of shape `(2, ...)`, or `(1, ...)` for `"complement"` and
+            `"free_branch"`.
+        form: `"softmax"`, `"sigmoid"` and `"complement"` are `scale` where
+            `w` is 0, and lie in `(0, 2 * scale)`. `"free"` is `w` itself, and
+            `"free_branch"` is `(w, scale)`.
+        scale: Float.
     """
+    if form == "free":
+        return w[0], w[1]
+    if form == "free_branch":
+        return w[0], scale
     if form == "complement":
         alpha = ops.sigmoid(w[0])
         return 2.0 * scale * alpha, 2.0 * scale * (1.0 - alpha)
@@ -181,7 +188,26 @@ def _weigh(x, weight):
 
 
 def _finite(x):
+    """x, and 0 where it is infinite or no number: so 0 times infinity is 0."""
+    if keras.config.backend() == "jax":
+        return _finite_in_jax()(x)
     return ops.where(ops.isfinite(x), x, ops.zeros_like(x))
+
+
+@functools.cache
+def _finite_in_jax():
+    """With the derivative of x itself, which keeps no mask."""
+    import jax
+
+    @jax.custom_jvp
+    def finite(x):
+        return jax.numpy.where(jax.numpy.isfinite(x), x, 0)
+
+    @finite.defjvp
+    def derivative(primals, tangents):
+        return finite(*primals), tangents[0]
+
+    return finite
 
 
 def _sum_that_keeps_its_output(count, addends):

@@ -67,11 +67,12 @@ class Connection:
 
     @property
     def parameters(self):
-        """RW 2 (1 if complement, times D per channel), LR 2rD, PA n and
-        2rnD + n with separate low-rank maps."""
+        """RW 2, or 1 if beta is not its own (times D per channel), LR 2rD,
+        PA n and 2rnD + n with separate low-rank maps."""
         total = 0
         if self.residual_weights:
-            count = 1 if self.residual_weights == "complement" else 2
+            is_one = self.residual_weights in ("complement", "free_branch")
+            count = 1 if is_one else 2
             total += count * self.width if self.per_channel else count
         if self.rank:
             total += 2 * self.rank * self.width * self._pairs
@@ -163,10 +164,11 @@ class Connection:
     def _base_terms(self):
         """The number of terms but for the augmentation, and of those that a
         weight multiplies: f and x, or y, the skip and x."""
+        is_beta_one = self.residual_weights == "free_branch" and self.scale == 1
         if not self.is_around_block:
-            return 2, 2 if self._is_scaled else 0
+            return 2, (2 - is_beta_one) if self._is_scaled else 0
         if self.has_other_skip:
-            return 3, 3 if self._is_scaled else 1
+            return 3, (3 - is_beta_one) if self._is_scaled else 1
         # (beta - alpha) * x is left out where alpha is beta.
         terms = 2 if self.residual_weights else 1
         return terms, terms if self._is_scaled else 0

@@ -3,6 +3,7 @@
 import functools
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_laurel import equation
@@ -20,6 +21,14 @@ conversion gives, in the config only where they are true.
   where `y` is the plain sum of `x` and all branches.
 """
 
+# Options that the config has only where they are not these.
+_UNSAID = {
+    "keep_branch": True,
+    "start": None,
+    "first_activation": False,
+    **dict.fromkeys(ADDITION, False),
+}
+
 
 @keras.saving.register_keras_serializable(package="keras_laurel")
 class Laurel(keras.layers.Layer):
@@ -33,14 +42,18 @@ class Laurel(keras.layers.Layer):
     `scale * (x + f(x))`, so that it can stand in a trained model.
 
     Call it on `[x, fx, *previous]`: the skip, the block's output, and the
-    skips of earlier blocks, newest first.
+    skips of earlier blocks, newest first; with `first_activation` the last of
+    them is the first there was.
 
     Args:
         residual_weights: How `alpha` and `beta` are learned and bounded.
             `None`: both are `scale`. `"softmax"`: `2 * scale * softmax(w)`.
             `"sigmoid"`: `2 * scale * sigmoid(w)`. `"complement"`: one
             parameter p, `2 * scale * sigmoid(p)` and
-            `2 * scale * (1 - sigmoid(p))`.
+            `2 * scale * (1 - sigmoid(p))`. `"free"`: two weights without a
+            bound. `"free_branch"`: `alpha` alone, without a bound; `beta` is
+            `scale`. The paper found the bound necessary for stable training
+            (section 2.1); others train without (see `keras_laurel.get`).
         per_channel: Boolean. Learn `alpha` and `beta` for each of the `D`
             features.
         scale: Float, the weight of both terms at the start. 0.5 gives the
@@ -49,7 +62,8 @@ class Laurel(keras.layers.Layer):
             `(D, r)` and `B` of shape `(r, D)` with B = 0 at the start.
         num_activations: Integer k. Weigh the last k activations with learned
             `gamma`; the skip itself is the first of them, so up to k - 1
-            previous ones may be passed. 0 for none.
+            previous ones may be passed. 0 for none, `"all"` for all there
+            are.
         share_low_rank: Boolean. One pair `(A, B)` for all activations, as in
             equation (4), in place of one for each, as in equation (6).
         normalize: `"rms"` puts an RMSNorm with a learned scale on the
@@ -65,11 +79,15 @@ class Laurel(keras.layers.Layer):
             bfloat16 and float16 this gradient is noise where the skip is
             some tens of times larger than f(x), and there are no derivatives
             in forward mode and of second order. It changes no output.
+        start: Float or pair of floats, where `"free_branch"` or `"free"`
+            start: `alpha`, or `(alpha, beta)`. Both are `scale` by default.
+        first_activation: Boolean. Weigh the first activation too, `x_0`, such
+            as the output of an embedding, where it is not among the last k.
         **kwargs: `name`, `dtype`, `trainable`, as for any layer.
 
     Input shape:
         List of 2 to k + 1 tensors of one shape, `(batch, ..., D)`, rank 2
-        or more.
+        or more; with `first_activation` one more.
 
     Output shape:
         That same shape.
@@ -89,7 +107,8 @@ class Laurel(keras.layers.Layer):
     (None, 8, 64)
 
     Reference: arXiv 2411.07501, equations (2) to (6). `normalize="rms"`
-    with `rank=64` and `scale=2**-0.5` is the LAuReL addition of Gemma 3n.
+    with `rank=64` and `scale=2**-0.5` is the LAuReL addition of Gemma 3n,
+    called on `[input_layernorm(x), x + attention]` there.
     """
 
     def __init__(
@@ -104,6 +123,8 @@ class Laurel(keras.layers.Layer):
         a_initializer="glorot_uniform",
         axis=-1,
         keep_branch=True,
+        start=None,
+        first_activation=False,
         **kwargs,
     ):
         for name in ADDITION:
@@ -113,14 +134,14 @@ class Laurel(keras.layers.Layer):
         self.per_channel = per_channel
         self.scale = checks.check_scale(scale)
         self.rank = check_integer("rank", rank, 1, optional=True)
-        self.num_activations = check_integer(
-            "num_activations", num_activations, 0
-        )
+        self.num_activations = checks.check_num_activations(num_activations)
         self.share_low_rank = share_low_rank
         self.normalize = normalize
         self.a_initializer = keras.initializers.get(a_initializer)
         self.axis = check_integer("axis", axis)
         self.keep_branch = keep_branch
+        self.start = checks.check_start(start, residual_weights)
+        self.first_activation = first_activation
         self.supports_masking = True
         self.num_inputs = None
         checks.check_options(self)
@@ -182,8 +203,11 @@ class Laurel(keras.layers.Layer):
             "normalize": self.normalize,
             "a_initializer": keras.initializers.serialize(self.a_initializer),
             "axis": self.axis,
-            **({} if self.keep_branch else {"keep_branch": False}),
-            **{name: True for name in ADDITION if getattr(self, name)},
+            **{
+                name: getattr(self, name)
+                for name, default in _UNSAID.items()
+                if getattr(self, name) != default
+            },
         }
 
     @property
@@ -216,8 +240,33 @@ class Laurel(keras.layers.Layer):
             self.scale,
         )
 
+    @property
+    def has_history(self):
+        """Whether the layer may read more than its skip."""
+        return len(self.reads(2)) > 1
+
+    def reads(self, n):
+        """What a connection reads that has `n` connections before it.
+
+        Returns:
+            Tuple of integers j, for the activations `x_{i-j}`, newest first;
+            empty where it reads not even its skip for a map or a weight.
+        """
+        if not self.num_activations:
+            return (0,) if self.rank else ()
+        count = n + 1
+        if self.num_activations != "all":
+            count = min(self.num_activations, count)
+        is_apart = self.first_activation and count <= n
+        return (*range(count), *([n] if is_apart else []))
+
     def down_projection(self, j):
-        """`A_j`, of shape `(D, r)`, for the activation `x_{i-j}`."""
+        """`A`, of shape `(D, r)`, of the j-th activation that it reads.
+
+        `None` where the activation itself is read.
+        """
+        if not self.rank:
+            return None
         a = ops.convert_to_tensor(self.laurel_a)
         return a[j if a.shape[0] > 1 else 0]
 
@@ -324,11 +373,19 @@ class Laurel(keras.layers.Layer):
         return x if self._features_last else _move_axis(x, -1, self.axis)
 
     def _build_residual_weights(self, width):
-        count = 1 if self.residual_weights == "complement" else 2
-        shape = (count, width) if self.per_channel else (count,)
+        is_one = self.residual_weights in ("complement", "free_branch")
+        count = 1 if is_one else 2
+        is_free = self.residual_weights.startswith("free")
         self.laurel_residual_weights = self._add_scalars(
-            "laurel_residual_weights", shape, "zeros"
+            "laurel_residual_weights",
+            (count, width) if self.per_channel else (count,),
+            _Initializer(self._start_weights) if is_free else "zeros",
         )
+
+    def _start_weights(self, shape, dtype=None):
+        start = self.scale if self.start is None else self.start
+        values = np.broadcast_to(np.transpose(start), shape[::-1])
+        return ops.convert_to_tensor(np.transpose(values), dtype)
 
     def _build_low_rank(self, width):
         separate = self.num_activations and not self.share_low_rank

@@ -64,6 +64,8 @@ OPTIONS = {
     "rw": {"residual_weights": "softmax"},
     "rw complement": {"residual_weights": "complement"},
     "rw per channel": {"residual_weights": "sigmoid", "per_channel": True},
+    "rw free": {"residual_weights": "free"},
+    "rw free branch": {"residual_weights": "free_branch"},
     "lr": {"rank": R},
     "pa": {"num_activations": K},
     "rw+lr": {"residual_weights": "softmax", "rank": R},

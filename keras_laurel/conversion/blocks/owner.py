@@ -190,7 +190,7 @@ class LaurelOwner(PickledAsSaved):
     def _check_quantize_args(self, mode, compute_dtype):
         # Not `quantize`: Keras keeps that of the first class on the instance.
         recipe = getattr(self, "backbone", self)._laurel_recipe
-        if mode in ("gptq", "awq") and recipe.layer.num_activations > 1:
+        if mode in ("gptq", "awq") and recipe.layer.has_history:
             raise ValueError(
                 f"`quantize` got {mode!r} on a model with previous "
                 "activations. It calibrates one block at a time, which then "

@@ -13,7 +13,6 @@ import keras
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks.stream import LostHistory
 from keras_laurel.conversion.blocks.stream import ResidualStream
-from keras_laurel.conversion.blocks.stream import reach
 from keras_laurel.conversion.graphs import saved_plan
 from keras_laurel.conversion.graphs.rebuild import rebuild
 from keras_laurel.conversion.inside import opened
@@ -94,7 +93,7 @@ def plan_of(owner):
                         "skip": connection.skip,
                         "layer": _unbuilt(connection.layer),
                         "shape": list(connection.shape),
-                        "activations": reach(connection.layer),
+                        "activations": connection.layer.num_inputs - 1,
                         "stream": streams.setdefault(
                             id(connection.stream), len(streams)
                         ),
