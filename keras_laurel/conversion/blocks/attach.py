@@ -76,6 +76,7 @@ def attach(owner, stacks, recipe):
     connections = [one for stack in stacks for one in layers.connect(stack)]
     for one in connections:
         connection.attach(one.block, one)
+    connection.attach_containers(keras_internals.flatten_layers(owner))
 
 
 def chosen(stacks, blocks):

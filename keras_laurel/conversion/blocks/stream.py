@@ -37,7 +37,7 @@ class ResidualStream:
         self.counts = counts
         self.id = id or uuid.uuid4().hex
         self._pass = threading.local()
-        self._known = 0, {}
+        self._known = [], {}
 
     def __getstate__(self):
         """The layers; a pass is of the thread that runs it."""
@@ -45,6 +45,11 @@ class ResidualStream:
 
     def __setstate__(self, state):
         self.__init__(**state)
+
+    def get_config(self):
+        """What `loaded_stream` needs, its layers left out."""
+        size = len(self.layers)
+        return {"id": self.id, "size": size, "counts": self.counts}
 
     @property
     def carries_history(self):
@@ -150,22 +155,36 @@ class ResidualStream:
 
     def _readers(self):
         """Who reads of whom: lists of `(connection, place)`, by connection."""
-        count, readers = self._known
-        if count != len(self.layers):
+        layers, readers = self._known
+        if layers != self.layers:
             readers = {}
             for reader, layer in enumerate(self.layers):
                 for place, j in enumerate(layer.reads(reader) if layer else ()):
                     readers.setdefault(reader - j, []).append((reader, place))
-            self._known = len(self.layers), readers
+            self._known = list(self.layers), readers
         return readers
 
 
-class LostHistory(ResidualStream):
-    """The stream of connections whose predecessors are in another part."""
+_LOADING = {}
+"""Streams of which some blocks are loaded and others are not yet, by id."""
 
-    def enter(self, n, x):
-        raise ValueError(
-            f"The LAuReL layer {self.layers[n].name!r} reads previous "
-            "activations of layers that were not saved with it. Save and load "
-            "the whole model that was converted."
-        )
+
+def loaded_stream(config, layers):
+    """The stream that the blocks of one model are loaded into.
+
+    A block that is there already is of another copy of the model.
+
+    Args:
+        config: Dict of its `id` and `size`, and of whether it `counts`.
+        layers: Dict of the layers of one block by their places.
+    """
+    id = config["id"]
+    stream = _LOADING.get(id)
+    if stream is None or stream.layers[min(layers)] is not None:
+        stream = ResidualStream([None] * config["size"], config["counts"], id)
+        _LOADING[id] = stream
+    for place, layer in layers.items():
+        stream.layers[place] = layer
+    if None not in stream.layers:
+        del _LOADING[id]
+    return stream
