@@ -76,7 +76,7 @@ def up_projection(codes, b, gamma=None, weight=1.0):
     if gamma is not None:
         # Not times the codes: they are narrow, and 1.002 would be lost.
         rank = b.shape[0] // gamma.shape[0]
-        b = _widen(b) * ops.repeat(gamma, rank)[:, None]
+        b = _widen(b) * ops.repeat(gamma, rank, axis=0)[:, None]
     if _is_learned(weight) or weight != 1.0:
         b = _widen(b) * weight
     codes = ops.concatenate(codes, axis=-1)
