@@ -1,4 +1,4 @@
-"""Converted models compile to one graph in PyTorch, as plain ones do."""
+"""Converted models compile to one graph in PyTorch (not KerasHub's)."""
 
 import keras
 import numpy as np
