@@ -1,0 +1,137 @@
+"""LAuReL in blocks that run under AltUp: a stream twice as wide, at the cost of
+one block.
+
+Alternating Updates (Baykal et al., arXiv 2301.13310) keep two streams, x_0 and
+x_1. A block runs on one of them in turn; the other is updated by a prediction
+and what the block has shown to be wrong with it:
+
+    p_i = sum_j P_ij x_j                the prediction, P the identity at first
+    y   = block(p_a)                    a = 0, 1, 0, 1, ...
+    x_i = p_i + g_i (y - p_a)           the correction, g one at first
+
+Here both start as the embeddings and end as their sum ("recycled" AltUp, K = 2
+there), so that KerasHub's own tasks train and generate with such a backbone.
+
+    KERAS_BACKEND=jax python examples/altup.py
+"""
+
+import keras
+import keras_hub
+import numpy as np
+from keras import ops
+from keras_hub.src.models.llama.llama_decoder import LlamaTransformerDecoder
+
+import keras_laurel
+
+register = keras.saving.register_keras_serializable(package="altup")
+
+
+@register
+class AltUp(keras.layers.Layer):
+    """A block that runs on one of two streams, side by side in x."""
+
+    def __init__(self, block, active, is_first, is_last, **kwargs):
+        super().__init__(**kwargs)
+        self.block, self.active = block, active
+        self.is_first, self.is_last = is_first, is_last
+
+    def build(self, shape):
+        width = shape[-1] if self.is_first else shape[-1] // 2
+        self.block.build((*shape[:-1], width))
+        self.prediction = self.add_weight(shape=(2, 2), initializer="identity")
+        self.correction = self.add_weight(shape=(2,), initializer="ones")
+
+    def call(
+        self,
+        x,
+        decoder_padding_mask=None,
+        self_attention_cache=None,
+        self_attention_cache_update_index=None,
+    ):
+        x = [x, x] if self.is_first else ops.split(x, 2, axis=-1)
+        p, g = ops.cast(self.prediction, x[0].dtype), self.correction
+        predicted = [p[i, 0] * x[0] + p[i, 1] * x[1] for i in range(2)]
+        y = self.block(
+            predicted[self.active],
+            decoder_padding_mask=decoder_padding_mask,
+            self_attention_cache=self_attention_cache,
+            self_attention_cache_update_index=self_attention_cache_update_index,
+        )
+        y, *cache = y if isinstance(y, tuple) else (y,)
+        error = y - predicted[self.active]
+        g = ops.cast(g, error.dtype)
+        x = [predicted[i] + g[i] * error for i in range(2)]
+        y = x[0] + x[1] if self.is_last else ops.concatenate(x, axis=-1)
+        return (y, *cache) if cache else y
+
+
+@register
+class AltUpLlama(keras_hub.models.Backbone):
+    """KerasHub's Llama with its blocks under AltUp."""
+
+    def __init__(self, vocabulary_size, num_layers, hidden_dim, num_heads):
+        self.token_embedding = keras_hub.layers.ReversibleEmbedding(
+            vocabulary_size, hidden_dim, tie_weights=False
+        )
+        self.transformer_layers = [
+            AltUp(
+                LlamaTransformerDecoder(4 * hidden_dim, num_heads, num_heads),
+                active=i % 2,
+                is_first=i == 0,
+                is_last=i == num_layers - 1,
+            )
+            for i in range(num_layers)
+        ]
+        self.layer_norm = keras.layers.RMSNormalization()
+        tokens = keras.Input((None,), dtype="int32", name="token_ids")
+        mask = keras.Input((None,), dtype="int32", name="padding_mask")
+        x = self.token_embedding(tokens)
+        for layer in self.transformer_layers:
+            x = layer(x, decoder_padding_mask=mask)
+        super().__init__(
+            inputs={"token_ids": tokens, "padding_mask": mask},
+            outputs=self.layer_norm(x),
+        )
+        self.vocabulary_size, self.num_layers = vocabulary_size, num_layers
+        self.hidden_dim = hidden_dim
+        self.num_query_heads = self.num_key_value_heads = num_heads
+
+    def get_config(self):
+        return {
+            "vocabulary_size": self.vocabulary_size,
+            "num_layers": self.num_layers,
+            "hidden_dim": self.hidden_dim,
+            "num_heads": self.num_query_heads,
+        }
+
+
+def make_task(layer=None, **sizes):
+    """A KerasHub task over blocks under AltUp, with `layer` around each."""
+    task = keras_hub.models.LlamaCausalLM(
+        AltUpLlama(**sizes), preprocessor=None
+    )
+    if layer is not None:
+        blocks = [x.block for x in task.backbone.transformer_layers]
+        keras_laurel.laurelize(task, layer, blocks=blocks)
+    return task
+
+
+def main():
+    keras.utils.set_random_seed(0)
+    sizes = dict(vocabulary_size=64, num_layers=4, hidden_dim=32, num_heads=4)
+    task = make_task(keras_laurel.get("rw+lr+pa", rank=4), **sizes)
+    text = np.arange(9)[None].repeat(16, 0) % 8 + np.arange(16)[:, None]
+    tokens, mask = text[:, :-1], np.ones((16, 8), "int32")
+    task.compile(
+        optimizer=keras.optimizers.Adam(0.01),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        sampler="greedy",
+    )
+    x = {"token_ids": tokens, "padding_mask": mask}
+    task.fit(x, text[:, 1:], epochs=20, verbose=2)
+    prompt = {"token_ids": tokens, "padding_mask": mask * (np.arange(8) < 4)}
+    print(task.generate(prompt, stop_token_ids=None)["token_ids"][:2])
+
+
+if __name__ == "__main__":
+    main()
