@@ -145,6 +145,7 @@ def test_optimizers_inside_others_are_prepared(name):
     if name != "function":
         with keras.saving.custom_object_scope({"Wrapper": Wrapper}):
             fresh = optimizers.fresh_optimizer(outer)
+        keras_laurel.prepare_optimizer(fresh)
         assert Weights().moved_by(fresh, 0.0) == decayed
 
 
