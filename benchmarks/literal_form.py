@@ -49,8 +49,4 @@ def _augmentation(layer, j, activation):
 
 def push_activations(self, n, x):
     """The activation itself for each connection that reads it."""
-    return {
-        reader: [x]
-        for reader in range(n, len(self.layers))
-        if reader - n < stream.reach(self.layers[reader])
-    }
+    return {reader: [x] for reader, _ in self._readers().get(n, [])}

@@ -16,13 +16,20 @@ from keras import ops
 
 
 def residual_weights(w, form, scale):
-    """`(alpha, beta)` from the weight `w`, equal to `scale` where `w` is 0.
+    """`(alpha, beta)` from the weight `w`.
 
     Args:
-        w: Tensor of shape `(2, ...)`, or `(1, ...)` for `"complement"`.
-        form: `"softmax"`, `"sigmoid"` or `"complement"`.
-        scale: Float. Both weights lie in `(0, 2 * scale)`.
+        w: Tensor of shape `(2, ...)`, or `(1, ...)` for `"complement"` and
+            `"free_branch"`.
+        form: `"softmax"`, `"sigmoid"` and `"complement"` are `scale` where
+            `w` is 0, and lie in `(0, 2 * scale)`. `"free"` is `w` itself, and
+            `"free_branch"` is `(w, scale)`.
+        scale: Float.
     """
+    if form == "free":
+        return w[0], w[1]
+    if form == "free_branch":
+        return w[0], scale
     if form == "complement":
         alpha = ops.sigmoid(w[0])
         return 2.0 * scale * alpha, 2.0 * scale * (1.0 - alpha)
@@ -76,10 +83,11 @@ def up_projection(codes, b, gamma=None, weight=1.0):
     if gamma is not None:
         # Not times the codes: they are narrow, and 1.002 would be lost.
         rank = b.shape[0] // gamma.shape[0]
-        b = _widen(b) * ops.repeat(gamma, rank)[:, None]
+        b = _widen(b) * ops.repeat(gamma, rank, axis=0)[:, None]
     if _is_learned(weight) or weight != 1.0:
         b = _widen(b) * weight
-    codes = ops.concatenate(codes, axis=-1)
+    # Narrow codes may overflow, and infinity times a B of 0 is no number.
+    codes = _finite(ops.concatenate(codes, axis=-1))
     return codes, _in_dtype(b, codes)
 
 
@@ -97,7 +105,13 @@ def rms_norm(x, scale, epsilon=1e-6):
 
 
 def weighted_sum(
-    terms, weights, codes=None, b=None, addends=2, skip_first=True
+    terms,
+    weights,
+    codes=None,
+    b=None,
+    addends=2,
+    skip_first=True,
+    keep_first=True,
 ):
     """`sum_m weights[m] * terms[m] + codes @ b`, in the dtype of the terms.
 
@@ -106,39 +120,47 @@ def weighted_sum(
     last: with weights of 1 and b = 0 the result is `terms[0] + terms[1]` bit
     for bit, and `terms[0]` where the others cancel.
 
-    On JAX and TensorFlow the first term, which holds f(x), is not kept for
-    the backward pass: with g the gradient of `out`, what its weight needs is
-
-        sum g * terms[0] = (sum g * out - all other terms of that) / weights[0]
-
-    and both `out` and the other terms are kept by the layers that they go to.
-    In PyTorch Keras' custom gradients keep their arguments all the same.
-
     Args:
         terms: List of tensors of shape `(..., D)`.
         weights: For each a float, a scalar tensor or one of shape `(D,)`.
         codes: Tensor of shape `(..., r)`, or `None`.
         b: Tensor of shape `(r, D)` in the dtype of the codes.
         addends: How many of the terms the sum is made of at the start: two,
-            `f(x)` and `x`, or one, `x + f(x)`. Where the terms after them and
-            the product are 0, even the sign of a zero is that of the sum.
+            `f(x)` and `x`, or one, `x + f(x)`. Where the weights of the terms
+            after them and b are 0, nothing of those terms is in the result:
+            no sign of a zero, and no infinity.
         skip_first: Whether the memory layout of the result is that of
             `terms[1] + terms[0]`, which in PyTorch is not always that of
             `terms[0] + terms[1]`.
+        keep_first: Boolean. False: on JAX and TensorFlow the first term is
+            not kept for the backward pass. With g the gradient of `out`, what
+            its weight needs is then
+
+                sum g * terms[0]
+                    = (sum g * out - all other terms of that) / weights[0]
+
+            and `out` and the other terms are kept by the layers that they go
+            to. It has the rounding of `out` in it, and no derivatives of its
+            own, nor in forward mode. In PyTorch Keras' custom gradients keep
+            their arguments all the same: there this changes nothing.
     """
     terms, weights = zip(
         *((x, w) for x, w in zip(terms, weights) if _is_learned(w) or w)
     )
     tensors = [*terms, *([] if codes is None else [codes, b])]
-    if not _is_learned(weights[0]) or keras.config.backend() == "torch":
+    is_kept = keep_first or keras.config.backend() == "torch"
+    if is_kept or not _is_learned(weights[0]):
         return _sum(weights, tensors, addends, skip_first)
     return _sum_that_keeps_its_output(len(terms), addends)(*weights, *tensors)
 
 
 def _sum(weights, tensors, addends, skip_first):
     terms, product = tensors[: len(weights)], tensors[len(weights) :]
-    weighed = [_weigh(x, w) for x, w in zip(terms, weights)]
-    (out, *others), corrections = weighed[:addends], weighed[addends:]
+    pairs = list(zip(terms, weights))
+    out, *others = [_weigh(_widen(x), w) for x, w in pairs[:addends]]
+    corrections = [_weigh(_widen(x), w) for x, w in pairs[addends:]]
+    if corrections:
+        corrections = [_finite(functools.reduce(operator.add, corrections))]
     if product:
         corrections.append(_widen(ops.matmul(*product)))
     if not others:
@@ -162,8 +184,30 @@ def _corrected(x, corrections):
 
 
 def _weigh(x, weight):
-    x = _widen(x)
     return x * weight if _is_learned(weight) or weight != 1.0 else x
+
+
+def _finite(x):
+    """x, and 0 where it is infinite or no number: so 0 times infinity is 0."""
+    if keras.config.backend() == "jax":
+        return _finite_in_jax()(x)
+    return ops.where(ops.isfinite(x), x, ops.zeros_like(x))
+
+
+@functools.cache
+def _finite_in_jax():
+    """With the derivative of x itself, which keeps no mask."""
+    import jax
+
+    @jax.custom_jvp
+    def finite(x):
+        return jax.numpy.where(jax.numpy.isfinite(x), x, 0)
+
+    @finite.defjvp
+    def derivative(primals, tangents):
+        return finite(*primals), tangents[0]
+
+    return finite
 
 
 def _sum_that_keeps_its_output(count, addends):

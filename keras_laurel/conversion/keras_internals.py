@@ -389,6 +389,13 @@ def has_graph(model):
     return is_functional(model) or is_sequential(model)
 
 
+def config_has_layers(layer):
+    """Whether the config of `layer` has all the layers inside it."""
+    if has_graph(layer):
+        return config_has_graph(layer)
+    return is_public_layer(layer)
+
+
 def is_public_layer(layer):
     """Whether the class of `layer` is one of `keras.layers`."""
     name = type(layer).__name__

@@ -8,12 +8,11 @@ from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks import owner
 from keras_laurel.conversion.graphs import rebuild
 from keras_laurel.conversion.graphs.plan import plan_replacements
+from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.hub import adopt
 from keras_laurel.conversion.inside.blocks import carrying_blocks
 from keras_laurel.conversion.inside.convert import plan
 from keras_laurel.conversion.inside.saving import attach_all
-from keras_laurel.conversion.inside.saving import crosses_layers
-from keras_laurel.conversion.inside.saving import own
 from keras_laurel.conversion.residual_sites import survey_model
 from keras_laurel.conversion.scopes import check_scope
 from keras_laurel.conversion.sites import LeftOut
@@ -253,12 +252,13 @@ def _convert(model, pairs, found):
     nested = [(graph, planned) for graph, planned in nested if planned]
     planned = plan(found.inside, in_layers) if in_layers else {}
     optimizers = owner.fresh_optimizers([model]) if not replacements else []
-    attach_all(model, planned, found.inside, nested)
-    owner.set_optimizers(optimizers)
     result = rebuild.rebuild(model, replacements) if replacements else model
-    if keras_internals.has_graph(result) and crosses_layers(planned):
-        found.inside.called[id(result)] = found.inside.called[id(model)]
-        own(result, found.inside)
+    if found.inside:
+        found.inside.rename(
+            zip(functional_models(model), functional_models(result))
+        )
+    attach_all(result, planned, found.inside, nested)
+    owner.set_optimizers(optimizers)
     return result
 
 

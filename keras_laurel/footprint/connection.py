@@ -26,8 +26,8 @@ class Connection:
             KerasHub's transformers, which changes some products and sums.
         has_other_skip: Whether the skip is not what that block added f to,
             as at the second of its two additions.
-        keeps_f: Whether the backward pass keeps f(x) for alpha, as with
-            PyTorch; see `keras_laurel.equation.weighted_sum`.
+        keeps_f: Whether the backward pass keeps f(x) for alpha; around a
+            block, what the block returned. See `keep_branch` of `Laurel`.
 
     Reference: arXiv 2411.07501, Table 4. Its parameters are `parameters`. Its
     memory is `parameters`, and for previous activations `history`: what a
@@ -45,7 +45,7 @@ class Connection:
     normalize: str | None = None
     is_around_block: bool = False
     has_other_skip: bool = False
-    keeps_f: bool = False
+    keeps_f: bool = True
 
     @classmethod
     def of(cls, layer, is_around_block=False, has_other_skip=False):
@@ -62,16 +62,17 @@ class Connection:
             normalize=layer.normalize,
             is_around_block=is_around_block,
             has_other_skip=has_other_skip,
-            keeps_f=keras.config.backend() == "torch",
+            keeps_f=layer.keep_branch or keras.config.backend() == "torch",
         )
 
     @property
     def parameters(self):
-        """RW 2 (1 if complement, times D per channel), LR 2rD, PA n and
-        2rnD + n with separate low-rank maps."""
+        """RW 2, or 1 if beta is not its own (times D per channel), LR 2rD,
+        PA n and 2rnD + n with separate low-rank maps."""
         total = 0
         if self.residual_weights:
-            count = 1 if self.residual_weights == "complement" else 2
+            is_one = self.residual_weights in ("complement", "free_branch")
+            count = 1 if is_one else 2
             total += count * self.width if self.per_channel else count
         if self.rank:
             total += 2 * self.rank * self.width * self._pairs
@@ -92,8 +93,9 @@ class Connection:
     def sum_flops(self):
         """Multiplications and additions one by one, of a forward pass.
 
-        What the addition `x + f` itself costs is left out, and so is what does
-        not grow with positions. A constant weight of 1 multiplies nothing.
+        What the addition `x + f` itself costs is left out, and so are what
+        does not grow with positions and the comparisons that keep numbers
+        finite. A constant weight of 1 multiplies nothing.
         """
         terms, multiplied = self._base_terms
         if self.normalize:
@@ -162,10 +164,11 @@ class Connection:
     def _base_terms(self):
         """The number of terms but for the augmentation, and of those that a
         weight multiplies: f and x, or y, the skip and x."""
+        is_beta_one = self.residual_weights == "free_branch" and self.scale == 1
         if not self.is_around_block:
-            return 2, 2 if self._is_scaled else 0
+            return 2, (2 - is_beta_one) if self._is_scaled else 0
         if self.has_other_skip:
-            return 3, 3 if self._is_scaled else 1
+            return 3, (3 - is_beta_one) if self._is_scaled else 1
         # (beta - alpha) * x is left out where alpha is beta.
         terms = 2 if self.residual_weights else 1
         return terms, terms if self._is_scaled else 0

@@ -5,8 +5,18 @@ import sys
 import warnings
 
 import keras
+import numpy as np
 
-RESIDUAL_WEIGHTS = ("softmax", "sigmoid", "complement")
+from keras_laurel.checks import is_integer
+
+RESIDUAL_WEIGHTS = (
+    "softmax",
+    "sigmoid",
+    "complement",
+    "free",
+    "free_branch",
+)
+_MANY = 10_000  # More connections than a model has.
 _NOT_THE_USERS = ("keras", "keras_hub", "keras_laurel")
 
 
@@ -38,6 +48,43 @@ def check_scale(scale):
     return float(scale)
 
 
+def check_num_activations(value):
+    if isinstance(value, str) and value == "all":
+        return value
+    if not is_integer(value, 0):
+        raise ValueError(
+            f"`num_activations` got {value!r}; it needs an integer of at "
+            "least 0, or 'all'."
+        )
+    return int(value)
+
+
+def check_start(start, residual_weights):
+    """`None`, a float, or a tuple of two."""
+    if start is None:
+        return None
+    sizes = {"free": (2,), "free_branch": ()}
+    if residual_weights not in sizes:
+        raise ValueError(
+            f"`start` got {start!r} with residual_weights="
+            f"{residual_weights!r}, which starts where both weights are "
+            "`scale`. Use 'free' or 'free_branch', or leave `start` out."
+        )
+    values = np.asarray(start)
+    if values.dtype.kind not in "fiu":
+        values = np.asarray(np.nan)
+    if values.shape != sizes[residual_weights] or not np.isfinite(values).all():
+        raise ValueError(
+            f"`start` got {start!r}; {residual_weights!r} needs "
+            + (
+                "a pair `(alpha, beta)` of finite numbers."
+                if residual_weights == "free"
+                else "a finite number, where `alpha` starts."
+            )
+        )
+    return tuple(values.tolist()) if values.shape else float(values)
+
+
 def check_built(layer):
     if not layer.built:
         raise ValueError(
@@ -58,6 +105,20 @@ def _check_every_option_has_an_effect(layer):
         raise ValueError(
             f"`{name}` got `per_channel=True` without `residual_weights`; "
             f"choose one of {RESIDUAL_WEIGHTS}."
+        )
+    bounded = RESIDUAL_WEIGHTS[:3]
+    if not layer.keep_branch and layer.residual_weights not in bounded:
+        raise ValueError(
+            f"`{name}` got `keep_branch=False` with residual_weights="
+            f"{layer.residual_weights!r}: f(x) is kept for the gradient of "
+            "alpha, and found again by a division by alpha, which must be "
+            f"above 0. Choose one of {bounded}, or leave `keep_branch` out."
+        )
+    if layer.first_activation and not layer.num_activations:
+        raise ValueError(
+            f"`{name}` got `first_activation=True` without `num_activations`; "
+            "pass the number of activations to weigh besides the first, 1 for "
+            "the skip alone."
         )
     if layer.share_low_rank and not (layer.rank and layer.num_activations):
         raise ValueError(
@@ -98,9 +159,9 @@ def _check_input(layer, i, x):
 
 def _check_number(layer, inputs):
     name = type(layer).__name__
-    most = max(layer.num_activations, 1) + 1
+    most = max(len(layer.reads(_MANY)), 1) + 1
     count = len(inputs) if isinstance(inputs, (list, tuple)) else 1
-    history = ", *previous" if layer.num_activations > 1 else ""
+    history = ", *previous" if layer.has_history else ""
     if count < 2:
         raise ValueError(
             f"`{name}` got {count or 'no'} input; it needs "

@@ -3,6 +3,7 @@
 import functools
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_laurel import equation
@@ -20,6 +21,14 @@ conversion gives, in the config only where they are true.
   where `y` is the plain sum of `x` and all branches.
 """
 
+# Options that the config has only where they are not these.
+_UNSAID = {
+    "keep_branch": True,
+    "start": None,
+    "first_activation": False,
+    **dict.fromkeys(ADDITION, False),
+}
+
 
 @keras.saving.register_keras_serializable(package="keras_laurel")
 class Laurel(keras.layers.Layer):
@@ -33,14 +42,18 @@ class Laurel(keras.layers.Layer):
     `scale * (x + f(x))`, so that it can stand in a trained model.
 
     Call it on `[x, fx, *previous]`: the skip, the block's output, and the
-    skips of earlier blocks, newest first.
+    skips of earlier blocks, newest first; with `first_activation` the last of
+    them is the first there was.
 
     Args:
         residual_weights: How `alpha` and `beta` are learned and bounded.
             `None`: both are `scale`. `"softmax"`: `2 * scale * softmax(w)`.
             `"sigmoid"`: `2 * scale * sigmoid(w)`. `"complement"`: one
             parameter p, `2 * scale * sigmoid(p)` and
-            `2 * scale * (1 - sigmoid(p))`.
+            `2 * scale * (1 - sigmoid(p))`. `"free"`: two weights without a
+            bound. `"free_branch"`: `alpha` alone, without a bound; `beta` is
+            `scale`. The paper found the bound necessary for stable training
+            (section 2.1); others train without (see `keras_laurel.get`).
         per_channel: Boolean. Learn `alpha` and `beta` for each of the `D`
             features.
         scale: Float, the weight of both terms at the start. 0.5 gives the
@@ -49,7 +62,8 @@ class Laurel(keras.layers.Layer):
             `(D, r)` and `B` of shape `(r, D)` with B = 0 at the start.
         num_activations: Integer k. Weigh the last k activations with learned
             `gamma`; the skip itself is the first of them, so up to k - 1
-            previous ones may be passed. 0 for none.
+            previous ones may be passed. 0 for none, `"all"` for all there
+            are.
         share_low_rank: Boolean. One pair `(A, B)` for all activations, as in
             equation (4), in place of one for each, as in equation (6).
         normalize: `"rms"` puts an RMSNorm with a learned scale on the
@@ -57,11 +71,23 @@ class Laurel(keras.layers.Layer):
         a_initializer: Initializer of each `A`, drawn in float32. An integer
             seed is advanced by one for every further draw.
         axis: Integer, the axis of the `D` features.
+        keep_branch: Boolean. False: with `residual_weights` on JAX and
+            TensorFlow f(x) is not kept for the gradient of `alpha`, which is
+            taken from the output of the layer. Around the 24 blocks of a
+            language model that fill a TPU's memory, keeping it makes the
+            compiler compute parts twice (`docs/tpu_costs.md`). But in
+            bfloat16 and float16 this gradient is noise where the skip is
+            some tens of times larger than f(x), and there are no derivatives
+            in forward mode and of second order. It changes no output.
+        start: Float or pair of floats, where `"free_branch"` or `"free"`
+            start: `alpha`, or `(alpha, beta)`. Both are `scale` by default.
+        first_activation: Boolean. Weigh the first activation too, `x_0`, such
+            as the output of an embedding, where it is not among the last k.
         **kwargs: `name`, `dtype`, `trainable`, as for any layer.
 
     Input shape:
         List of 2 to k + 1 tensors of one shape, `(batch, ..., D)`, rank 2
-        or more.
+        or more; with `first_activation` one more.
 
     Output shape:
         That same shape.
@@ -80,11 +106,9 @@ class Laurel(keras.layers.Layer):
     >>> y.shape
     (None, 8, 64)
 
-    With `residual_weights` on JAX the layer has derivatives in reverse mode
-    (`jax.grad`), which f(x) need not be kept for, and none in forward mode.
-
     Reference: arXiv 2411.07501, equations (2) to (6). `normalize="rms"`
-    with `rank=64` and `scale=2**-0.5` is the LAuReL addition of Gemma 3n.
+    with `rank=64` and `scale=2**-0.5` is the LAuReL addition of Gemma 3n,
+    called on `[input_layernorm(x), x + attention]` there.
     """
 
     def __init__(
@@ -98,6 +122,9 @@ class Laurel(keras.layers.Layer):
         normalize=None,
         a_initializer="glorot_uniform",
         axis=-1,
+        keep_branch=True,
+        start=None,
+        first_activation=False,
         **kwargs,
     ):
         for name in ADDITION:
@@ -107,13 +134,14 @@ class Laurel(keras.layers.Layer):
         self.per_channel = per_channel
         self.scale = checks.check_scale(scale)
         self.rank = check_integer("rank", rank, 1, optional=True)
-        self.num_activations = check_integer(
-            "num_activations", num_activations, 0
-        )
+        self.num_activations = checks.check_num_activations(num_activations)
         self.share_low_rank = share_low_rank
         self.normalize = normalize
         self.a_initializer = keras.initializers.get(a_initializer)
         self.axis = check_integer("axis", axis)
+        self.keep_branch = keep_branch
+        self.start = checks.check_start(start, residual_weights)
+        self.first_activation = first_activation
         self.supports_masking = True
         self.num_inputs = None
         checks.check_options(self)
@@ -175,7 +203,11 @@ class Laurel(keras.layers.Layer):
             "normalize": self.normalize,
             "a_initializer": keras.initializers.serialize(self.a_initializer),
             "axis": self.axis,
-            **{name: True for name in ADDITION if getattr(self, name)},
+            **{
+                name: getattr(self, name)
+                for name, default in _UNSAID.items()
+                if getattr(self, name) != default
+            },
         }
 
     @property
@@ -208,8 +240,33 @@ class Laurel(keras.layers.Layer):
             self.scale,
         )
 
+    @property
+    def has_history(self):
+        """Whether the layer may read more than its skip."""
+        return len(self.reads(2)) > 1
+
+    def reads(self, n):
+        """What a connection reads that has `n` connections before it.
+
+        Returns:
+            Tuple of integers j, for the activations `x_{i-j}`, newest first;
+            empty where it reads not even its skip for a map or a weight.
+        """
+        if not self.num_activations:
+            return (0,) if self.rank else ()
+        count = n + 1
+        if self.num_activations != "all":
+            count = min(self.num_activations, count)
+        is_apart = self.first_activation and count <= n
+        return (*range(count), *([n] if is_apart else []))
+
     def down_projection(self, j):
-        """`A_j`, of shape `(D, r)`, for the activation `x_{i-j}`."""
+        """`A`, of shape `(D, r)`, of the j-th activation that it reads.
+
+        `None` where the activation itself is read.
+        """
+        if not self.rank:
+            return None
         a = ops.convert_to_tensor(self.laurel_a)
         return a[j if a.shape[0] > 1 else 0]
 
@@ -261,6 +318,7 @@ class Laurel(keras.layers.Layer):
             equation.weighted_sum,
             addends=1 if len(terms) == 3 else 2,
             skip_first=not self.branch_first,
+            keep_first=self.keep_branch,
         )
         if len(terms) == 3 and terms[1] is terms[2]:
             terms, weights = terms[:2], [alpha, beta - alpha]
@@ -308,18 +366,26 @@ class Laurel(keras.layers.Layer):
         """The tensors with the axis of the features moved to the end."""
         if self._features_last:
             return tensors
-        return [ops.moveaxis(x, self.axis, -1) for x in tensors]
+        return [_move_axis(x, self.axis, -1) for x in tensors]
 
     def features_back(self, x):
         """The tensor with its last axis moved to that of the features."""
-        return x if self._features_last else ops.moveaxis(x, -1, self.axis)
+        return x if self._features_last else _move_axis(x, -1, self.axis)
 
     def _build_residual_weights(self, width):
-        count = 1 if self.residual_weights == "complement" else 2
-        shape = (count, width) if self.per_channel else (count,)
+        is_one = self.residual_weights in ("complement", "free_branch")
+        count = 1 if is_one else 2
+        is_free = self.residual_weights.startswith("free")
         self.laurel_residual_weights = self._add_scalars(
-            "laurel_residual_weights", shape, "zeros"
+            "laurel_residual_weights",
+            (count, width) if self.per_channel else (count,),
+            _Initializer(self._start_weights) if is_free else "zeros",
         )
+
+    def _start_weights(self, shape, dtype=None):
+        start = self.scale if self.start is None else self.start
+        values = np.broadcast_to(np.transpose(start), shape[::-1])
+        return ops.convert_to_tensor(np.transpose(values), dtype)
 
     def _build_low_rank(self, width):
         separate = self.num_activations and not self.share_low_rank
@@ -375,6 +441,14 @@ class Laurel(keras.layers.Layer):
             dtype=self.variable_dtype if wide else "float32",
             autocast=False,
         )
+
+
+def _move_axis(x, source, target):
+    """`ops.moveaxis`, which `torch.vmap` does not know."""
+    axes = list(range(len(x.shape)))
+    moved = axes.pop(source)
+    axes.insert(target % len(x.shape), moved)
+    return ops.transpose(x, axes)
 
 
 class _Initializer(keras.initializers.Initializer):

@@ -37,6 +37,9 @@ class TrainingCase:
         sequence_length: Of a language model's sequences; the default is 1024,
             or less where the model is made for less.
         image_size: Side of ResNet-50's square images, in pixels.
+        keep_branch: As `keras_laurel.Laurel` takes it. The default is True
+            for ResNet-50, and False for language models, whose steps are to
+            fill the memory.
 
     Raises:
         ValueError: for another model, or what the model does not have.
@@ -50,6 +53,7 @@ class TrainingCase:
     num_blocks: int | None = None
     sequence_length: int | None = None
     image_size: int = 224
+    keep_branch: bool | None = None
 
     def __post_init__(self):
         if self.model not in MODELS:
@@ -100,12 +104,16 @@ class TrainingCase:
 
     def build_model(self):
         """The model, not compiled."""
+        keep_branch = self.keep_branch
+        if keep_branch is None:
+            keep_branch = not self.is_language_model
         if not self.is_language_model:
-            sizes = LaurelSizes(self.rank or 16, self.num_activations)
+            rank = self.rank or 16
+            sizes = LaurelSizes(rank, self.num_activations, keep_branch)
             return build_resnet50(self.variant, sizes, self.image_size)
         architecture = self.architecture()
         rank = self.rank or architecture.paper_rank
-        sizes = LaurelSizes(rank, self.num_activations)
+        sizes = LaurelSizes(rank, self.num_activations, keep_branch)
         return build_language_model(
             self.variant, architecture, sizes, remat=self.remat
         )

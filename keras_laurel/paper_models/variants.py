@@ -15,10 +15,12 @@ class LaurelSizes:
     Args:
         rank: r of the variants with a low-rank part.
         num_activations: k of the variants with previous activations.
+        keep_branch: As `keras_laurel.Laurel` takes it.
     """
 
     rank: int = 32
     num_activations: int = 3
+    keep_branch: bool = True
 
     def layer(self, variant, a_initializer="glorot_uniform"):
         """`keras_laurel.get(variant)` with the sizes that belong to it."""
@@ -29,4 +31,6 @@ class LaurelSizes:
             options["a_initializer"] = a_initializer
         if "pa" in parts:
             options["num_activations"] = self.num_activations
+        if "rw" in parts and not self.keep_branch:
+            options["keep_branch"] = False
         return get(variant, **options)

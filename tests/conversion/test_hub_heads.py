@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import keras_laurel
+from tests.conversion.hub.rows import COMPOSED
 from tests.conversion.models import shake
 
 TOKENS = {k: np.ones((2, 4), "int32") for k in ("token_ids", "padding_mask")}
@@ -72,3 +73,17 @@ def test_is_taken_out_again():
     model = keras_laurel.remove_laurel(model)
     assert keras_laurel.laurel_layers(model) == []
     assert np.isfinite(numpy(model(TOKENS))).all()
+
+
+def test_over_blocks_that_stand_in_other_layers(tmp_path):
+    (row,) = [row for row in COMPOSED if row.name == "PARSeq"]
+    backbone = row.backbone()
+    keras_laurel.laurelize(backbone, keras_laurel.LaurelPA(2))
+    shake(backbone)
+    head = keras.layers.Dense(2)(backbone.output)
+    model = keras.Model(backbone.input, head)
+    inputs = row.inputs(2, 8, 0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert len(keras_laurel.laurel_layers(loaded)) == 8
+    np.testing.assert_array_equal(numpy(loaded(inputs)), numpy(model(inputs)))

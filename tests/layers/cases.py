@@ -47,6 +47,22 @@ OPTIONS = {
     "per_channel_complement": _case(
         "rw", 2, D, residual_weights="complement", per_channel=True
     ),
+    "free": _case("rw", 2, 2, residual_weights="free"),
+    "free_branch": _case("rw", 2, 1, residual_weights="free_branch"),
+    "free_per_channel": _case(
+        "rw+lr", 2, 2 * R * D + 2 * D, residual_weights="free", per_channel=True
+    ),
+    "all": _case("pa", 6, 5, num_activations="all"),
+    "all_low_rank": _case(
+        "rw+lr+pa", 5, 2 * R * 4 * D + 4 + 2, num_activations="all"
+    ),
+    "first": _case("pa", 3, 2, num_activations=1, first_activation=True),
+    "first_low_rank": _case(
+        "rw+lr+pa",
+        2 + K,
+        2 * R * (K + 1) * D + K + 1 + 2,
+        first_activation=True,
+    ),
     "half": _case("rw+lr+pa", 1 + K, 2 * R * K * D + K + 2, scale=0.5),
     "half_unweighted": _case("lr", 2, 2 * R * D, scale=0.5),
     "shared": _case("lr+pa", 1 + K, 2 * R * D + K, share_low_rank=True),
@@ -111,7 +127,7 @@ def model_of_all_cases():
     """Every case on one small block, their outputs one after the other."""
     x = keras.Input(SHAPE[1:])
     fx, *previous = [
-        keras.layers.Dense(D, activation="tanh")(x) for _ in range(K)
+        keras.layers.Dense(D, activation="tanh")(x) for _ in range(K + 2)
     ]
     outputs = [
         case.make(name=layer_name(name))([x, fx, *previous][: case.inputs])

@@ -28,6 +28,10 @@ def _residual_weights(layer, w):
     logits = w["laurel_residual_weights"]
     if layer.residual_weights == "softmax":
         alpha, beta = np.exp(logits) / np.exp(logits).sum(axis=0)
+    elif layer.residual_weights == "free":
+        return logits[0], logits[1]
+    elif layer.residual_weights == "free_branch":
+        return logits[0], layer.scale
     elif layer.residual_weights == "sigmoid":
         alpha, beta = 1 / (1 + np.exp(-logits))
     else:

@@ -76,6 +76,7 @@ def attach(owner, stacks, recipe):
     connections = [one for stack in stacks for one in layers.connect(stack)]
     for one in connections:
         connection.attach(one.block, one)
+    connection.attach_containers(keras_internals.flatten_layers(owner))
 
 
 def chosen(stacks, blocks):
@@ -106,10 +107,11 @@ def _check(owner, stacks, recipe):
             _check_block(row, block, recipe)
     per_block = 2 if recipe.granularity == "sublayer" else 1
     connections = per_block * max(len(stack.blocks) for stack in stacks)
-    if recipe.layer.num_activations > connections:
+    k = recipe.layer.num_activations
+    if k != "all" and k > connections:
         of_stack = " in its longest stack" if len(stacks) > 1 else ""
         raise ValueError(
-            f"`layer` got num_activations={recipe.layer.num_activations}; "
+            f"`layer` got num_activations={k}; "
             f"{name} {owner.name!r} has {connections} connections to "
             f"convert{of_stack}, so the last activations would never be "
             f"there. Use at most num_activations={connections}."
@@ -215,7 +217,7 @@ class _Layers:
         """A layer that is built for connection `last` of its stream."""
         layer = copy_of(self.recipe.layer, self.count, name, block.dtype_policy)
         self.count += 1
-        activations = min(layer.num_activations or 1, last + 1)
+        activations = max(len(layer.reads(last)), 1)
         shape = self.shapes.get(id(block)) or (None, None, width_of(block))
         try:
             keras_internals.build_inside(

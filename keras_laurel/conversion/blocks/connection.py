@@ -16,7 +16,8 @@ from keras import ops
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks.registry import BlockRow
-from keras_laurel.conversion.blocks.stream import ResidualStream
+from keras_laurel.conversion.blocks.stream import loaded_stream
+from keras_laurel.layers import Laurel
 
 _SAVED_OF_ROW = ("entry_points", "input_norm", "middle_norm", "streams")
 """Fields of a `BlockRow` that tell how a block runs."""
@@ -35,11 +36,13 @@ def attach(block, connection):
 
 
 def is_attached(layer):
-    return isinstance(layer, (LaurelBlock, _MiddleNorm))
+    return isinstance(layer, (LaurelBlock, LaurelContainer, _MiddleNorm))
 
 
 def detach(block):
-    """Undo `attach`, also one that was interrupted."""
+    """Undo `attach`, also one that was interrupted, or `attach_container`."""
+    if isinstance(block, LaurelContainer):
+        block.__class__ = type(block)._laurel_base
     connection = block.__dict__.get("_laurel_connection")
     if connection is None:
         return
@@ -50,6 +53,16 @@ def detach(block):
     for name in connection.layers:
         if getattr(block, name, None) is not None:
             keras_internals.remove_sublayer(block, name)
+
+
+def attach_containers(layers):
+    """Let those of `layers` that hold converted blocks save them too."""
+    for layer in layers:
+        if keras_internals.config_has_layers(layer) or is_attached(layer):
+            continue
+        inside = keras_internals.flatten_layers(layer)
+        if any(isinstance(x, LaurelBlock) for x in inside):
+            layer.__class__ = _container_class(type(layer))
 
 
 @contextlib.contextmanager
@@ -111,14 +124,10 @@ class BlockConnection:
         return [[f"{name}_{i}" for name in cls.attributes] for i in range(runs)]
 
     def get_config(self):
-        streams = [
-            {"id": x.id, "size": len(x.layers), "counts": x.counts}
-            for x in self.streams
-        ]
         return {
             "class_name": type(self).__name__,
             "row": {name: getattr(self.row, name) for name in _SAVED_OF_ROW},
-            "streams": streams,
+            "streams": [stream.get_config() for stream in self.streams],
             "turns": list(self.turns),
             "layers": {
                 name: keras.layers.serialize(layer)
@@ -286,6 +295,44 @@ class LaurelBlock:
         return run_on(*[leaves[i] for i in positions])
 
 
+class LaurelContainer:
+    """What a layer that holds converted blocks adds to its class, for the
+    config of a model that it is saved in without the owner of the blocks."""
+
+    def compute_output_spec(self, *args, **kwargs):
+        with contextlib.ExitStack() as suspended:
+            for layer in _plain_layers(self):
+                if isinstance(layer, LaurelBlock):
+                    for stream in layer._laurel_connection.streams:
+                        suspended.enter_context(stream.suspended())
+            return super().compute_output_spec(*args, **kwargs)
+
+    def get_config(self):
+        layers = _plain_layers(self)
+        with without_classes([self, *filter(is_attached, layers)]):
+            source = keras.saving.serialize_keras_object(self)
+        connections = [
+            [i, layer._laurel_connection.get_config()]
+            for i, layer in enumerate(layers)
+            if isinstance(layer, LaurelBlock)
+        ]
+        return {"source": source, "connections": connections}
+
+    @classmethod
+    def from_config(cls, config):
+        container = keras.saving.deserialize_keras_object(config["source"])
+        layers = _plain_layers(container)
+        for i, connection in config["connections"]:
+            attach(layers[i], _connection(layers[i], connection))
+        attach_containers([container, *layers])
+        return container
+
+
+def _plain_layers(container):
+    layers = keras_internals.flatten_layers(container)
+    return [layer for layer in layers if not isinstance(layer, Laurel)]
+
+
 def _connection(block, config):
     """The connection of a block that is loaded, its layers built."""
     kinds = {x.__name__: x for x in (BlockConnection, SublayerConnection)}
@@ -304,7 +351,7 @@ def _connection(block, config):
         for turn, names_then in zip(turns, names)
         for i, name in enumerate(names_then)
     }
-    streams = [_loaded_stream(x, in_stream) for x in config["streams"]]
+    streams = [loaded_stream(x, in_stream) for x in config["streams"]]
     return kind(row, block, streams, turns)
 
 
@@ -320,31 +367,6 @@ def _immutable(value):
     return tuple(value) if isinstance(value, list) else value
 
 
-_LOADING = {}
-"""Streams of which some blocks are loaded and others are not yet, by id."""
-
-
-def _loaded_stream(config, layers):
-    """The stream that the blocks of one model are loaded into.
-
-    A block that is there already is of another copy of the model.
-
-    Args:
-        config: Dict of its `id` and `size`, and of whether it `counts`.
-        layers: Dict of the layers of one block by their places.
-    """
-    id = config["id"]
-    stream = _LOADING.get(id)
-    if stream is None or stream.layers[min(layers)] is not None:
-        stream = ResidualStream([None] * config["size"], config["counts"], id)
-        _LOADING[id] = stream
-    for place, layer in layers.items():
-        stream.layers[place] = layer
-    if None not in stream.layers:
-        del _LOADING[id]
-    return stream
-
-
 _register = keras.saving.register_keras_serializable(
     package="keras_laurel", name="LaurelBlock"
 )
@@ -357,6 +379,19 @@ def _block_class(base, entry_points, streams):
     methods = {name: _connected(base, name, streams) for name in entry_points}
     cls = _register(_subclass(base, LaurelBlock, methods))
     _register(LaurelBlock)
+    return cls
+
+
+_register_container = keras.saving.register_keras_serializable(
+    package="keras_laurel", name="LaurelContainer"
+)
+_register_container(LaurelContainer)
+
+
+@functools.cache
+def _container_class(base):
+    cls = _register_container(_subclass(base, LaurelContainer, {}))
+    _register_container(LaurelContainer)
     return cls
 
 

@@ -85,8 +85,7 @@ def convert(owner, recipe, classes=None):
 def _convert(owner, stacks, recipe, classes=None):
     classes = classes or [(owner, laurel_class(type(owner)))]
     models = [model for model, _ in classes]
-    blocks = attach.all_blocks(stacks)
-    with _all_or_nothing(models, blocks) as optimizers_to_set:
+    with _all_or_nothing(models) as optimizers_to_set:
         attach.attach(owner, stacks, recipe)
         for model, cls in classes:
             model.__class__ = cls
@@ -96,15 +95,15 @@ def _convert(owner, stacks, recipe, classes=None):
 
 
 @contextlib.contextmanager
-def _all_or_nothing(models, blocks):
+def _all_or_nothing(models):
     """Fresh optimizers to set inside; where that raises, nothing changed."""
     before = [(x, type(x), getattr(x, "optimizer", None)) for x in models]
     optimizers_to_set = fresh_optimizers(models)
     try:
         yield optimizers_to_set
     except BaseException:
-        for block in blocks:
-            connection.detach(block)
+        for layer in keras_internals.flatten_layers(models[-1]):
+            connection.detach(layer)
         for model, cls, optimizer in before:
             model.__class__ = cls
             model.__dict__.pop("_laurel_recipe", None)
@@ -159,6 +158,12 @@ class LaurelOwner(PickledAsSaved):
     _laurel_registered_name = "LaurelBlocks"
 
     def get_config(self):
+        if "_laurel_recipe" not in vars(self):
+            raise ValueError(
+                f"{self.name!r} is a clone of a converted model, and does not "
+                "know what it was converted with. Copy it with "
+                "`copy.deepcopy`, which keeps the weights too."
+            )
         with self._without_laurel():
             source = serialized(self)
         return {"source": source, "laurel": self._laurel_recipe.get_config()}
@@ -190,7 +195,7 @@ class LaurelOwner(PickledAsSaved):
     def _check_quantize_args(self, mode, compute_dtype):
         # Not `quantize`: Keras keeps that of the first class on the instance.
         recipe = getattr(self, "backbone", self)._laurel_recipe
-        if mode in ("gptq", "awq") and recipe.layer.num_activations > 1:
+        if mode in ("gptq", "awq") and recipe.layer.has_history:
             raise ValueError(
                 f"`quantize` got {mode!r} on a model with previous "
                 "activations. It calibrates one block at a time, which then "

@@ -37,6 +37,7 @@ class ResidualStream:
         self.counts = counts
         self.id = id or uuid.uuid4().hex
         self._pass = threading.local()
+        self._known = [], {}
 
     def __getstate__(self):
         """The layers; a pass is of the thread that runs it."""
@@ -45,10 +46,17 @@ class ResidualStream:
     def __setstate__(self, state):
         self.__init__(**state)
 
+    def get_config(self):
+        """What `loaded_stream` needs, its layers left out."""
+        size = len(self.layers)
+        return {"id": self.id, "size": size, "counts": self.counts}
+
     @property
     def carries_history(self):
         """Whether any connection reads what an earlier one has seen."""
-        return any(reach(layer) > 1 for layer in self.layers)
+        return any(
+            layer is not None and layer.has_history for layer in self.layers
+        )
 
     @property
     def is_suspended(self):
@@ -128,34 +136,55 @@ class ResidualStream:
 
     def _pushed(self, n, x):
         """What connections n, n + 1, ... will read of `x`, by connection."""
-        readers = [
-            reader
-            for reader in range(n, len(self.layers))
-            if reader - n < reach(self.layers[reader])
-        ]
-        if not readers:
-            return {}
-        if not self.layers[n].rank:
-            return {reader: [x] for reader in readers}
-        down = [self.layers[r].down_projection(r - n) for r in readers]
-        codes = ops.matmul(x, ops.concatenate(down, axis=-1))
-        split = ops.split(codes, len(readers), axis=-1)
-        return {reader: [code] for reader, code in zip(readers, split)}
+        readers = self._readers().get(n, [])
+        carried = {reader: [x] for reader, _ in readers}
+        down = {
+            reader: self.layers[reader].down_projection(j)
+            for reader, j in readers
+        }
+        down = {reader: a for reader, a in down.items() if a is not None}
+        if not down:
+            return carried
+        codes = ops.matmul(x, ops.concatenate(list(down.values()), axis=-1))
+        start = 0
+        for reader, a in down.items():
+            end = start + a.shape[-1]
+            carried[reader] = [codes[..., start:end]]
+            start = end
+        return carried
+
+    def _readers(self):
+        """Who reads of whom: lists of `(connection, place)`, by connection."""
+        layers, readers = self._known
+        if layers != self.layers:
+            readers = {}
+            for reader, layer in enumerate(self.layers):
+                for place, j in enumerate(layer.reads(reader) if layer else ()):
+                    readers.setdefault(reader - j, []).append((reader, place))
+            self._known = list(self.layers), readers
+        return readers
 
 
-class LostHistory(ResidualStream):
-    """The stream of connections whose predecessors are in another part."""
-
-    def enter(self, n, x):
-        raise ValueError(
-            f"The LAuReL layer {self.layers[n].name!r} reads previous "
-            "activations of layers that were not saved with it. Save and load "
-            "the whole model that was converted."
-        )
+_LOADING = {}
+"""Streams of which some blocks are loaded and others are not yet, by id."""
 
 
-def reach(layer):
-    """The number of activations a built layer reads, its own skip included."""
-    if layer is None or not (layer.rank or layer.num_activations):
-        return 0
-    return layer.num_inputs - 1
+def loaded_stream(config, layers):
+    """The stream that the blocks of one model are loaded into.
+
+    A block that is there already is of another copy of the model.
+
+    Args:
+        config: Dict of its `id` and `size`, and of whether it `counts`.
+        layers: Dict of the layers of one block by their places.
+    """
+    id = config["id"]
+    stream = _LOADING.get(id)
+    if stream is None or stream.layers[min(layers)] is not None:
+        stream = ResidualStream([None] * config["size"], config["counts"], id)
+        _LOADING[id] = stream
+    for place, layer in layers.items():
+        stream.layers[place] = layer
+    if None not in stream.layers:
+        del _LOADING[id]
+    return stream

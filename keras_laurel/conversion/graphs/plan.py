@@ -149,7 +149,7 @@ class _Graph:
 
     def replacement(self, site, prototype, number):
         layer = self._copy(site, prototype, number)
-        previous = self._previous(site, prototype.num_activations)
+        previous = self._previous(site, prototype)
         made = Replacement(site.node, skip_of(site), previous, layer)
         self._check_sizes(site, made)
         try:
@@ -173,9 +173,9 @@ class _Graph:
         policy = layer_options.dtype_policy(node, branch, self._dtypes)
         return copy_of(prototype, number, name, policy, axis=axis, **options)
 
-    def _previous(self, site, num_activations):
-        """The skips that lead to this one, of its size, newest first."""
-        if num_activations < 2:
+    def _previous(self, site, prototype):
+        """The skips that lead to this one, of its size, as they are read."""
+        if not prototype.has_history:
             return ()
         skip = skip_of(site)
         found = [
@@ -183,7 +183,8 @@ class _Graph:
             for tensor in self._leading[id(skip)]
             if self._sizes.are_equal(tensor, skip)
         ]
-        return tuple(found[::-1][: num_activations - 1])
+        _, *distances = prototype.reads(len(found))
+        return tuple(found[-j] for j in distances)
 
     def _check_sizes(self, site, replacement):
         x, fx, *_ = replacement.inputs()

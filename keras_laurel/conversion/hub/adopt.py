@@ -174,10 +174,9 @@ class LaurelBackbone(HubBackbone):
     """What a converted backbone with a name of its own adds to its class."""
 
     def get_config(self):
-        return {
-            **super(LaurelOwner, self).get_config(),
-            "laurel": self._laurel_recipe.get_config(),
-        }
+        with self._without_laurel():
+            config = self.get_config()
+        return {**config, "laurel": self._laurel_recipe.get_config()}
 
     @classmethod
     def from_config(cls, config):

@@ -123,21 +123,21 @@ def _built(inside, site, addition, prototype, number, stream):
         axis=_feature_axis(inside, site, prototype),
         **_how_it_stood(inside, site),
     )
-    if layer.num_activations > 1 and inside.times > 1:
+    if layer.has_history and inside.times > 1:
         raise ValueError(
             f"`layer` got num_activations={layer.num_activations}, and "
             f"{inside.path!r} runs {inside.times} times in one pass: its "
             "connections would have another history each time. Use a layer "
             "without previous activations, or leave the sites in it out."
         )
-    if layer.num_activations > 1 and keras_internals.is_remat(inside.layer):
+    if layer.has_history and keras_internals.is_remat(inside.layer):
         raise ValueError(
             f"`layer` got num_activations={layer.num_activations}, and "
             f"{inside.path!r} is rematerialised: what it hands on to later "
             "layers would be computed twice. Use a layer without previous "
             "activations, or `granularity='block'`."
         )
-    activations = min(layer.num_activations or 1, len(stream.layers) + 1)
+    activations = max(len(layer.reads(len(stream.layers))), 1)
     shape = _for_any_batch(addition.skip_tensor)
     try:
         keras_internals.build_inside(

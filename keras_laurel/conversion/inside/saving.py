@@ -11,14 +11,11 @@ import functools
 import keras
 
 from keras_laurel.conversion import keras_internals
-from keras_laurel.conversion.blocks.stream import LostHistory
-from keras_laurel.conversion.blocks.stream import ResidualStream
-from keras_laurel.conversion.blocks.stream import reach
+from keras_laurel.conversion.blocks.stream import loaded_stream
 from keras_laurel.conversion.graphs import saved_plan
 from keras_laurel.conversion.graphs.rebuild import rebuild
 from keras_laurel.conversion.inside import opened
 from keras_laurel.conversion.inside.connection import Connection
-from keras_laurel.conversion.inside.survey import is_opaque
 from keras_laurel.conversion.inside.survey import survey_calls
 from keras_laurel.conversion.keras_internals import build_inside
 from keras_laurel.conversion.keras_internals import flatten_layers
@@ -81,7 +78,7 @@ def owner_class(base):
 def plan_of(owner):
     """What `convert_by_plan` needs to convert a layer like `owner`."""
     numbers = {id(x): i for i, x in enumerate(_plain_layers(owner))}
-    layers, streams = [], {}
+    layers = []
     for layer in _with(owner, "_laurel_opened"):
         connections = layer._laurel_opened.connections
         layers.append(
@@ -94,10 +91,8 @@ def plan_of(owner):
                         "skip": connection.skip,
                         "layer": _unbuilt(connection.layer),
                         "shape": list(connection.shape),
-                        "activations": reach(connection.layer),
-                        "stream": streams.setdefault(
-                            id(connection.stream), len(streams)
-                        ),
+                        "activations": connection.layer.num_inputs - 1,
+                        "stream": connection.stream.get_config(),
                         "number": connection.number,
                     }
                     for key, connection in connections.items()
@@ -152,40 +147,50 @@ def _plain_layers(owner):
 def _planned(owner, plan, survey):
     insides = {id(inside.layer): inside for inside in survey.insides}
     layers = dict(enumerate(_plain_layers(owner)))
-    entries = [
-        (entry, connection)
-        for entry in plan["layers"]
-        for connection in entry["connections"]
-    ]
-    entries.sort(key=lambda pair: pair[1]["number"])
-    streams, planned = {}, {}
-    for entry, config in entries:
+    made, in_streams = [], {}
+    for entry in plan["layers"]:
         inside = insides.get(id(layers.get(entry["index"])))
-        keys = list(inside.additions) if inside else []
-        if not 0 <= config["addition"] < len(keys):
-            raise ValueError(
-                f"The saved plan of {owner.name!r} has a LAuReL layer at "
-                f"addition {config['addition']} of a layer of class "
-                f"{entry['class_name']}, which "
-                f"has {len(keys)} additions now. The code of the class has "
-                "changed since the model was saved."
-            )
-        key = keys[config["addition"]]
-        stream = streams.setdefault(config["stream"], ResidualStream([]))
-        if config["activations"] > len(stream.layers) + 1:
-            stream = streams[config["stream"]] = LostHistory(stream.layers)
-        layer = keras.layers.deserialize(config["layer"])
-        shapes = [tuple(config["shape"])] * (1 + max(config["activations"], 1))
-        build_inside(inside.layer, layer, shapes)
-        stream.layers.append(layer)
+        for config in entry["connections"]:
+            key = _key(owner, entry, config, inside)
+            layer = _built(inside.layer, config)
+            stream = config["stream"]
+            _, in_stream = in_streams.setdefault(stream["id"], (stream, {}))
+            in_stream[config["number"]] = layer
+            made.append((inside, key, layer, config))
+    streams = {
+        id: loaded_stream(config, in_stream)
+        for id, (config, in_stream) in in_streams.items()
+    }
+    planned = {}
+    for inside, key, layer, config in made:
         planned.setdefault(inside, {})[key] = Connection(
             layer,
             config["skip"],
-            stream,
-            len(stream.layers) - 1,
+            streams[config["stream"]["id"]],
+            config["number"],
             tuple(config["shape"]),
         )
     return planned
+
+
+def _key(owner, entry, config, inside):
+    keys = list(inside.additions) if inside else []
+    if not 0 <= config["addition"] < len(keys):
+        raise ValueError(
+            f"The saved plan of {owner.name!r} has a LAuReL layer at "
+            f"addition {config['addition']} of a layer of class "
+            f"{entry['class_name']}, which "
+            f"has {len(keys)} additions now. The code of the class has "
+            "changed since the model was saved."
+        )
+    return keys[config["addition"]]
+
+
+def _built(holder, config):
+    layer = keras.layers.deserialize(config["layer"])
+    shapes = [tuple(config["shape"])] * (1 + max(config["activations"], 1))
+    build_inside(holder, layer, shapes)
+    return layer
 
 
 def attach_all(owner, planned, survey, graphs=()):
@@ -247,21 +252,11 @@ def _in_run_order(planned, survey):
 
 def _owners(root, parts, survey):
     """The layers whose config would lose what is converted: those that are,
-    or hold, one of `parts`. A graph has the configs of its layers."""
+    or hold, one of `parts`."""
     converted = {id(layer) for layer in parts}
     for layer in (root, *flatten_layers(root)):
         inner = {id(layer), *(id(x) for x in flatten_layers(layer))}
         if not converted & inner or id(layer) not in survey.called:
             continue
-        if is_opaque(layer):
+        if not keras_internals.config_has_layers(layer):
             yield layer
-
-
-def crosses_layers(planned):
-    """Whether history goes from layer to layer, which none of them knows."""
-    layers = {}
-    for inside, connections in planned.items():
-        for connection in connections.values():
-            if connection.stream.carries_history:
-                layers.setdefault(id(connection.stream), set()).add(inside)
-    return any(len(insides) > 1 for insides in layers.values())

@@ -63,6 +63,12 @@ class Survey:
     called: dict
     paths: dict
 
+    def rename(self, pairs):
+        """Models have been rebuilt: `(old, new)`, called on the same."""
+        for old, new in pairs:
+            if id(old) in self.called:
+                self.called[id(new)] = self.called[id(old)]
+
     def in_order(self):
         """`(Inside, key)` of each addition inside a layer."""
         insides = {inside.layer: inside for inside in self.insides}

@@ -1,0 +1,132 @@
+"""A model converted in place, or a part of it, saved inside another."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras import ops
+
+import keras_laurel
+from keras_laurel.layers import LaurelPA
+from tests.conversion.models import shake
+
+X = np.random.default_rng(0).normal(size=(2, 8)).astype("float32")
+_register = keras.saving.register_keras_serializable("saved_in_parts")
+
+
+@_register
+class Block(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(8)
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    def call(self, x):
+        return x + self.dense(x)
+
+
+@_register
+class Stage(layers.Layer):
+    """Its config does not know of its blocks."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.blocks = [Block() for _ in range(2)]
+
+    def build(self, input_shape):
+        for block in self.blocks:
+            block.build(input_shape)
+
+    def call(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+@_register
+class OwnConfig(keras.Model):
+    """A graph whose config does not have its layers."""
+
+    def __init__(self, **kwargs):
+        inputs = keras.Input((8,))
+        x = inputs
+        for _ in range(2):
+            x = Stage()(x)
+            x = x + layers.Dense(8)(x)
+        super().__init__(inputs, x, **kwargs)
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+@_register
+class Outer(keras.Model):
+    def __init__(self, **kwargs):
+        inputs = keras.Input((8,))
+        super().__init__(inputs, OwnConfig()(inputs), **kwargs)
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+def functional():
+    inputs = keras.Input((8,))
+    return keras.Model(inputs, Stage()(Stage()(inputs)))
+
+
+def blocks_of(model):
+    stages = [x for x in model.layers if isinstance(x, Stage)]
+    if not stages:
+        return [block for x in model.layers[1:] for block in blocks_of(x)]
+    return [block for stage in stages for block in stage.blocks]
+
+
+def in_functional(model):
+    inputs = keras.Input((8,))
+    return keras.Model(inputs, model(inputs))
+
+
+def first_stage(model):
+    inner = model.layers[1]
+    stage = inner if isinstance(inner, Stage) else inner.layers[1]
+    return keras.Sequential([keras.Input((8,)), stage])
+
+
+PARTS = {
+    "itself": lambda model: model,
+    "in functional": in_functional,
+    "in sequential": lambda m: keras.Sequential([keras.Input((8,)), m]),
+    "head": lambda m: keras.Model(m.input, layers.Dense(2)(m.output)),
+    "first stage": first_stage,
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("around", ["additions", "blocks"])
+@pytest.mark.parametrize("make", [functional, OwnConfig, Outer])
+def test_is_loaded_as_it_was(make, around, part, tmp_path):
+    model = make()
+    model(X)
+    blocks = blocks_of(model) if around == "blocks" else None
+    layer = LaurelPA(2)
+    model = keras_laurel.laurelize(model, layer, blocks=blocks, verbose=False)
+    shake(model)
+    saved = PARTS[part](model)
+    expected = ops.convert_to_numpy(saved(X))
+    saved.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(ops.convert_to_numpy(loaded(X)), expected)
+    count = len(keras_laurel.laurel_layers(saved))
+    assert count == len(keras_laurel.laurel_layers(loaded)) > 0
+
+
+def test_a_clone_that_lacks_the_recipe_says_so(tmp_path):
+    model = functional()
+    blocks = blocks_of(model)
+    keras_laurel.laurelize(model, LaurelPA(2), blocks=blocks, verbose=False)
+    clone = keras.models.clone_model(model)
+    assert len(keras_laurel.laurel_layers(clone)) == 4
+    with pytest.raises(ValueError, match="is a clone of a converted model"):
+        clone.save(tmp_path / "model.keras")
