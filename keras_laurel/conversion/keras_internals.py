@@ -457,6 +457,11 @@ def outer_call(layer):
     return None if call is None or call.entry_layer is layer else call
 
 
+def is_rematerialized(layer):
+    """Whether the layer was made in a `keras.RematScope`."""
+    return layer._remat_mode is not None
+
+
 def keep_mask(result, tensor):
     """Put on `result` the mask that Keras has put on `tensor`."""
     mask = masking.get_keras_mask(tensor)

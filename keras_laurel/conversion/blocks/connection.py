@@ -409,7 +409,7 @@ def _connected(base, name, streams):
             def run(tensors, args, kwargs):
                 return around(lambda: method(self, *args, **kwargs), *tensors)
 
-            if name == "call":
+            if name == "call" and keras_internals.is_rematerialized(self):
                 return self._run_rematerialized(run, tensors, args, kwargs)
             return run(tensors, args, kwargs)
 
@@ -434,9 +434,15 @@ def tensors_of(method, streams=()):
             args[i] if i < len(args) else kwargs.get(name)
             for i, name in zip(positions, streams)
         ]
-        return [x if x is None else keras.tree.flatten(x)[0] for x in values]
+        return [_first(x) for x in values]
 
     return first
+
+
+def _first(x):
+    """The first leaf: the tensor itself as a rule, for which PyTorch need not
+    compile `keras.tree`."""
+    return x if x is None or ops.is_tensor(x) else keras.tree.flatten(x)[0]
 
 
 class _MiddleNorm:
@@ -497,6 +503,8 @@ def _with_first(output, functions):
     if isinstance(output, (tuple, list)) and not hasattr(output, "_fields"):
         first = _each(functions, output)
         return type(output)([*first, *output[len(first) :]])
+    if ops.is_tensor(output):
+        return _each(functions, [output])[0]
     leaves = keras.tree.flatten(output)
     first = _each(functions, leaves)
     return keras.tree.pack_sequence_as(output, [*first, *leaves[len(first) :]])

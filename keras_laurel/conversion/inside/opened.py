@@ -2,6 +2,8 @@
 
 import functools
 
+import keras
+
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs.additions import find_additions
 from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
@@ -16,6 +18,15 @@ from keras_laurel.conversion.inside.values import tensors_of
 
 # Programs of one layer that are kept: lengths of texts may go on and on.
 MOST_PROGRAMS = 64
+
+
+def _not_compiled(function):
+    """PyTorch cannot compile the making of a graph, only its run."""
+    if keras.backend.backend() != "torch":
+        return function
+    import torch
+
+    return torch.compiler.disable(function)
 
 
 class Opened:
@@ -50,6 +61,7 @@ class Opened:
             self._programs[key] = program
         return program.run(tensors_of((args, kwargs)))
 
+    @_not_compiled
     def _program(self, layer, call, args, kwargs):
         try:
             unknown = has_unknown_sizes((args, kwargs))
