@@ -1,7 +1,19 @@
-"""Optimizer settings for LAuReL weights."""
+"""Optimizer settings for LAuReL weights.
+
+These private things of Keras are used, pinned by `tests/test_optimizers.py`:
+
+- `_backend_update_step(grads, trainable_variables, learning_rate)`, the step
+  after gradients are clipped and accumulated, and before weights are averaged;
+- `_apply_weight_decay(variables)` and `_use_weight_decay(variable)`;
+- `_exclude_from_weight_decay` and `_exclude_from_weight_decay_pattern`, where
+  `exclude_from_weight_decay` keeps what it is told;
+- `MultiOptimizer._optimizer_map`, the map or function that it is made with.
+"""
 
 import functools
 import math
+import re
+import types
 
 import keras
 
@@ -86,7 +98,8 @@ def prepare_optimizer(optimizer, rates=None):
 def _prepare(optimizer, rates):
     _exclude_more_from_weight_decay(optimizer)
     if keras.backend.backend() == "torch":
-        _decay_only_what_there_is(optimizer)
+        decay = types.MethodType(_decay_what_there_is, optimizer)
+        optimizer._apply_weight_decay = decay
     if isinstance(optimizer, keras.optimizers.Muon):
         others = [n for n in optimizer.exclude_layers if n != "laurel_"]
         optimizer.exclude_layers = [*others, "laurel_"]
@@ -96,16 +109,14 @@ def _prepare(optimizer, rates):
         _set_rates(optimizer, rates)
 
 
-def _decay_only_what_there_is(optimizer):
-    """Keras fails on PyTorch where an optimizer has nothing to decay."""
-    decay = optimizer._apply_weight_decay
+def _decay_what_there_is(self, variables):
+    """On PyTorch, Keras fails where an optimizer has nothing to decay.
 
-    def decay_some(variables):
-        some = [v for v in variables if optimizer._use_weight_decay(v)]
-        if some:
-            decay(some)
-
-    optimizer._apply_weight_decay = decay_some
+    One that trains nothing but alpha and beta has not.
+    """
+    some = [v for v in variables if self._use_weight_decay(v)]
+    if some:
+        type(self)._apply_weight_decay(self, some)
 
 
 def _prepare_what_is_chosen(optimizer):
@@ -121,11 +132,7 @@ def _prepare_what_is_chosen(optimizer):
 
 @keras.saving.register_keras_serializable(package="keras_laurel")
 class RatedOptimizer:
-    """Mixin for an optimizer whose LAuReL weights have rates of their own.
-
-    `_backend_update_step` is the one step of Keras after gradients are
-    clipped and accumulated, and before weights are averaged.
-    """
+    """Mixin for an optimizer whose LAuReL weights have rates of their own."""
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         pairs = list(zip(grads, trainable_variables))
@@ -148,19 +155,16 @@ class RatedOptimizer:
             config = keras.saving.serialize_keras_object(self)
         finally:
             self.__class__ = rated
-        pattern = getattr(self, _PATTERN)
         return {
             "optimizer": config,
             "rates": dict(self._laurel_rates),
-            "no_weight_decay": pattern.pattern,
+            "no_weight_decay": _excluded_names(self),
         }
 
     @classmethod
     def from_config(cls, config):
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
-        optimizer.exclude_from_weight_decay(
-            var_names=[config["no_weight_decay"]]
-        )
+        optimizer.exclude_from_weight_decay(var_names=config["no_weight_decay"])
         return prepare_optimizer(optimizer, config["rates"])
 
 
@@ -276,11 +280,19 @@ def _chooses_by_function(optimizer):
 def _exclude_more_from_weight_decay(optimizer):
     """`exclude_from_weight_decay` forgets what it was told before."""
     variables = getattr(optimizer, "_exclude_from_weight_decay", set())
-    pattern = getattr(optimizer, _PATTERN, None)
-    names = [pattern.pattern] if pattern else []
-    names += [x for x in NO_WEIGHT_DECAY if not (pattern and pattern.search(x))]
+    names = _excluded_names(optimizer)
+    names += [
+        name
+        for name in NO_WEIGHT_DECAY
+        if not any(re.search(pattern, name) for pattern in names)
+    ]
     optimizer.exclude_from_weight_decay(var_names=names)
     optimizer._exclude_from_weight_decay |= variables
+
+
+def _excluded_names(optimizer):
+    pattern = getattr(optimizer, _PATTERN, None)
+    return [pattern.pattern] if pattern else []
 
 
 _PATTERN = "_exclude_from_weight_decay_pattern"
