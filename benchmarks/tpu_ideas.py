@@ -31,6 +31,7 @@ from keras_laurel.tpu import compile_program  # noqa: E402
 from keras_laurel.tpu.comparison import overheads  # noqa: E402
 
 NUM_BLOCKS = 4
+KEPT = "f(x) kept for the gradient of alpha"
 TOPOLOGY = "v5e:4x4"
 
 
@@ -63,11 +64,6 @@ def code_late(self, y, x, skip, carried=None):
     return combine_codes(self, y, x, skip, codes)
 
 
-def keeping_terms(count):
-    """The sum of `count` terms with the gradient of autodiff."""
-    return lambda *x: equation._sum(x[:count], *x[count:])
-
-
 def scale_apart(self, y, x, skip, carried=None):
     """The connection around a block, beta applied to the wide product."""
     alpha, beta = self._bounded_weights()
@@ -93,7 +89,7 @@ def rematerialised(self, y, x, skip, carried=None):
     return equation.weighted_sum([y, skip, low_rank], weights)
 
 
-def narrow_sum(weights, *tensors):
+def narrow_sum(weights, tensors, addends, skip_first):
     """The sum in the dtype of the terms."""
     terms, product = tensors[: len(weights)], tensors[len(weights) :]
     first, *others = [x * ops.cast(w, x.dtype) for x, w in zip(terms, weights)]
@@ -102,7 +98,7 @@ def narrow_sum(weights, *tensors):
     return first + sum(others)
 
 
-def wide_product_sum(weights, *tensors):
+def wide_product_sum(weights, tensors, addends, skip_first):
     """The sum, with the product not rounded before it is added."""
     terms, product = tensors[: len(weights)], tensors[len(weights) :]
     first, *others = [ops.cast(x, w.dtype) * w for x, w in zip(terms, weights)]
@@ -117,9 +113,7 @@ IDEAS = {
         (Laurel, "combine_sum"): code_late,
         (ResidualStream, "_pushed"): push_activations,
     },
-    "f(x) kept for the gradient of alpha": {
-        (equation, "_sum_that_keeps_its_output"): keeping_terms
-    },
+    KEPT: {},
     "beta apart from B": {(Laurel, "combine_sum"): scale_apart},
     "A kept as (r, D)": {
         (Laurel, "_build_low_rank"): rows_of_a,
@@ -141,13 +135,13 @@ VARIANTS = {
     ],
     "rw": [
         "as it is",
-        "f(x) kept for the gradient of alpha",
+        KEPT,
         "combined in bfloat16",
     ],
     "rw+lr+pa": [
         "as it is",
         "activations travel, not codes",
-        "f(x) kept for the gradient of alpha",
+        KEPT,
         "beta apart from B",
     ],
 }
@@ -160,7 +154,7 @@ def main():
     for variant, ideas in VARIANTS.items():
         for idea in ideas:
             print(f"{variant}, {idea} ...", file=sys.stderr)
-            cost = compile_with(variant, IDEAS[idea])
+            cost = compile_with(variant, IDEAS[idea], idea == KEPT)
             added = overheads(cost, baseline)
             rows.append({"variant": variant, "idea": idea, "added": added})
             print(f"{variant}, {idea}: {added}", flush=True)
@@ -174,8 +168,13 @@ def main():
     )
 
 
-def compile_with(variant, replaced):
-    case = TrainingCase("ablation-157m", variant, num_blocks=NUM_BLOCKS)
+def compile_with(variant, replaced, keep_branch=False):
+    case = TrainingCase(
+        "ablation-157m",
+        variant,
+        num_blocks=NUM_BLOCKS,
+        keep_branch=keep_branch,
+    )
     with contextlib.ExitStack() as patches:
         for (owner, name), function in replaced.items():
             patch = mock.patch.object(owner, name, function)
