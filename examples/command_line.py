@@ -8,6 +8,8 @@ from backend_option import DEVICES
 from backend_option import add_backend_option
 from distribution_options import add_distribution_options
 from distribution_options import check_distribution
+from rate_option import add_rate_option
+from rate_option import check_rates
 
 AUGMENTATIONS = ("crop", "flip", "rand_augment")
 FLIP_CHANGES_MEANING = ("digits", "mnist_5k", "mnist", "svhn_cropped")
@@ -208,6 +210,7 @@ def add_training_options(group):
         help="peak rate, after the warm-up and before the cosine decay to 0 "
         "(default: 0.1 per 256 images of batch for sgd, 0.001 for adamw)",
     )
+    add_rate_option(group)
     group.add_argument(
         "--warmup-epochs",
         type=float,
@@ -295,6 +298,7 @@ def check_options(options):
     check_names("--augment", options.augment, AUGMENTATIONS)
     check_names("--variants", options.variants)
     check_distribution(options)
+    check_rates(options)
     if options.warmup_epochs >= options.epochs:
         raise ValueError(
             f"Received `--warmup-epochs {options.warmup_epochs}` with "

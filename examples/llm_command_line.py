@@ -10,6 +10,8 @@ from command_line import HelpFormatter
 from command_line import check_names
 from distribution_options import add_distribution_options
 from distribution_options import check_distribution
+from rate_option import add_rate_option
+from rate_option import check_rates
 
 DESCRIPTION = """\
 Train a Llama-style language model with and without LAuReL on the same text in
@@ -204,6 +206,7 @@ def add_training_options(group):
         metavar="RATE",
         help="peak rate of AdamW",
     )
+    add_rate_option(group)
     group.add_argument(
         "--schedule",
         choices=("cosine", "wsd"),
@@ -302,6 +305,7 @@ def check_options(options):
     check_ranges(options, RANGES)
     check_names("--variants", options.variants)
     check_distribution(options)
+    check_rates(options)
     check_steps(options)
 
 

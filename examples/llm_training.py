@@ -16,6 +16,7 @@ import grain
 import keras
 
 import keras_laurel
+from rate_option import rates_of
 from training_log import RoundLog
 
 
@@ -33,6 +34,8 @@ class Recipe:
         weight_decay: Decoupled weight decay, relative to the learning rate.
         clip_norm: Largest global norm of the gradient.
         accumulate: Batches whose gradients make one update.
+        laurel_rates: Factors of the learning rate for LAuReL's scalars and for
+            its low-rank maps, or None.
     """
 
     steps: int
@@ -44,6 +47,7 @@ class Recipe:
     weight_decay: float = 0.1
     clip_norm: float = 1.0
     accumulate: int = 1
+    laurel_rates: tuple | None = None
 
     @property
     def rounds(self):
@@ -96,7 +100,7 @@ def build_optimizer(recipe):
         gradient_accumulation_steps=recipe.accumulate if several else None,
     )
     optimizer.exclude_from_weight_decay(var_names=["scale"])
-    return keras_laurel.prepare_optimizer(optimizer)
+    return keras_laurel.prepare_optimizer(optimizer, rates_of(recipe))
 
 
 def compile_language_model(model, recipe, sampler="greedy"):

@@ -12,17 +12,12 @@ import time
 
 import keras
 
+import keras_laurel
+from rate_option import rates_of
 from run_folder import write_json
 from run_folder import write_whole
 
-NOT_DECAYED = (
-    "bias",
-    "beta",
-    "gamma",
-    "laurel_residual_weights",
-    "laurel_gamma",
-    "laurel_norm_scale",
-)
+NOT_DECAYED = ("bias", "beta", "gamma")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +31,8 @@ class Recipe:
         warmup_epochs: Epochs of linear warm-up before the cosine decay.
         weight_decay: Decoupled weight decay, relative to the learning rate.
         label_smoothing: Share of the label that is spread over all classes.
+        laurel_rates: Factors of the learning rate for LAuReL's scalars and for
+            its low-rank maps, or None.
     """
 
     epochs: int
@@ -44,6 +41,7 @@ class Recipe:
     warmup_epochs: float = 0.0
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    laurel_rates: tuple | None = None
 
 
 def compile_classifier(model, recipe, steps_per_epoch):
@@ -75,7 +73,7 @@ def build_optimizer(recipe, steps_per_epoch):
             schedule, weight_decay=recipe.weight_decay
         )
     optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
-    return optimizer
+    return keras_laurel.prepare_optimizer(optimizer, rates_of(recipe))
 
 
 def build_schedule(recipe, steps_per_epoch):

@@ -21,7 +21,7 @@ TINY = Path(__file__).with_name("tiny_llm.py")
 OPTIONS = (
     "--rank 4 --steps 12 --evaluate-every 3 "
     "--warmup-steps 3 --batch-size 4 --accumulate 2 --evaluation-batches 2 "
-    "--schedule wsd --learning-rate 0.01"
+    "--schedule wsd --learning-rate 0.01 --laurel-rates 0.5 1"
 ).split()
 TUNING = (
     "--rank 4 --lora-rank 2 --steps 6 --evaluate-every 3 --warmup-steps 1 "

@@ -13,6 +13,7 @@ from llm_training import build_optimizer
 from llm_training import build_schedule
 from llm_training import compile_language_model
 from llm_training import evaluate
+from settings import pick
 from text_corpus import Corpus
 from text_tokenizers import byte_tokenizer
 from text_tokenizers import bytes_of_tokens
@@ -75,6 +76,14 @@ def test_weight_decay_and_accumulation_are_the_optimizers():
     assert optimizer.global_clipnorm == 0.5
 
 
+def test_laurel_rates_are_those_of_the_command():
+    options = parse_options("--laurel-rates 0.25 0.5".split())
+    recipe = Recipe(**pick(vars(options), Recipe))
+    rates = build_optimizer(recipe).get_config()["rates"]
+    assert rates == {"scalars": 0.25, "low_rank": 0.5}
+    assert "rates" not in build_optimizer(Recipe(steps=9)).get_config()
+
+
 def test_bits_per_byte_against_float64(tmp_path):
     tokenizer = byte_tokenizer()
     text = ["Some bytes, é and 世, of text. " * 9] * 6
@@ -121,6 +130,7 @@ def test_rounds_that_compile_do_not_count_for_the_speed():
         ("--steps 10 --evaluate-every 4 --warmup-steps 1", "to divide the oth"),
         ("--steps 100 --warmup-steps 100", "Lower `--warmup-steps`"),
         ("--variants rw rw", "expected each name once"),
+        ("--laurel-rates -1 1", "`--laurel-rates -1.0 1.0`, expected two fa"),
         ("--sequence-length 1", "expected 2 tokens or more"),
         ("--backend tensorflow --distribution fsdp", "Pass `--backend jax`"),
     ],

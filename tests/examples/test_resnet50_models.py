@@ -8,11 +8,14 @@ import pytest
 
 import keras_laurel
 import resnet50_models
+from command_line import parse_options
 from resnet50_models import Architecture
 from resnet50_models import build_classifier
 from resnet50_models import check_variant
 from resnet50_models import trainable_parameters
+from settings import pick
 from trial_training import Recipe
+from trial_training import build_optimizer
 from trial_training import compile_classifier
 
 RESNET50 = Architecture(image_size=32)
@@ -104,6 +107,14 @@ def test_weight_decay_touches_kernels_and_low_rank_factors_only(narrow):
     assert decayed == {"kernel", "laurel_a", "laurel_b"}
     names = {weight.name for weight in model.trainable_variables}
     assert {"laurel_residual_weights", "laurel_gamma"} <= names
+
+
+def test_laurel_rates_are_those_of_the_command():
+    options = parse_options("--laurel-rates 0.25 0.5".split())
+    recipe = Recipe(**pick(vars(options), Recipe))
+    rates = build_optimizer(recipe, 10).get_config()["rates"]
+    assert rates == {"scalars": 0.25, "low_rank": 0.5}
+    assert "rates" not in build_optimizer(Recipe(2), 10).get_config()
 
 
 def test_unknown_variants_are_refused():
