@@ -14,13 +14,21 @@ import operator
 import keras
 from keras import ops
 
+NUM_RESIDUAL_WEIGHTS = {
+    "softmax": 2,
+    "sigmoid": 2,
+    "complement": 1,
+    "free": 2,
+    "free_branch": 1,
+}
+"""How many weights each form of alpha and beta is made of."""
+
 
 def residual_weights(w, form, scale):
     """`(alpha, beta)` from the weight `w`.
 
     Args:
-        w: Tensor of shape `(2, ...)`, or `(1, ...)` for `"complement"` and
-            `"free_branch"`.
+        w: Tensor of shape `(NUM_RESIDUAL_WEIGHTS[form], ...)`.
         form: `"softmax"`, `"sigmoid"` and `"complement"` are `scale` where
             `w` is 0, and lie in `(0, 2 * scale)`. `"free"` is `w` itself, and
             `"free_branch"` is `(w, scale)`.

@@ -125,12 +125,14 @@ def test_a_sum_is_its_first_term_where_the_others_cancel(dtype):
 
 
 class TestGradients:
-    """Those of all weights and tensors, with f in none of what they use."""
+    """Those of all weights and tensors; as a rule with f in none of what they
+    use."""
 
+    @pytest.mark.parametrize("keep_first", [False, True])
     @pytest.mark.parametrize("shape", [(), (8,)])
-    def test_equal_those_of_the_terms(self, shape):
+    def test_equal_those_of_the_terms(self, shape, keep_first):
         weights, tensors, g = self.arguments(shape, "float32")
-        found = gradients(weights, tensors, g)
+        found = gradients(weights, tensors, g, keep_first)
         expected = self.reference(weights, tensors, g)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)
@@ -167,22 +169,20 @@ class TestGradients:
         return [*of_weights, *of_terms, g @ b.T, codes.T @ g]
 
 
-def forward(weights, tensors):
+def forward(weights, tensors, keep_first=False):
     *terms, codes, b = tensors
     weights = [ops.convert_to_tensor(w) for w in weights]
-    return equation.weighted_sum(terms, weights, codes, b)
+    return equation.weighted_sum(
+        terms, weights, codes, b, keep_first=keep_first
+    )
 
 
-def gradients(weights, tensors, g):
+def gradients(weights, tensors, g, keep_first=False):
     arguments = [*(ops.convert_to_tensor(w) for w in weights), *tensors]
     count = len(weights)
 
     def run(*arguments):
-        return forward_of(arguments[:count], arguments[count:])
-
-    def forward_of(weights, tensors):
-        *terms, codes, b = tensors
-        return equation.weighted_sum(terms, weights, codes, b)
+        return forward(arguments[:count], arguments[count:], keep_first)
 
     return numpy(*vector_jacobian_product(run, arguments, g))
 

@@ -142,7 +142,7 @@ DEPTH = 5
 
 
 def chain_by_hand(layers, branches, reads, x):
-    """The last activation, and what the connections were given."""
+    """The last activation."""
     skips = []
     for layer, branch, read in zip(layers, branches, reads, strict=True):
         skips.append(x)
@@ -153,8 +153,8 @@ def chain_by_hand(layers, branches, reads, x):
 
 def in_a_graph(layer):
     x = inputs = keras.Input((3, own_models.WIDTH))
-    blocks = [own_models.Block() for _ in range(DEPTH)]
-    dense = [keras.layers.Dense(own_models.WIDTH, "gelu") for _ in blocks]
+    width = own_models.WIDTH
+    dense = [keras.layers.Dense(width, "gelu") for _ in range(DEPTH)]
     for branch in dense:
         x = x + branch(x)
     model = keras.Model(inputs, x)

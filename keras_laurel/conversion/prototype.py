@@ -24,7 +24,7 @@ def copy_of(prototype, number, name, dtype_policy, **changes):
         )
     dtype = keras.dtype_policies.serialize(dtype_policy)
     # At most two draws for each activation: A, and B where a norm follows.
-    draws = 2 * max(len(prototype.reads(1000)), 1)
+    draws = 2 * min(max(prototype.most_activations, 1), 1000)
     _check_one_regularizer(prototype, name, changes)
     changes = {**changes, "name": name, "dtype": dtype}
     try:

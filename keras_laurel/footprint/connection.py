@@ -9,6 +9,8 @@ import dataclasses
 
 import keras
 
+from keras_laurel.equation import NUM_RESIDUAL_WEIGHTS
+
 
 @dataclasses.dataclass(frozen=True)
 class Connection:
@@ -71,8 +73,7 @@ class Connection:
         PA n and 2rnD + n with separate low-rank maps."""
         total = 0
         if self.residual_weights:
-            is_one = self.residual_weights in ("complement", "free_branch")
-            count = 1 if is_one else 2
+            count = NUM_RESIDUAL_WEIGHTS[self.residual_weights]
             total += count * self.width if self.per_channel else count
         if self.rank:
             total += 2 * self.rank * self.width * self._pairs

@@ -8,15 +8,10 @@ import keras
 import numpy as np
 
 from keras_laurel.checks import is_integer
+from keras_laurel.equation import NUM_RESIDUAL_WEIGHTS
 
-RESIDUAL_WEIGHTS = (
-    "softmax",
-    "sigmoid",
-    "complement",
-    "free",
-    "free_branch",
-)
-_MANY = 10_000  # More connections than a model has.
+RESIDUAL_WEIGHTS = tuple(NUM_RESIDUAL_WEIGHTS)
+FREE = ("free", "free_branch")
 _NOT_THE_USERS = ("keras", "keras_hub", "keras_laurel")
 
 
@@ -63,8 +58,7 @@ def check_start(start, residual_weights):
     """`None`, a float, or a tuple of two."""
     if start is None:
         return None
-    sizes = {"free": (2,), "free_branch": ()}
-    if residual_weights not in sizes:
+    if residual_weights not in FREE:
         raise ValueError(
             f"`start` got {start!r} with residual_weights="
             f"{residual_weights!r}, which starts where both weights are "
@@ -73,7 +67,8 @@ def check_start(start, residual_weights):
     values = np.asarray(start)
     if values.dtype.kind not in "fiu":
         values = np.asarray(np.nan)
-    if values.shape != sizes[residual_weights] or not np.isfinite(values).all():
+    shape = (2,) if residual_weights == "free" else ()
+    if values.shape != shape or not np.isfinite(values).all():
         raise ValueError(
             f"`start` got {start!r}; {residual_weights!r} needs "
             + (
@@ -106,7 +101,7 @@ def _check_every_option_has_an_effect(layer):
             f"`{name}` got `per_channel=True` without `residual_weights`; "
             f"choose one of {RESIDUAL_WEIGHTS}."
         )
-    bounded = RESIDUAL_WEIGHTS[:3]
+    bounded = tuple(x for x in RESIDUAL_WEIGHTS if x not in FREE)
     if not layer.keep_branch and layer.residual_weights not in bounded:
         raise ValueError(
             f"`{name}` got `keep_branch=False` with residual_weights="
@@ -159,7 +154,7 @@ def _check_input(layer, i, x):
 
 def _check_number(layer, inputs):
     name = type(layer).__name__
-    most = max(len(layer.reads(_MANY)), 1) + 1
+    most = max(layer.most_activations, 1) + 1
     count = len(inputs) if isinstance(inputs, (list, tuple)) else 1
     history = ", *previous" if layer.has_history else ""
     if count < 2:

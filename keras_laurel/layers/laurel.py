@@ -1,6 +1,7 @@
 """The general layer: every weight of the equation, each a choice."""
 
 import functools
+import math
 
 import keras
 import numpy as np
@@ -242,9 +243,16 @@ class Laurel(keras.layers.Layer):
         )
 
     @property
+    def most_activations(self):
+        """How many activations it weighs at the most, its skip included."""
+        if self.num_activations == "all":
+            return math.inf
+        return self.num_activations + self.first_activation
+
+    @property
     def has_history(self):
         """Whether the layer may read more than its skip."""
-        return len(self.reads(2)) > 1
+        return self.most_activations > 1
 
     def reads(self, n):
         """What a connection reads that has `n` connections before it.
@@ -374,9 +382,8 @@ class Laurel(keras.layers.Layer):
         return x if self._features_last else _move_axis(x, -1, self.axis)
 
     def _build_residual_weights(self, width):
-        is_one = self.residual_weights in ("complement", "free_branch")
-        count = 1 if is_one else 2
-        is_free = self.residual_weights.startswith("free")
+        count = equation.NUM_RESIDUAL_WEIGHTS[self.residual_weights]
+        is_free = self.residual_weights in checks.FREE
         self.laurel_residual_weights = self._add_scalars(
             "laurel_residual_weights",
             (count, width) if self.per_channel else (count,),

@@ -81,6 +81,11 @@ OPTIONS = {
         "rank": R,
         "num_activations": K,
     },
+    "rw+lr, f(x) not kept": {
+        "residual_weights": "softmax",
+        "rank": R,
+        "keep_branch": False,
+    },
     "normalized": {"rank": R, "normalize": "rms", "scale": 2**-0.5},
     "rw+pa normalized": {
         "residual_weights": "softmax",

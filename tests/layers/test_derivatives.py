@@ -239,7 +239,6 @@ def test_the_gradient_of_alpha_however_large_the_skip(
         ops.cast(s * rng.normal(size=shape), layer.compute_dtype)
         for s in (size, 1, 1)
     )
-    # f(x) enters by itself: with a weight of its own for it, t.
     alpha = ops.convert_to_tensor(layer.alpha)
 
     def loss(alpha):

@@ -166,7 +166,7 @@ class BlockConnection:
         if tensor is None:
             return None, None, None, None
         n = self._turn(stream)
-        x = _features_last(stream.layers[n], self.skip(tensor))
+        (x,) = stream.layers[n].features_last([self.skip(tensor)])
         return tensor, stream.layers[n], x, stream.enter(n, x)
 
     def _turn(self, stream):
@@ -182,9 +182,9 @@ class BlockConnection:
             if y is tensor:  # The block has left this stream alone.
                 return y
             check_same_shape(self.block, tensor, y)
-            y = _features_last(layer, y)
+            (y,) = layer.features_last([y])
             out = layer.combine_sum(y, x, x, carried)
-            return keras_internals.keep_mask(_features_back(layer, out), y)
+            return keras_internals.keep_mask(layer.features_back(out), y)
 
         return combine if layer is not None else None
 
@@ -223,18 +223,6 @@ class SublayerConnection(BlockConnection):
             return keras_internals.keep_mask(out, y)
 
         return _with_first(output, [combine])
-
-
-def _features_last(layer, x):
-    return ops.moveaxis(x, layer.axis, -1) if _is_moved(layer, x) else x
-
-
-def _features_back(layer, x):
-    return ops.moveaxis(x, -1, layer.axis) if _is_moved(layer, x) else x
-
-
-def _is_moved(layer, x):
-    return layer.axis not in (-1, len(x.shape) - 1)
 
 
 def check_same_shape(block, x, y):
