@@ -30,26 +30,35 @@ class ResidualStream:
         counts: Whether the order matters though nothing is carried, as where
             the connections of one block have a layer each.
         id: String by which its blocks find one another when they are loaded.
+        earlier: List of lists: the connections whose activations each one may
+            read, in order. `None` where these are all before it.
     """
 
-    def __init__(self, layers, counts=False, id=None):
+    def __init__(self, layers, counts=False, id=None, earlier=None):
         self.layers = layers
         self.counts = counts
+        self._earlier = earlier
         self.id = id or uuid.uuid4().hex
         self._pass = threading.local()
         self._known = [], {}
 
     def __getstate__(self):
         """The layers; a pass is of the thread that runs it."""
-        return {"layers": self.layers, "counts": self.counts, "id": self.id}
+        return {"layers": self.layers, **self._settings()}
 
     def __setstate__(self, state):
         self.__init__(**state)
 
     def get_config(self):
         """What `loaded_stream` needs, its layers left out."""
-        size = len(self.layers)
-        return {"id": self.id, "size": size, "counts": self.counts}
+        return {"size": len(self.layers), **self._settings()}
+
+    def _settings(self):
+        return {"id": self.id, "counts": self.counts, "earlier": self._earlier}
+
+    def earlier(self, n):
+        """The connections whose activations connection `n` may read."""
+        return range(n) if self._earlier is None else self._earlier[n]
 
     @property
     def carries_history(self):
@@ -159,8 +168,12 @@ class ResidualStream:
         if layers != self.layers:
             readers = {}
             for reader, layer in enumerate(self.layers):
-                for place, j in enumerate(layer.reads(reader) if layer else ()):
-                    readers.setdefault(reader - j, []).append((reader, place))
+                if layer is None:
+                    continue
+                sources = [*self.earlier(reader), reader]
+                for place, j in enumerate(layer.reads(len(sources) - 1)):
+                    source = sources[-1 - j]
+                    readers.setdefault(source, []).append((reader, place))
             self._known = list(self.layers), readers
         return readers
 
@@ -175,13 +188,14 @@ def loaded_stream(config, layers):
     A block that is there already is of another copy of the model.
 
     Args:
-        config: Dict of its `id` and `size`, and of whether it `counts`.
+        config: Dict, from its `get_config`.
         layers: Dict of the layers of one block by their places.
     """
-    id = config["id"]
+    settings = dict(config)
+    size, id = settings.pop("size"), settings["id"]
     stream = _LOADING.get(id)
     if stream is None or stream.layers[min(layers)] is not None:
-        stream = ResidualStream([None] * config["size"], config["counts"], id)
+        stream = ResidualStream([None] * size, **settings)
         _LOADING[id] = stream
     for place, layer in layers.items():
         stream.layers[place] = layer

@@ -86,35 +86,79 @@ def plan(survey, pairs):
             connections than it reads activations of.
     """
     chosen = {site.node: (site, prototype) for site, prototype in pairs}
-    planned, streams = {}, {}
-    for number, (inside, key) in enumerate(
+    steps = [
         (inside, key)
         for inside, key in survey.in_order()
         if (inside.layer, key) in chosen
-    ):
+    ]
+    streams = _streams(survey.order, steps, chosen)
+    planned = {}
+    for number, (inside, key) in enumerate(steps):
         site, prototype = chosen[inside.layer, key]
         addition = inside.additions[key]
-        stream = _stream(streams, addition)
-        layer = _built(inside, site, addition, prototype, number, stream)
-        stream.layers.append(layer)
+        stream, place = streams[inside.layer, key]
+        earlier = len(stream.earlier(place))
+        layer = _built(inside, site, addition, prototype, number, earlier)
+        stream.layers[place] = layer
         planned.setdefault(inside, {})[key] = Connection(
             layer,
             addition.skip,
             stream,
-            len(stream.layers) - 1,
+            place,
             _for_any_batch(addition.skip_tensor),
         )
     return planned
 
 
-def _stream(streams, addition):
-    """Connections share history where their skips have one shape."""
-    tensor = addition.skip_tensor
-    key = tuple(tensor.shape), tensor.dtype
-    return streams.setdefault(key, ResidualStream([]))
+def _streams(order, steps, chosen):
+    """The `ResidualStream` of each connection, and its number there, by
+    `ResidualSite.node`.
+
+    As in graphs, a connection reads the skips that lead to its own and have
+    its shape. Those that do so share a stream; two towers have two.
+    """
+    skips = {
+        (inside.layer, key): inside.additions[key].skip_tensor
+        for inside, key in steps
+    }
+    reads = any(prototype.has_history for _, prototype in chosen.values())
+    earlier, groups = {}, {}
+    for node in skips:
+        earlier[node] = _earlier(order, skips, node) if reads else []
+        groups[node] = [node]
+        for other in earlier[node]:
+            if groups[other] is not groups[node]:
+                together = groups[other] + groups[node]
+                groups.update(dict.fromkeys(together, together))
+    streams = {}
+    for group in {id(group): group for group in groups.values()}.values():
+        group = sorted(group, key=list(skips).index)
+        number = {node: i for i, node in enumerate(group)}
+        found = [[number[x] for x in earlier[node]] for node in group]
+        all_before = [list(range(i)) for i in range(len(group))]
+        stream = ResidualStream(
+            [None] * len(group), earlier=None if found == all_before else found
+        )
+        streams.update({node: (stream, number[node]) for node in group})
+    return streams
 
 
-def _built(inside, site, addition, prototype, number, stream):
+def _earlier(order, skips, node):
+    """The connections whose skips a connection may read; of several with one
+    skip the first."""
+    found = {}
+    for other in order.leading_to(node):
+        tensor = skips.get(other)
+        if tensor is not None and _kind(tensor) == _kind(skips[node]):
+            found.setdefault(id(tensor), other)
+    return list(found.values())
+
+
+def _kind(tensor):
+    return tuple(tensor.shape), tensor.dtype
+
+
+def _built(inside, site, addition, prototype, number, earlier):
     layer = copy_of(
         prototype,
         number,
@@ -137,7 +181,7 @@ def _built(inside, site, addition, prototype, number, stream):
             "layers would be computed twice. Use a layer without previous "
             "activations, or `granularity='block'`."
         )
-    activations = max(len(layer.reads(len(stream.layers))), 1)
+    activations = max(len(layer.reads(earlier)), 1)
     shape = _for_any_batch(addition.skip_tensor)
     try:
         keras_internals.build_inside(

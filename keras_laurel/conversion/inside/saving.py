@@ -78,9 +78,10 @@ def owner_class(base):
 def plan_of(owner):
     """What `convert_by_plan` needs to convert a layer like `owner`."""
     numbers = {id(x): i for i, x in enumerate(_plain_layers(owner))}
-    layers = []
+    layers, streams = [], {}
     for layer in _with(owner, "_laurel_opened"):
         connections = layer._laurel_opened.connections
+        streams |= {x.stream.id: x.stream for x in connections.values()}
         layers.append(
             {
                 "index": numbers[id(layer)],
@@ -92,7 +93,7 @@ def plan_of(owner):
                         "layer": _unbuilt(connection.layer),
                         "shape": list(connection.shape),
                         "activations": connection.layer.num_inputs - 1,
-                        "stream": connection.stream.get_config(),
+                        "stream": connection.stream.id,
                         "number": connection.number,
                     }
                     for key, connection in connections.items()
@@ -104,7 +105,12 @@ def plan_of(owner):
         {"index": numbers[id(graph)], "sites": graph._laurel_sites}
         for graph in _with(owner, "_laurel_sites")
     ]
-    return {"called": called, "layers": layers, "graphs": graphs}
+    return {
+        "called": called,
+        "layers": layers,
+        "streams": [stream.get_config() for stream in streams.values()],
+        "graphs": graphs,
+    }
 
 
 def _unbuilt(layer):
@@ -147,26 +153,23 @@ def _plain_layers(owner):
 def _planned(owner, plan, survey):
     insides = {id(inside.layer): inside for inside in survey.insides}
     layers = dict(enumerate(_plain_layers(owner)))
-    made, in_streams = [], {}
+    made, in_streams = [], {x["id"]: {} for x in plan["streams"]}
     for entry in plan["layers"]:
         inside = insides.get(id(layers.get(entry["index"])))
         for config in entry["connections"]:
             key = _key(owner, entry, config, inside)
             layer = _built(inside.layer, config)
-            stream = config["stream"]
-            _, in_stream = in_streams.setdefault(stream["id"], (stream, {}))
-            in_stream[config["number"]] = layer
+            in_streams[config["stream"]][config["number"]] = layer
             made.append((inside, key, layer, config))
     streams = {
-        id: loaded_stream(config, in_stream)
-        for id, (config, in_stream) in in_streams.items()
+        x["id"]: loaded_stream(x, in_streams[x["id"]]) for x in plan["streams"]
     }
     planned = {}
     for inside, key, layer, config in made:
         planned.setdefault(inside, {})[key] = Connection(
             layer,
             config["skip"],
-            streams[config["stream"]["id"]],
+            streams[config["stream"]],
             config["number"],
             tuple(config["shape"]),
         )
@@ -240,6 +243,12 @@ def own(layer, survey):
     """Let `layer` save what is converted inside it."""
     layer.__dict__["_laurel_called"] = survey.called[id(layer)]
     layer.__class__ = owner_class(type(layer))
+
+
+def detach(layer):
+    """Take out what was put into a layer, and into layers of its."""
+    if isinstance(layer, (LaurelInside, opened.LaurelOpened)):
+        opened.detach(layer)
 
 
 def _in_run_order(planned, survey):

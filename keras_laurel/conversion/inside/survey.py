@@ -13,6 +13,7 @@ from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
 from keras_laurel.conversion.inside.example import examples
 from keras_laurel.conversion.inside.layer_paths import layer_paths
 from keras_laurel.conversion.inside.observe import observe
+from keras_laurel.conversion.inside.run_order import RunOrder
 from keras_laurel.conversion.inside.trace import why
 from keras_laurel.layers import Laurel
 
@@ -48,8 +49,7 @@ class Survey:
     Attributes:
         insides: List of `Inside`, in the order the layers first ran.
         failures: Dict of reasons why a layer could not be traced, by path.
-        order: List of what stands for the additions, `ResidualSite.node`, in
-            the order they run.
+        order: The `RunOrder` of the additions.
         graphs: List of functional models in the order they ran.
         called: Dict of the `(args, kwargs)` that each layer was first called
             on, by `id`.
@@ -58,7 +58,7 @@ class Survey:
 
     insides: list
     failures: dict
-    order: list
+    order: RunOrder
     graphs: list
     called: dict
     paths: dict
@@ -132,10 +132,10 @@ class _Found:
     def __init__(self, paths):
         self.paths = paths
         self.insides, self.failures, self.graphs = {}, {}, {}
-        self.order, self.called = {}, {}
+        self.order, self.called = RunOrder(), {}
 
     def add(self, root):
-        times = {}
+        times, additions = {}, {}
         for call in root.all():
             layer = call.layer
             self.called.setdefault(id(layer), (call.args, call.kwargs))
@@ -145,14 +145,14 @@ class _Found:
                 path = self.paths.get(id(layer), layer.name)
                 self.failures.setdefault(path, (layer, call.failure))
             if call.trace:
-                self._add_inside(call)
+                self._add_inside(call, additions)
                 times[id(layer)] = times.get(id(layer), 0) + 1
         for key, count in times.items():
             inside = self.insides[key]
             inside.times = max(inside.times, count)
-        self._add_order(root)
+        self.order.add(root, additions)
 
-    def _add_inside(self, call):
+    def _add_inside(self, call, additions):
         layer = call.layer
         path = self.paths.get(id(layer), layer.name)
         inside = self.insides.get(id(layer))
@@ -160,35 +160,17 @@ class _Found:
             axes = FeatureAxes([c for c in call.trace.calls if c.outputs])
             inside = Inside(layer, path, {}, axes)
             self.insides[id(layer)] = inside
-        graph = TensorGraph(call.trace.calls, call.trace.output_tensors)
-        found = {a.node.key: a for a in find_additions(graph)}
+        found = additions.get(id(call.trace))
+        if found is None:
+            graph = TensorGraph(call.trace.calls, call.trace.output_tensors)
+            found = {a.node.key: a for a in find_additions(graph)}
+            additions[id(call.trace)] = found
         for key, addition in found.items():
             inside.additions.setdefault(key, addition)
         if inside.always is None:
             inside.always = set(found)
         inside.always &= set(found)
         inside.carries_stream = _carries_stream(call.trace, found.values())
-
-    def _add_order(self, call):
-        """Additions stand among the calls of layers of their own."""
-        waiting = list(call.inside)
-        if keras_internals.is_functional(call.layer):
-            for node in keras_internals.nodes(call.layer):
-                self.order.setdefault(node)
-                if waiting and waiting[0].layer is node.operation:
-                    self._add_order(waiting.pop(0))
-        if call.trace is None:
-            for one in waiting:
-                self._add_order(one)
-            return
-        inside = self.insides[id(call.layer)]
-        for step in call.trace.calls:
-            if step.key in inside.additions:
-                self.order.setdefault((call.layer, step.key))
-            if waiting and waiting[0].layer is step.operation:
-                self._add_order(waiting.pop(0))
-        for one in waiting:
-            self._add_order(one)
 
     def survey(self):
         failures = {
@@ -199,7 +181,7 @@ class _Found:
         return Survey(
             list(self.insides.values()),
             failures,
-            list(self.order),
+            self.order,
             list(self.graphs.values()),
             self.called,
             self.paths,

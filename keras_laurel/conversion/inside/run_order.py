@@ -1,0 +1,111 @@
+"""In which order the additions of a model run, and which lead to which."""
+
+import functools
+import operator
+
+from keras_laurel.conversion import keras_internals
+
+
+class RunOrder:
+    """What stands for the additions, `ResidualSite.node`, as they run.
+
+    Which skips a tensor is computed from is a bit set, an integer with a bit
+    for each addition.
+    """
+
+    def __init__(self):
+        self._leading = {}
+        self._bits = {}
+
+    def __iter__(self):
+        return iter(self._leading)
+
+    def leading_to(self, place):
+        """The places before this one whose skips its skip is computed from,
+        in the order they run."""
+        found, bits = [], self._leading[place]
+        for other in self:
+            if other == place:
+                break
+            if bits & self._bit(other):
+                found.append(other)
+        return found
+
+    def add(self, root, additions):
+        """Follow the tensors through one pass of a model.
+
+        Args:
+            root: The `Observed` call of the model.
+            additions: Dict of the additions in each trace by its `id`: dicts
+                of `Addition`s by key.
+        """
+        self._follow(root, [0], additions)
+
+    def _follow(self, call, leading, additions):
+        """Which skips lead to what a call returns: a set for each tensor, or
+        one for all; `leading` says it of the tensors that it is given."""
+        layer, trace = call.layer, call.trace
+        if trace is not None:
+            places = {
+                step: ((layer, step.key), additions[id(trace)][step.key])
+                for step in trace.calls
+                if step.key in additions[id(trace)]
+            }
+            graph = trace.inputs, trace.calls, trace.output_tensors
+        elif keras_internals.is_functional(layer):
+            nodes = keras_internals.nodes(layer)
+            places = {node: (node, None) for node in nodes}
+            graph = layer.inputs, nodes, layer.outputs
+        else:
+            return [self._follow_all(call.inside, _union(leading), additions)]
+        inputs, steps, outputs = graph
+        own = self._own(places.values())
+        known = dict(zip(map(id, inputs), _for_each(inputs, leading)))
+        waiting = list(call.inside)
+        for step in steps:
+            if step in places:
+                place, addition = places[step]
+                skip = id(addition.skip_tensor) if addition else None
+                before = self._leading.get(place, 0)
+                self._leading[place] = before | known.get(skip, 0)
+            given = [
+                known[id(t)] | own.get(id(t), 0)
+                for t in keras_internals.node_inputs(step)
+            ]
+            if waiting and waiting[0].layer is step.operation:
+                returned = self._follow(waiting.pop(0), given, additions)
+            else:
+                returned = [_union(given)]
+            for t, bits in zip(step.outputs, _for_each(step.outputs, returned)):
+                known.setdefault(id(t), bits)
+        self._follow_all(waiting, _union(known.values()), additions)
+        return [known.get(id(t), 0) for t in outputs]
+
+    def _follow_all(self, calls, leading, additions):
+        """Of calls whose tensors are not known: each may lead to the next."""
+        for call in calls:
+            leading |= _union(self._follow(call, [leading], additions))
+        return leading
+
+    def _own(self, places):
+        """The bits of the tensors that are skips, by their `id`."""
+        own = {}
+        for place, addition in places:
+            if addition is not None and addition.skip_tensor is not None:
+                key = id(addition.skip_tensor)
+                own[key] = own.get(key, 0) | self._bit(place)
+        return own
+
+    def _bit(self, place):
+        return self._bits.setdefault(place, 1 << len(self._bits))
+
+
+def _union(sets):
+    return functools.reduce(operator.or_, sets, 0)
+
+
+def _for_each(tensors, sets):
+    """A set for each tensor: its own, or where it is not known which, all."""
+    if len(tensors) == len(sets):
+        return sets
+    return [_union(sets)] * len(tensors)
