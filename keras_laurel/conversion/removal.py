@@ -1,12 +1,14 @@
 """Take LAuReL layers out of a model again."""
 
 from keras_laurel.conversion import keras_internals
-from keras_laurel.conversion.blocks.connection import detach
+from keras_laurel.conversion.blocks import connection
+from keras_laurel.conversion.blocks import owner
 from keras_laurel.conversion.blocks.owner import LaurelOwner
 from keras_laurel.conversion.graphs.plan import Removal
 from keras_laurel.conversion.graphs.rebuild import rebuild
 from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.hub import adopt
+from keras_laurel.conversion.inside import saving
 from keras_laurel.conversion.laurelize import laurel_layers
 from keras_laurel.layers import Laurel
 
@@ -21,9 +23,9 @@ def remove_laurel(model):
     dropped too.
 
     As with `laurelize`, layers and variables are shared with `model`, and a
-    model with connections around its blocks, such as a KerasHub transformer,
-    is changed in place and stays compiled, with a fresh optimizer. The result
-    is of the class that `model` had before conversion, and saves as such.
+    model with connections around its blocks or inside its layers is changed in
+    place and stays compiled, with a fresh optimizer. The result is of the
+    class that `model` had before conversion, and saves as such.
 
     Args:
         model: A model that `laurelize` returned, or a functional or sequential
@@ -33,8 +35,8 @@ def remove_laurel(model):
         A model without LAuReL layers.
 
     Raises:
-        ValueError: if `model` has none, or has some in the `call` of a layer,
-            which are named. Nothing has changed then.
+        ValueError: if `model` has none, or has some that you wrote into the
+            `call` of a layer, which are named. Nothing has changed then.
 
     Example:
 
@@ -51,27 +53,48 @@ def remove_laurel(model):
             f"`model` got {model.name!r}, which has no LAuReL layers. Pass a "
             "model that `laurelize` returned."
         )
-    removals = [
-        Removal(node)
-        for functional in functional_models(model)
-        for node in keras_internals.nodes(functional)
-        if isinstance(node.operation, Laurel)
+    graphs = functional_models(model)
+    removals = _removals(graphs)
+    known = {id(graph) for graph in graphs}
+    hidden = [
+        (graph, _removals([graph]))
+        for graph in keras_internals.flatten_layers(model)
+        if keras_internals.is_functional(graph) and id(graph) not in known
     ]
-    _check_all_are_reached(model, layers, removals)
+    everywhere = [*removals, *(x for _, some in hidden for x in some)]
+    _check_all_are_reached(model, layers, everywhere)
+    optimizers = owner.fresh_optimizers([model]) if not removals else []
     result = rebuild(model, removals)
+    rebuilt = [(graph, rebuild(graph, some)) for graph, some in hidden if some]
     for part in [result, *keras_internals.flatten_layers(result)]:
         if isinstance(part, LaurelOwner):
             adopt.restore(part)
-        detach(part)
+        connection.detach(part)
+        saving.detach(part)
+    for graph, plain in rebuilt:
+        keras_internals.become(graph, plain)
+    owner.set_optimizers(optimizers)
     return result
+
+
+def _removals(graphs):
+    return [
+        Removal(node)
+        for graph in graphs
+        for node in keras_internals.nodes(graph)
+        if isinstance(node.operation, Laurel)
+    ]
 
 
 def _check_all_are_reached(model, layers, removals):
     reached = {id(removal.layer) for removal in removals}
-    for layer in keras_internals.flatten_layers(model):
-        connection = getattr(layer, "_laurel_connection", None)
-        if connection:
-            reached |= {id(x) for x in connection.layers.values()}
+    for layer in (model, *keras_internals.flatten_layers(model)):
+        held = getattr(layer, "_laurel_connection", None)
+        if held:
+            reached |= {id(x) for x in held.layers.values()}
+        opened = getattr(layer, "_laurel_opened", None)
+        if opened:
+            reached |= {id(x) for x in opened.all_layers}
     left = [layer.name for layer in layers if id(layer) not in reached]
     if left:
         raise ValueError(

@@ -163,6 +163,50 @@ def test_history_is_refused_where_a_layer_is_rematerialised():
     assert type(block) is Block
 
 
+@pytest.mark.parametrize("granularity", ["sublayer", "block"])
+def test_removal_keeps_what_was_compiled(granularity):
+    x, y = TOKENS, np.zeros((2, 6, 3), "float32")
+    model = stack()
+    model.compile("adam", "mse")
+    model = keras_laurel.laurelize(
+        model, LaurelRW(), granularity=granularity, verbose=False
+    )
+    model.fit(x, y, verbose=0)
+    model = keras_laurel.remove_laurel(model)
+    plain = stack()
+    plain.set_weights(model.get_weights())
+    np.testing.assert_array_equal(outputs(model), outputs(plain))
+    model.fit(x, y, verbose=0)
+    with pytest.raises(ValueError, match="has no LAuReL layers"):
+        keras_laurel.remove_laurel(model)
+
+
+def test_removal_from_graphs_in_layers_and_layers_in_graphs():
+    inputs = keras.Input((6, 8))
+    graph = keras.Model(inputs, inputs + layers.Dense(8)(Block()(inputs)))
+    for model in (graph, Holder(graph)):
+        x = np.random.default_rng(0).normal(size=(2, 6, 8))
+        expected = outputs(model, x)
+        model = keras_laurel.laurelize(model, LaurelRW(), verbose=False)
+        found = keras_laurel.laurel_layers(model)
+        assert len(found) == 3
+        for layer in found:
+            layer.laurel_residual_weights.assign([1.0, 0.0])
+        assert not np.allclose(outputs(model, x), expected)
+        model = keras_laurel.remove_laurel(model)
+        assert keras_laurel.laurel_layers(model) == []
+        np.testing.assert_array_equal(outputs(model, x), expected)
+
+
+class Holder(keras.Model):
+    def __init__(self, graph):
+        super().__init__()
+        self.graph = graph
+
+    def call(self, x):
+        return 2 * self.graph(x)
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])
 def test_copies(copied):
     model = converted(keras_laurel.get("rw+lr+pa", rank=2))

@@ -163,6 +163,32 @@ def error_of_saving(model, folder):
         return type(error)
 
 
+@pytest.mark.parametrize("name", few(CONVERTED))
+def test_removal(name, tmp_path):
+    """The plain model is back, with its weights, and is saved as such."""
+    row = TABLE[name]
+    model, x = built(row), row.example()
+    kinds, state = class_of_each(model), State(variables(model))
+    expected = run(model, x)
+    state.restore()
+    model = convert(model, row)
+    shake(keras_laurel.laurel_layers(model))
+    model = keras_laurel.remove_laurel(model)
+    assert_equal(run(model, x), expected)
+    state.restore()
+    assert class_of_each(model) == kinds
+    assert keras_laurel.laurel_layers(model) == []
+    if row.saves:
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        assert class_of_each(loaded) == kinds
+    assert keras_laurel.laurel_layers(convert(model, row))
+
+
+def class_of_each(model):
+    return [type(x) for x in (model, *model._flatten_layers())]
+
+
 @pytest.mark.parametrize("name", ["llama", "router"])
 def test_mixed_precision(name):
     row = TABLE[name]
