@@ -10,16 +10,14 @@ from keras_laurel.conversion.graphs import rebuild
 from keras_laurel.conversion.graphs.plan import plan_replacements
 from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.hub import adopt
-from keras_laurel.conversion.inside.blocks import carrying_blocks
 from keras_laurel.conversion.inside.convert import plan
 from keras_laurel.conversion.inside.saving import attach_all
+from keras_laurel.conversion.residual_sites import check_granularity
 from keras_laurel.conversion.residual_sites import survey_model
 from keras_laurel.conversion.scopes import check_scope
 from keras_laurel.conversion.sites import LeftOut
 from keras_laurel.conversion.sites import ResidualSite
 from keras_laurel.layers import Laurel
-
-GRANULARITIES = (None, "block", "sublayer", "application")
 
 
 def laurelize(
@@ -68,9 +66,9 @@ def laurelize(
             another seed where its `a_initializer` has an integer one. Or a
             function of a `ResidualSite` that returns the prototype for it, or
             `None` to leave it out.
-        sites: List of `ResidualSite` from `residual_sites(model)`, or `None`
-            for all of them. Entries of its `left_out` that have a `site` are
-            taken too: you may know better.
+        sites: List of `ResidualSite` from `residual_sites(model)`, with the
+            same `granularity`, or `None` for all of them. Entries of its
+            `left_out` that have a `site` are taken too: you may know better.
         granularity: `"sublayer"` for a connection at each addition;
             `"block"` for one around each block, as in the paper's language
             models: the default for models whose blocks are known, such as
@@ -112,42 +110,20 @@ def laurelize(
     _check_arguments(layer, sites, granularity, blocks)
     _check_not_converted(model)
     check_scope(model)
-    if blocks is None:
-        found = survey_model(model, inputs)
-        if not adopt.is_known(model):
-            if granularity in (None, "sublayer"):
-                chosen = _chosen(model, sites, found)
-                result = _convert(model, _prototypes(layer, chosen), found)
-                return _reported(result, verbose, found)
-            _check_no_sites(sites, granularity)
-            blocks = carrying_blocks(model, found)
-    _check_one_layer(layer)
+    found = survey_model(model, inputs, granularity, blocks)
+    pairs = _prototypes(layer, _chosen(model, sites, found))
+    if found.stacks is None:
+        result = _convert(model, pairs, found)
+        return _reported(result, verbose, found)
+    prototypes = {site.node: prototype for site, prototype in pairs}
     granularity = granularity or "block"
-    if blocks is None:
-        chosen = _chosen(model, sites, found)
-        result = adopt.convert(model, layer, chosen, granularity)
+    if blocks is None and adopt.is_known(model):
+        result = adopt.convert(model, prototypes, granularity)
     else:
-        result = owner.attach_blocks(model, blocks, layer, granularity)
+        result = owner.attach_blocks(
+            model, found.stacks, prototypes, granularity
+        )
     return _reported(result, verbose)
-
-
-def _check_no_sites(sites, granularity):
-    if sites is not None:
-        raise ValueError(
-            f"`laurelize` got `sites` and `granularity={granularity!r}` for a "
-            "model whose blocks are not known; its sites are additions. Name "
-            "the blocks with `blocks=[...]`, or leave `granularity` out."
-        )
-
-
-def _check_one_layer(layer):
-    if not isinstance(layer, Laurel):
-        raise ValueError(
-            f"`layer` got {layer!r}; connections around blocks need one LAuReL "
-            "layer for all of them, such as `keras_laurel.LaurelLR(rank=16)`. "
-            "A function of the site works with `granularity='sublayer'` on "
-            "models whose blocks are not known."
-        )
 
 
 def laurel_layers(model):
@@ -192,11 +168,7 @@ def _check_arguments(layer, sites, granularity, blocks):
             "`keras_laurel.LaurelLR(rank=16)`, or a function that returns one "
             "for a site."
         )
-    if granularity not in GRANULARITIES:
-        raise ValueError(
-            f"`granularity` got {granularity!r}; it needs one of "
-            f"{GRANULARITIES}."
-        )
+    check_granularity(granularity)
     if sites is not None and blocks is not None:
         raise ValueError(
             "`laurelize` got `sites` and `blocks`; it needs one of them: "

@@ -5,9 +5,12 @@ import dataclasses
 import keras
 
 from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.blocks import owner
+from keras_laurel.conversion.blocks.sites import block_sites
 from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.graphs.search import search_one
 from keras_laurel.conversion.hub import adopt
+from keras_laurel.conversion.inside.blocks import carrying_blocks
 from keras_laurel.conversion.inside.convert import sites_inside
 from keras_laurel.conversion.inside.survey import Survey
 from keras_laurel.conversion.inside.survey import is_opaque
@@ -16,7 +19,7 @@ from keras_laurel.conversion.sites import LeftOut
 from keras_laurel.conversion.sites import ResidualSites
 
 
-def residual_sites(model, inputs=None):
+def residual_sites(model, inputs=None, granularity=None):
     """Return the residual connections of a model, in the order they run.
 
     Finds the additions, `keras.layers.Add`, `keras.ops.add` or `+`, that add
@@ -34,6 +37,9 @@ def residual_sites(model, inputs=None):
         inputs: What a subclassed model is called on: a batch, or
             `keras.Input`s. Needed where the model is not built, or cannot be
             run on a guess.
+        granularity: `"block"` for the layers around which `laurelize` puts
+            connections with this granularity; `None` or `"sublayer"` for the
+            additions. KerasHub transformers have their blocks in any case.
 
     Returns:
         A list of `ResidualSite`, to look at or to filter, that prints as a
@@ -41,7 +47,8 @@ def residual_sites(model, inputs=None):
 
     Raises:
         ValueError: if `model` is no `keras.Model`, cannot be run on `inputs`,
-            or is a KerasHub transformer that `laurelize` does not support.
+            has no blocks where these are asked for, or is a KerasHub
+            transformer that `laurelize` does not support.
 
     Example:
 
@@ -50,7 +57,8 @@ def residual_sites(model, inputs=None):
     >>> len(sites), sites[0].kind
     (16, 'projection')
     """
-    found = survey_model(model, inputs)
+    check_granularity(granularity)
+    found = survey_model(model, inputs, granularity)
     return ResidualSites(found.sites, found.left_out)
 
 
@@ -71,25 +79,43 @@ class ModelSurvey:
             is nothing to look into.
         nested: List of functional models that the model runs and that are not
             in its graph.
+        stacks: List of `Stack`s where the sites are blocks, or `None`.
     """
 
     sites: list
     left_out: list
     inside: Survey = None
     nested: list = ()
+    stacks: list = None
 
 
-def survey_model(model, inputs=None):
-    """The `ModelSurvey` of a model."""
+GRANULARITIES = (None, "block", "sublayer", "application")
+
+
+def check_granularity(granularity):
+    if granularity not in GRANULARITIES:
+        raise ValueError(
+            f"`granularity` got {granularity!r}; it needs one of "
+            f"{GRANULARITIES}."
+        )
+
+
+def survey_model(model, inputs=None, granularity=None, blocks=None):
+    """The `ModelSurvey` of a model; arguments as `laurelize` takes them."""
+    if blocks is not None:
+        return _of_blocks(model, owner.named_stacks(model, blocks))
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"`model` got {type(model).__name__}; it needs a `keras.Model`."
         )
     adopt.check_supported(model)
     if adopt.is_known(model):
-        return ModelSurvey(adopt.block_sites(model), [])
+        return _of_blocks(model, adopt.stacks_of(model))
     graphs = functional_models(model)
     inside, failure = _inside(model, graphs, inputs)
+    if granularity in ("block", "application"):
+        stacks = owner.named_stacks(model, carrying_blocks(model, inside))
+        return _of_blocks(model, stacks, inside)
     seen = {id(graph) for graph in graphs}
     nested = [g for g in inside.graphs if id(g) not in seen] if inside else []
     sites, left_out = [], list(failure)
@@ -114,6 +140,13 @@ def survey_model(model, inputs=None):
         place = {node: i for i, node in enumerate(inside.order)}
         sites.sort(key=lambda site: place.get(site.node, -1))
     return ModelSurvey(_unique_by_name(sites), left_out, inside, nested)
+
+
+def _of_blocks(model, stacks, inside=None):
+    paths = inside.paths if inside else None
+    return ModelSurvey(
+        block_sites(stacks, model.name, paths), [], inside, stacks=stacks
+    )
 
 
 def _at(path, site):

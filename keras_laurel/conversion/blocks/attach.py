@@ -21,7 +21,7 @@ class Recipe:
     """What a model was converted with, saved in its config.
 
     Attributes:
-        layer: The prototype, a `Laurel` layer.
+        prototypes: Tuple of a `Laurel` layer for each block to convert.
         granularity: `"block"`, `"sublayer"` or `"application"`.
         blocks: Indices of the converted blocks among those of the model's
             row; empty where `named` says which they are.
@@ -31,15 +31,22 @@ class Recipe:
             empty where KerasHub's blocks tell theirs.
     """
 
-    layer: Laurel
+    prototypes: tuple[Laurel, ...]
     granularity: str
     blocks: tuple = ()
     named: tuple = ()
     shapes: tuple = ()
 
+    @property
+    def has_history(self):
+        return any(layer.has_history for layer in self.prototypes)
+
     def get_config(self):
+        layers = list({id(x): x for x in self.prototypes}.values())
+        number = {id(x): i for i, x in enumerate(layers)}
         config = {
-            "layer": keras.layers.serialize(self.layer),
+            "layers": [keras.layers.serialize(layer) for layer in layers],
+            "layer_of_block": [number[id(x)] for x in self.prototypes],
             "granularity": self.granularity,
             "blocks": list(self.blocks),
         }
@@ -49,8 +56,9 @@ class Recipe:
 
     @classmethod
     def from_config(cls, config):
+        layers = [keras.layers.deserialize(x) for x in config["layers"]]
         return cls(
-            keras.layers.deserialize(config["layer"]),
+            tuple(layers[i] for i in config["layer_of_block"]),
             config["granularity"],
             tuple(config["blocks"]),
             config.get("named", ()),
@@ -71,8 +79,7 @@ def attach(owner, stacks, recipe):
             then.
     """
     _check(owner, stacks, recipe)
-    ids = map(id, all_blocks(stacks))
-    layers = _Layers(recipe, dict(zip(ids, recipe.shapes)))
+    layers = _Layers(recipe, all_blocks(stacks))
     connections = [one for stack in stacks for one in layers.connect(stack)]
     for one in connections:
         connection.attach(one.block, one)
@@ -107,8 +114,9 @@ def _check(owner, stacks, recipe):
             _check_block(row, block, recipe)
     per_block = 2 if recipe.granularity == "sublayer" else 1
     connections = per_block * max(len(stack.blocks) for stack in stacks)
-    k = recipe.layer.num_activations
-    if k != "all" and k > connections:
+    limited = [x.num_activations for x in recipe.prototypes]
+    k = max((k for k in limited if k != "all"), default=0)
+    if k > connections:
         of_stack = " in its longest stack" if len(stacks) > 1 else ""
         raise ValueError(
             f"`layer` got num_activations={k}; "
@@ -160,12 +168,13 @@ class _Layers:
 
     Args:
         recipe: The `Recipe`.
-        shapes: Shapes of the blocks' inputs by `id`, where they are known.
+        blocks: List of the blocks that it is for.
     """
 
-    def __init__(self, recipe, shapes):
-        self.recipe = recipe
-        self.shapes = shapes
+    def __init__(self, recipe, blocks):
+        ids = [id(block) for block in blocks]
+        self.prototypes = dict(zip(ids, recipe.prototypes, strict=True))
+        self.shapes = dict(zip(ids, recipe.shapes))
         self.count = 0
         self.own_layers = recipe.granularity == "application"
         self.kind = (
@@ -215,7 +224,8 @@ class _Layers:
 
     def _built(self, block, name, last):
         """A layer that is built for connection `last` of its stream."""
-        layer = copy_of(self.recipe.layer, self.count, name, block.dtype_policy)
+        prototype = self.prototypes[id(block)]
+        layer = copy_of(prototype, self.count, name, block.dtype_policy)
         self.count += 1
         activations = max(len(layer.reads(last)), 1)
         shape = self.shapes.get(id(block)) or (None, None, width_of(block))

@@ -17,26 +17,25 @@ from keras_laurel.conversion.pickling import PickledAsSaved
 from keras_laurel.layers import Laurel
 
 
-def attach_blocks(owner, blocks, prototype, granularity="block"):
+def attach_blocks(owner, stacks, prototypes, granularity="block"):
     """Put a connection around blocks of a model, in place.
 
     Args:
         owner: The model or layer that holds the blocks, at any depth.
-        blocks: List of layers in the order they run, one that runs several
-            times as often as it does. Or a list of such lists, for stacks
-            that hand on no previous activations to each other.
-        prototype: The `Laurel` layer.
+        stacks: List of `Stack`s, from `named_stacks`.
+        prototypes: Dict of a `Laurel` layer for each block to convert.
         granularity: `"block"`, or `"application"`.
 
     Returns:
         `owner`, of a class by the same name that saves what was put in.
 
     Raises:
-        ValueError: if blocks are no layers of `owner`, not built, converted,
-            no layers of floats, do not return the shape of their first
-            input, or do not fit the prototype. Nothing has changed then.
+        ValueError: if blocks are not built, converted, no layers of floats,
+            do not return the shape of their first input, or do not fit the
+            prototype. Nothing has changed then.
     """
-    stacks = _named_stacks(owner, blocks)
+    stacks = attach.chosen(stacks, prototypes)
+    chosen = tuple(prototypes[block] for block in attach.all_blocks(stacks))
     layers = keras_internals.flatten_layers(owner)
     places = {id(layer): i for i, layer in enumerate(layers)}
     named = [
@@ -44,7 +43,7 @@ def attach_blocks(owner, blocks, prototype, granularity="block"):
         for stack in stacks
     ]
     shapes = checked_shapes(stacks)
-    recipe = Recipe(prototype, granularity, named=named, shapes=shapes)
+    recipe = Recipe(chosen, granularity, named=named, shapes=shapes)
     return _convert(owner, stacks, recipe)
 
 
@@ -195,7 +194,7 @@ class LaurelOwner(PickledAsSaved):
     def _check_quantize_args(self, mode, compute_dtype):
         # Not `quantize`: Keras keeps that of the first class on the instance.
         recipe = getattr(self, "backbone", self)._laurel_recipe
-        if mode in ("gptq", "awq") and recipe.layer.has_history:
+        if mode in ("gptq", "awq") and recipe.has_history:
             raise ValueError(
                 f"`quantize` got {mode!r} on a model with previous "
                 "activations. It calibrates one block at a time, which then "
@@ -243,7 +242,18 @@ def serialized(model):
     return config
 
 
-def _named_stacks(owner, blocks):
+def named_stacks(owner, blocks):
+    """The stacks of blocks that the owner of a model names.
+
+    Args:
+        owner: The model or layer that holds the blocks, at any depth.
+        blocks: List of layers in the order they run, one that runs several
+            times as often as it does. Or a list of such lists, for stacks
+            that hand on no previous activations to each other.
+
+    Raises:
+        ValueError: if these are no layers of `owner`.
+    """
     if not isinstance(owner, keras.layers.Layer):
         raise ValueError(
             f"`model` got {type(owner).__name__}; it needs a `keras.Model` or "

@@ -9,12 +9,11 @@ import keras
 from keras_laurel import optimizers
 from keras_laurel.conversion.blocks import owner
 from keras_laurel.conversion.blocks import registry
+from keras_laurel.conversion.blocks import sites
 from keras_laurel.conversion.blocks.attach import Recipe
 from keras_laurel.conversion.blocks.attach import all_blocks
-from keras_laurel.conversion.blocks.attach import width_of
 from keras_laurel.conversion.blocks.owner import LaurelOwner
 from keras_laurel.conversion.hub import families
-from keras_laurel.conversion.sites import ResidualSite
 from keras_laurel.layers import Laurel
 
 
@@ -58,46 +57,27 @@ def _refused_part(model):
     return parts[0] if parts else None
 
 
-def block_sites(model):
-    """A `ResidualSite` for each block."""
+def stacks_of(model):
+    """The stacks of a known model, or of its backbone."""
+    return registry.stacks_of(_part_with_row(model))
+
+
+def convert(model, prototypes, granularity):
+    """Convert the part of `model` that has a row, and the task over it.
+
+    Args:
+        model: The model.
+        prototypes: Dict of a `Laurel` layer for each block to convert.
+        granularity: As `laurelize` takes it.
+    """
     part = _part_with_row(model)
     stacks = registry.stacks_of(part)
     blocks = all_blocks(stacks)
-    names = [block.name for block in blocks]
-    if _shapes_vary(stacks):
-        shapes = [(None, *shape[1:]) for shape in owner.checked_shapes(stacks)]
-    else:
-        shapes = [(None, None, width_of(block)) for block in blocks]
-    return [
-        ResidualSite(
-            name=name if names.count(name) == 1 else block.path,
-            kind="block",
-            skip=0,
-            input_shape=shape,
-            output_shape=shape,
-            model=part.name,
-            node=block,
-            branch_nodes=(),
-        )
-        for name, block, shape in zip(names, blocks, shapes)
-    ]
-
-
-def _shapes_vary(stacks):
-    """Whether blocks are of any kind, and not text transformers' alone."""
-    return any(stack.row.block_classes is None for stack in stacks)
-
-
-def convert(model, layer, sites, granularity):
-    """Convert the part of `model` that has a row, and the task over it."""
-    part = _part_with_row(model)
-    chosen = {site.node for site in sites}
-    stacks = registry.stacks_of(part)
-    blocks = all_blocks(stacks)
-    indices = [i for i, block in enumerate(blocks) if block in chosen]
-    recipe = Recipe(layer, granularity, tuple(indices))
-    if _shapes_vary(stacks):
-        shapes = owner.checked_shapes(registry.stacks_of(part))
+    indices = [i for i, block in enumerate(blocks) if block in prototypes]
+    chosen = tuple(prototypes[blocks[i]] for i in indices)
+    recipe = Recipe(chosen, granularity, tuple(indices))
+    if sites.shapes_vary(stacks):
+        shapes = owner.checked_shapes(stacks)
         shapes = [shapes[i] for i in indices]
         recipe = dataclasses.replace(recipe, shapes=shapes)
     classes = [(part, _backbone_class(type(part)))]

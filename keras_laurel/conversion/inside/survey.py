@@ -50,6 +50,7 @@ class Survey:
         insides: List of `Inside`, in the order the layers first ran.
         failures: Dict of reasons why a layer could not be traced, by path.
         order: The `RunOrder` of the additions.
+        runs: List of the layers in the order of their calls in one pass.
         graphs: List of functional models in the order they ran.
         called: Dict of the `(args, kwargs)` that each layer was first called
             on, by `id`.
@@ -59,6 +60,7 @@ class Survey:
     insides: list
     failures: dict
     order: RunOrder
+    runs: list
     graphs: list
     called: dict
     paths: dict
@@ -132,7 +134,7 @@ class _Found:
     def __init__(self, paths):
         self.paths = paths
         self.insides, self.failures, self.graphs = {}, {}, {}
-        self.order, self.called = RunOrder(), {}
+        self.order, self.runs, self.called = RunOrder(), [], {}
 
     def add(self, root):
         times, additions = {}, {}
@@ -150,6 +152,7 @@ class _Found:
         for key, count in times.items():
             inside = self.insides[key]
             inside.times = max(inside.times, count)
+        self.runs = self.runs or [call.layer for call in root.all()]
         self.order.add(root, additions)
 
     def _add_inside(self, call, additions):
@@ -182,6 +185,7 @@ class _Found:
             list(self.insides.values()),
             failures,
             self.order,
+            self.runs,
             list(self.graphs.values()),
             self.called,
             self.paths,

@@ -82,11 +82,11 @@ class TestLayer:
         layer = keras_laurel.LaurelLR(rank=2, axis=1)
         refuses("does not fit the block", LLAMA.backbone(), layer)
 
-    def test_a_function_of_the_site(self):
+    def test_a_function_that_fits_no_block(self):
         def layer(site):
-            return keras_laurel.LaurelRW()
+            return keras_laurel.LaurelLR(rank=2, axis=1)
 
-        refuses("need one LAuReL layer for all", LLAMA.backbone(), layer)
+        refuses("does not fit the block", LLAMA.backbone(), layer)
 
     @pytest.mark.parametrize("layer", ["rw", keras_laurel.LaurelRW])
     def test_not_a_laurel_layer(self, layer):

@@ -135,6 +135,67 @@ def test_granularity_block_goes_around_each_block():
     np.testing.assert_array_equal(outputs(model), expected)
 
 
+def test_blocks_are_sites_to_choose_from():
+    model = stack()
+    first, second = keras_laurel.residual_sites(model, granularity="block")
+    assert [first.name, second.name] == ["blocks_0", "blocks_1"]
+    assert first.kind == "block" and first.input_shape == (None, None, 8)
+    model = keras_laurel.laurelize(
+        model, LaurelRW(), sites=[second], granularity="block", verbose=False
+    )
+    (layer,) = keras_laurel.laurel_layers(model)
+    assert layer in model.blocks[1]._flatten_layers()
+    with pytest.raises(ValueError, match="no residual site of"):
+        keras_laurel.laurelize(stack(), LaurelRW(), sites=[first])
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_each_block_may_have_a_layer_of_its_own(named, tmp_path):
+    def choose(site):
+        if site.name == ("block_1" if named else "blocks_1"):
+            return keras_laurel.get("rw+lr+pa", rank=2, num_activations=2)
+        return LaurelRW("sigmoid")
+
+    model = stack()
+    for i, block in enumerate(model.blocks):
+        block.name = f"block_{i}"
+    how = {"blocks": model.blocks} if named else {"granularity": "block"}
+    model = keras_laurel.laurelize(model, choose, verbose=False, **how)
+    first, second = keras_laurel.laurel_layers(model)
+    assert (first.rank, second.rank) == (None, 2)
+    assert second.num_inputs == 3
+    second.laurel_b.assign(np.ones(second.laurel_b.shape))
+    first.laurel_residual_weights.assign([1.0, 2.0])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(outputs(loaded), outputs(model))
+
+
+def test_a_block_that_runs_several_times_counts_each_time():
+    model = Twice()
+    x = np.ones((2, 6, 8), "float32")
+    expected = outputs(model, x)
+    model = keras_laurel.laurelize(
+        model,
+        keras_laurel.LaurelPA(3),
+        granularity="application",
+        verbose=False,
+    )
+    assert len(keras_laurel.laurel_layers(model)) == 4
+    np.testing.assert_array_equal(outputs(model, x), expected)
+
+
+class Twice(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.blocks = [Block() for _ in range(2)]
+
+    def call(self, x):
+        for block in (*self.blocks, *self.blocks):
+            x = block(x)
+        return x
+
+
 def test_other_additions_raise():
     model = converted()
     x = np.zeros((2, 6, 8), "float32")
