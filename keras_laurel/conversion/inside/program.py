@@ -2,7 +2,6 @@
 
 import keras
 
-from keras_laurel.conversion.inside import trace as tracing
 from keras_laurel.conversion.inside.unknown_sizes import Expression
 from keras_laurel.conversion.inside.values import flatten
 
@@ -17,7 +16,11 @@ class Program:
     """
 
     def __init__(self, trace, connections):
-        needed = _needed(trace, connections)
+        skips = {
+            call: addition.skip_tensor
+            for call, (_, addition) in connections.items()
+        }
+        needed = trace.needed_calls(skips)
         self._slots = {}
         for tensor in trace.inputs:
             self._slot(tensor)
@@ -129,21 +132,3 @@ def _with_first(first, fill):
         return (first(values), *args), kwargs
 
     return fill_with_first
-
-
-def _needed(trace, connections):
-    """The calls that what is returned, or what is kept, depends on."""
-    wanted = {id(x) for x in trace.output_tensors}
-    kept = []
-    for call in reversed(trace.calls):
-        if not (
-            tracing.has_effect(call.operation)
-            or call in connections
-            or any(id(x) in wanted for x in call.outputs)
-        ):
-            continue
-        kept.append(call)
-        wanted.update(id(x) for x in call.arguments.keras_tensors)
-        if call in connections:
-            wanted.add(id(connections[call][1].skip_tensor))
-    return kept[::-1]

@@ -165,11 +165,12 @@ class _Found:
             self.insides[id(layer)] = inside
         found = additions.get(id(call.trace))
         if found is None:
-            graph = TensorGraph(call.trace.calls, call.trace.output_tensors)
-            found = {a.node.key: a for a in find_additions(graph)}
+            found = _additions(call.trace)
             additions[id(call.trace)] = found
         for key, addition in found.items():
-            inside.additions.setdefault(key, addition)
+            known = inside.additions.get(key)
+            if known is None or known.why_not == _NOT_USED:
+                inside.additions[key] = addition
         if inside.always is None:
             inside.always = set(found)
         inside.always &= set(found)
@@ -190,6 +191,21 @@ class _Found:
             self.called,
             self.paths,
         )
+
+
+_NOT_USED = "its sum is not used"
+
+
+def _additions(trace):
+    """The `Addition`s of a trace by key."""
+    graph = TensorGraph(trace.calls, trace.output_tensors)
+    needed = set(trace.needed_calls())
+    found = {}
+    for addition in find_additions(graph):
+        if addition.why_not is None and addition.node not in needed:
+            addition = dataclasses.replace(addition, why_not=_NOT_USED)
+        found[addition.node.key] = addition
+    return found
 
 
 def _carries_stream(trace, additions):

@@ -98,6 +98,28 @@ class Trace:
         leaves = keras.tree.flatten(self.outputs)
         return [x for x in leaves if isinstance(x, keras.KerasTensor)]
 
+    def needed_calls(self, reads=()):
+        """The calls that count: what is returned depends on them, or they do
+        more than return a tensor.
+
+        Args:
+            reads: Dict of calls that count in any case, each with another
+                tensor that it reads.
+        """
+        wanted = {id(x) for x in self.output_tensors}
+        needed = []
+        for call in reversed(self.calls):
+            if (
+                has_effect(call.operation)
+                or call in reads
+                or any(id(x) in wanted for x in call.outputs)
+            ):
+                needed.append(call)
+                wanted.update(id(x) for x in call.arguments.keras_tensors)
+                if call in reads:
+                    wanted.add(id(reads[call]))
+        return needed[::-1]
+
 
 def trace(function, args, kwargs):
     """The `Trace` of `function(*args, **kwargs)`.

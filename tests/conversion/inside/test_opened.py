@@ -120,6 +120,34 @@ def test_the_layer_may_be_a_function_of_the_site():
     assert kinds == ["LaurelRW", "LaurelRW", "LaurelLR"]
 
 
+@keras.saving.register_keras_serializable(package="test_opened")
+class Unused(layers.Layer):
+    """Its first sum is used in training only, its second never."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.mix = layers.Dense(8)
+
+    def call(self, x, training=False):
+        in_training = x + self.mix(x)
+        x + 2 * self.mix(x)
+        y = x + 3 * self.mix(x)
+        return ops.maximum(y, in_training) if training else y
+
+
+def test_sums_that_nothing_uses_are_left_out():
+    inputs = keras.Input((6, 8))
+    model = keras.Model(inputs, Unused()(inputs))
+    sites = keras_laurel.residual_sites(model)
+    assert len(sites) == 2
+    reasons = [x.reason for x in sites.left_out]
+    assert reasons.count("its sum is not used") == 1
+    keras_laurel.laurelize(model, LaurelRW(), verbose=False)
+    for training in (False, True):
+        y = model(np.ones((2, 6, 8)), training=training)
+        assert np.isfinite(ops.convert_to_numpy(y)).all()
+
+
 def test_a_function_that_returns_no_layer_is_refused():
     with pytest.raises(ValueError, match="needs to return a LAuReL layer"):
         converted(lambda site: 3)
