@@ -15,6 +15,7 @@
 ##   make lint        what ruff finds
 ##   make format      what ruff can put right itself
 ##   make bench       each script in benchmarks/ but the next
+##   make gpu-wheels  what benchmarks/gpu_step.py needs where Keras is missing
 ##   make tpu-tables  the paper's cost tables, from the TPU compiler; hours
 ##   make experiments the paper's experiments, reduced, with several seeds, and
 ##                    docs/results.md made of them; three hours on two cores;
@@ -52,7 +53,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-llm test $(TESTS) test-slow test-families lint format \
-    bench tpu-tables experiments clean
+    bench gpu-wheels tpu-tables experiments clean
 
 help:
 	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -87,6 +88,9 @@ test-jax test-families: export JAX_COMPILATION_CACHE_DIR = \
 test-jax test-families: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test-jax test-families: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
 
+# Tests run what is compiled once or twice: optimizing it takes longer.
+test-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
+
 # A family's tests stay in one process.
 test-families: export RECORD_FAMILIES = 1
 test-families: $(VENV)/stamp
@@ -118,7 +122,7 @@ experiments: $(VENV)/stamp
 	$(VENV)/bin/python examples/experiments_report.py
 
 clean:
-	rm -rf $(VENV) $(VENV_NO_TENSORFLOW) $(LIBTPU) build dist *.egg-info
+	rm -rf $(VENV) $(VENV_NO_TENSORFLOW) $(LIBTPU) .wheels build dist *.egg-info
 	rm -rf .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -139,6 +143,16 @@ $(VENV)/stamp: constraints.txt pyproject.toml
 
 $(VENV_NO_TENSORFLOW)/stamp: constraints.txt pyproject.toml
 	$(call environment,$(VENV_NO_TENSORFLOW),-e ".[jax]",pytest pytest-xdist)
+
+# What a machine with a GPU lacks beside JAX and PyTorch: pure Python, and what
+# is built for Python 3.12 on Linux.
+GPU_PACKAGES := keras keras-hub namex optree
+gpu-wheels: $(VENV)/stamp
+	rm -rf .wheels
+	$(IN_VENV) pip download -q -d .wheels -c constraints.txt --no-deps \
+	    --only-binary=:all: --python-version 3.12 --implementation cp \
+	    --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \
+	    --platform manylinux2014_x86_64 $(GPU_PACKAGES)
 
 $(LIBTPU)/stamp: $(VENV)/stamp
 	@rm -rf $(LIBTPU)

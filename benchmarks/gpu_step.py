@@ -1,29 +1,43 @@
 """Step time and peak memory of LAuReL models over plain ones, on a GPU.
 
 The 157M language model of the paper's Table 5 and ResNet-50, in mixed
-bfloat16, every variant against the baseline, on JAX and PyTorch. Time: all
-variants take turns in one process; the median ratio to the baseline of the
-same round and its quartiles. Memory: each variant in a process of its own.
+bfloat16, every variant against the baseline, on JAX and on PyTorch, eager and
+compiled; then `torch_step.py`, with the same equations in plain PyTorch beside.
+Time: the variants of a part take turns in one process; the median ratio to the
+baseline of the same round and its quartiles. Memory: each variant in a process
+of its own.
 
     python benchmarks/gpu_step.py
+    python benchmarks/gpu_step.py --minutes 4 --forms jax --models resnet50
     python benchmarks/gpu_step.py --on cpu --models tiny --rounds 3
 
-Without a GPU it says so and measures nothing, unless told to run `--on cpu`.
+It is over within `--minutes`: each part gets an equal share of what is left,
+builds as many variants as a half of that allows, and `results/gpu_step.json`
+is written after each. Without a GPU it says so and measures nothing, unless
+told to run `--on cpu`. Where Keras is missing, it is taken from the wheels that
+`make gpu-wheels` put into `.wheels/`.
 """
 
 import argparse
 import json
 import os
+import pathlib
 import subprocess
 import sys
+import tempfile
+import time
+from importlib import util
 
 from measuring import interleaved
 from measuring import ratio
 from measuring import write
 
-BACKENDS = ("jax", "torch")
+ROOT = pathlib.Path(__file__).parent.parent
+FORMS = ("jax", "torch", "torch compiled")
 MODELS = ("ablation-157m", "resnet50")
-VARIANTS = ("rw", "lr", "pa", "rw+lr", "rw+lr+pa", "deeper")
+# What matters most first: later ones are left out where time is short.
+VARIANTS = ("rw+lr", "rw+lr+pa", "rw", "lr", "pa", "deeper")
+WITH_MEMORY = ("baseline", "rw+lr", "rw+lr+pa")
 BATCH = {"ablation-157m": 8, "resnet50": 128, "tiny": 4}
 
 
@@ -31,10 +45,12 @@ def main():
     arguments = parse_arguments()
     if arguments.worker:
         return print(json.dumps(WORKERS[arguments.worker](arguments)))
-    devices = {
-        backend: in_fresh_process(backend, arguments, "device")
-        for backend in arguments.backends
-    }
+    deadline = time.monotonic() + 60 * arguments.minutes
+    environment = with_packages(dict(os.environ))
+    environment["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
+    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    runner = Runner(arguments, environment, deadline)
+    devices = {form: runner.run("device", form) for form in arguments.forms}
     if arguments.on == "gpu" and None in devices.values():
         lacking = [name for name, device in devices.items() if device is None]
         print(
@@ -43,43 +59,47 @@ def main():
             "`--on cpu --models tiny`."
         )
         return None
-    rows = [
-        row
-        for backend in arguments.backends
-        for model in arguments.models
-        for row in measure(backend, model, arguments)
-    ]
-    if arguments.on == "gpu":
-        write(
-            "gpu_step",
-            rows,
-            command=" ".join(["python benchmarks/gpu_step.py", *sys.argv[1:]]),
-            unit="step: seconds, variant over baseline; memory: peak bytes "
-            "in use, variant over baseline",
-            devices=devices,
-            setting="mixed bfloat16; ablation-157m: sequences of 1024, AdamW; "
-            f"resnet50: 224 x 224, SGD with momentum; batches: {BATCH}",
-        )
+    rows, parts = [], parts_of(arguments)
+    for i, (what, form, model) in enumerate(parts):
+        seconds = (deadline - time.monotonic()) / (len(parts) - i)
+        found = measure(runner, what, form, model, seconds)
+        rows += [{"form": form, "model": model, **row} for row in found]
+        if arguments.on == "gpu":
+            save(rows, devices)
+    if arguments.on == "gpu" and "torch" in arguments.forms:
+        plain_torch(environment, deadline)
     return None
 
 
-def measure(backend, model, arguments):
-    """A row of time and one of memory for each variant."""
-    times = in_fresh_process(backend, arguments, "time", model)
-    peaks = {
-        variant: in_fresh_process(backend, arguments, "memory", model, variant)
-        for variant in ("baseline", *VARIANTS)
-    }
-    rows = [{"what": "step", **row} for row in times]
-    if None not in peaks.values():
-        rows += [
+def parts_of(arguments):
+    """All times first, then the memory."""
+    pairs = [(f, m) for m in arguments.models for f in arguments.forms]
+    return [
+        *(("step", form, model) for form, model in pairs),
+        *(("memory", form, model) for form, model in pairs),
+    ]
+
+
+def measure(runner, what, form, model, seconds):
+    """The rows of one part; those that time allows for."""
+    if what == "step":
+        found = runner.run("time", form, model, seconds=seconds) or []
+        rows = [{"what": "step", **row} for row in found]
+    else:
+        until = time.monotonic() + seconds
+        peaks = {}
+        for variant in WITH_MEMORY:
+            left = until - time.monotonic()
+            peaks[variant] = runner.run("memory", form, model, variant, left)
+        rows = [
             {
                 "what": "memory",
                 "variant": variant,
                 "ratio": peaks[variant] / peaks["baseline"],
                 "bytes": peaks[variant],
             }
-            for variant in VARIANTS
+            for variant in WITH_MEMORY[1:]
+            if peaks["baseline"] and peaks[variant]
         ]
     for row in rows:
         value = row.get("median", row.get("ratio"))
@@ -87,29 +107,97 @@ def measure(backend, model, arguments):
             *row.get("quartiles", (value,) * 2)
         )
         print(
-            f"{backend:6} {model:14} {row['what']:7} {row['variant']:9} "
+            f"{form:14} {model:14} {row['what']:7} {row['variant']:9} "
             f"{value:.3f} {spread}",
             flush=True,
         )
-    return [{"backend": backend, "model": model, **row} for row in rows]
+    if not rows:
+        print(f"{form:14} {model:14} {what:7} not measured")
+    return rows
 
 
-def in_fresh_process(backend, arguments, worker, model="", variant=""):
-    command = [sys.executable, __file__, "--worker", worker]
-    command += ["--model", model, "--variant", variant, "--on", arguments.on]
-    command += ["--rounds", str(arguments.rounds)]
-    environment = {**os.environ, "KERAS_BACKEND": backend}
-    if arguments.on == "cpu":
-        environment |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    output = subprocess.run(
-        command, env=environment, check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
-    return json.loads(output.splitlines()[-1])
+def save(rows, devices):
+    write(
+        "gpu_step",
+        rows,
+        command=" ".join(["python benchmarks/gpu_step.py", *sys.argv[1:]]),
+        unit="step: seconds, variant over baseline; memory: peak bytes "
+        "in use, variant over baseline",
+        devices=devices,
+        setting="mixed bfloat16; ablation-157m: sequences of 1024, AdamW; "
+        f"resnet50: 224 x 224, SGD with momentum; batches: {BATCH}",
+    )
+
+
+def with_packages(environment):
+    """The environment, with Keras from `.wheels/` where it is missing."""
+    if util.find_spec("keras") is not None:
+        return environment
+    wheels = sorted((ROOT / ".wheels").glob("*.whl"))
+    if not wheels:
+        sys.exit("Keras is missing here, and `.wheels/`: `make gpu-wheels`.")
+    folder = tempfile.mkdtemp()
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-index"]
+    command += ["--no-deps", "--no-compile", "--target", folder]
+    subprocess.run([*command, *map(str, wheels)], check=True)
+    path = [str(ROOT), folder, environment.get("PYTHONPATH", "")]
+    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+
+class Runner:
+    """Runs the workers of this file, each in a fresh process."""
+
+    def __init__(self, arguments, environment, deadline):
+        self.arguments = arguments
+        self.deadline = deadline
+        self.environment = environment
+        if arguments.on == "cpu":
+            cpu = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+            self.environment = {**environment, **cpu}
+
+    def run(self, worker, form, model="", variant="", seconds=120):
+        """What a worker returned, or `None` where it failed or took longer."""
+        command = [sys.executable, __file__, "--worker", worker]
+        command += ["--form", form, "--model", model, "--variant", variant]
+        command += ["--rounds", str(self.arguments.rounds)]
+        command += ["--seconds", str(seconds)]
+        backend = form.partition(" ")[0]
+        limit = min(1.5 * seconds, self.deadline - time.monotonic())
+        if limit <= 0:
+            return None
+        try:
+            output = subprocess.run(
+                command,
+                env={**self.environment, "KERAS_BACKEND": backend},
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+                timeout=limit,
+            ).stdout
+        except (subprocess.SubprocessError, OSError) as error:
+            print(f"{form} {model} {worker}: {error}", file=sys.stderr)
+            return None
+        return json.loads(output.splitlines()[-1])
+
+
+def plain_torch(environment, deadline):
+    """`torch_step.py` on this GPU, as far as there is time."""
+    script = pathlib.Path(__file__).with_name("torch_step.py")
+    left = deadline - time.monotonic()
+    try:
+        subprocess.run(
+            [sys.executable, script, "--device", "cuda"],
+            env=environment,
+            timeout=max(left, 1),
+            check=True,
+        )
+    except subprocess.SubprocessError as error:
+        print(f"torch_step.py: {error}", file=sys.stderr)
 
 
 def find_device(arguments):
     """The name of the GPU that the backend sees, or None."""
-    if os.environ["KERAS_BACKEND"] == "torch":
+    if arguments.form != "jax":
         import torch
 
         found = torch.cuda.is_available()
@@ -121,18 +209,36 @@ def find_device(arguments):
 
 
 def measure_times(arguments):
-    names = ("baseline", *VARIANTS)
-    steps = {name: step_of(arguments.model, name) for name in names}
-    seconds = interleaved(steps, arguments.rounds)
-    return [{"variant": name, **ratio(seconds, name)} for name in VARIANTS]
+    """A row for each variant that half of the time was enough to build."""
+    start = time.monotonic()
+    steps = {}
+    for name in ("baseline", *VARIANTS):
+        taken = time.monotonic() - start
+        a_step = taken / max(len(steps), 1)
+        if len(steps) > 1 and taken + a_step > arguments.seconds / 2:
+            break
+        steps[name] = step_of(arguments, name)
+        steps[name]()
+    start_of_rounds = time.monotonic()
+    measured = interleaved(steps, 2, warm_up=1)
+    a_round = (time.monotonic() - start_of_rounds) / 3
+    left = arguments.seconds - (time.monotonic() - start)
+    rounds = min(arguments.rounds, int(left / a_round)) - len(measured)
+    if rounds > 0:
+        measured += interleaved(steps, rounds, warm_up=0)
+    return [
+        {"variant": name, **ratio(measured, name)}
+        for name in steps
+        if name != "baseline"
+    ]
 
 
 def measure_memory(arguments):
     """Peak bytes in use after three steps; None where there is no GPU."""
-    step = step_of(arguments.model, arguments.variant)
+    step = step_of(arguments, arguments.variant)
     for _ in range(3):
         step()
-    if os.environ["KERAS_BACKEND"] == "torch":
+    if arguments.form != "jax":
         import torch
 
         found = torch.cuda.is_available()
@@ -143,7 +249,7 @@ def measure_memory(arguments):
     return statistics.get("peak_bytes_in_use")
 
 
-def step_of(model_name, variant):
+def step_of(arguments, variant):
     """A function that trains on one batch and waits for the loss."""
     import keras
     import numpy as np
@@ -151,10 +257,11 @@ def step_of(model_name, variant):
     from keras_laurel.paper_models import TrainingCase
 
     keras.config.set_dtype_policy("mixed_bfloat16")
-    case = TrainingCase(model_name, variant)
+    case = TrainingCase(arguments.model, variant)
     model = case.build()
+    model.jit_compile = arguments.form != "torch"
     rng = np.random.default_rng(0)
-    x, y, _ = case.batch(BATCH[model_name])
+    x, y, _ = case.batch(BATCH[arguments.model])
     if case.is_language_model:
         high = case.architecture().vocabulary_size
         ids = rng.integers(0, high, y.shape, "int32")
@@ -162,7 +269,8 @@ def step_of(model_name, variant):
     else:
         images = rng.normal(size=x.shape).astype("float32")
         batch = images, rng.integers(0, 1000, y.shape, "int32")
-    return lambda: float(model.train_on_batch(*batch))
+    # The loss, or the loss and what metrics say of it.
+    return lambda: float(np.ravel(model.train_on_batch(*batch))[0])
 
 
 WORKERS = {
@@ -173,15 +281,20 @@ WORKERS = {
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], allow_abbrev=False
+    )
     add = parser.add_argument
-    add("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    add("--forms", nargs="+", choices=FORMS, default=FORMS)
     add("--models", nargs="+", choices=BATCH, default=MODELS)
-    add("--rounds", type=int, default=20)
+    add("--rounds", type=int, default=20, help="at most")
+    add("--minutes", type=float, default=9, help="for all of it")
     add("--on", choices=("gpu", "cpu"), default="gpu")
     add("--worker", choices=WORKERS, help=argparse.SUPPRESS)
+    add("--form", default="", help=argparse.SUPPRESS)
     add("--model", default="", help=argparse.SUPPRESS)
     add("--variant", default="", help=argparse.SUPPRESS)
+    add("--seconds", type=float, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.rounds < 2:
         parser.error("--rounds needs 2 or more, for quartiles")

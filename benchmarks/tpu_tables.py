@@ -45,10 +45,12 @@ class Table:
         model: One of `keras_laurel.paper_models.MODELS`.
         topology: The slice of chips.
         batch_size: Global batch.
-        variants: Besides the baseline.
+        variants: Besides the baseline: names of variants, or of `cases`.
         distribution: As `make_distribution` takes it.
         programs: What is compiled of each model.
         options: Arguments of `TrainingCase`.
+        cases: Its arguments for one variant, by the name that the table has
+            for it.
         paper: The paper's step time and peak memory over its baseline's, in
             percent, by variant; on other chips than these.
     """
@@ -60,10 +62,21 @@ class Table:
     distribution: str = "data"
     programs: tuple = ("train",)
     options: dict = dataclasses.field(default_factory=dict)
+    cases: dict = dataclasses.field(default_factory=dict)
     paper: dict = dataclasses.field(default_factory=dict)
 
 
 ALL = ("rw", "lr", "pa", "rw+lr", "rw+lr+pa", "deeper")
+# By the stages that have connections, and by rank.
+CHOICES = {
+    "rw+lr in stages 2 to 4": {"variant": "rw+lr", "stages": (2, 3, 4)},
+    "rw+lr in stages 3 and 4": {"variant": "rw+lr", "stages": (3, 4)},
+    "rw+lr in stage 4": {"variant": "rw+lr", "stages": (4,)},
+    "rw+lr, rank 4": {"variant": "rw+lr", "rank": 4},
+    "rw+lr, rank 64": {"variant": "rw+lr", "rank": 64},
+    "pa in stages 3 and 4": {"variant": "pa", "stages": (3, 4)},
+    "rw+lr+pa in stages 3 and 4": {"variant": "rw+lr+pa", "stages": (3, 4)},
+}
 TABLES = {
     "table_5": Table(
         "ablation-157m",
@@ -114,6 +127,9 @@ TABLES = {
         options={"remat": True},
     ),
     "resnet50": Table("resnet50", "v5e:4x4", 4096, ALL),
+    "resnet50_choices": Table(
+        "resnet50", "v5e:4x4", 4096, tuple(CHOICES), cases=CHOICES
+    ),
 }
 
 
@@ -149,7 +165,8 @@ def variants_of(table, arguments):
 
 def compile_case(table, variant, program, arguments):
     print(f"{table.model} {variant}, {program} ...", file=sys.stderr)
-    case = TrainingCase(table.model, variant, **table.options)
+    options = {"variant": variant, **table.cases.get(variant, {})}
+    case = TrainingCase(table.model, **options, **table.options)
     with literal_form() if arguments.literal else contextlib.nullcontext():
         return compile_program(
             case.build,

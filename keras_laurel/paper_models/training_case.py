@@ -8,6 +8,7 @@ from keras_laurel.checks import check_integer
 from keras_laurel.paper_models.language import ARCHITECTURES
 from keras_laurel.paper_models.language import build_language_model
 from keras_laurel.paper_models.variants import LaurelSizes
+from keras_laurel.paper_models.vision import STAGES
 from keras_laurel.paper_models.vision import build_resnet50
 
 # A chip's samples in a step: 4,096 images on 16 chips, and sequences as many
@@ -40,6 +41,7 @@ class TrainingCase:
         keep_branch: As `keras_laurel.Laurel` takes it. The default is True
             for ResNet-50, and False for language models, whose steps are to
             fill the memory.
+        stages: Those of ResNet-50's four stages that get connections.
 
     Raises:
         ValueError: for another model, or what the model does not have.
@@ -54,6 +56,7 @@ class TrainingCase:
     sequence_length: int | None = None
     image_size: int = 224
     keep_branch: bool | None = None
+    stages: tuple[int, ...] = STAGES
 
     def __post_init__(self):
         if self.model not in MODELS:
@@ -69,6 +72,10 @@ class TrainingCase:
             self._check_images()
 
     def _check_images(self):
+        if not self.stages or not {*self.stages} <= {*STAGES}:
+            raise ValueError(
+                f"`stages` got {self.stages!r}; it needs some of {STAGES}."
+            )
         if self.remat or self.num_blocks or self.sequence_length:
             raise ValueError(
                 "ResNet-50 has a fixed number of blocks, no sequences, and is "
@@ -110,7 +117,9 @@ class TrainingCase:
         if not self.is_language_model:
             rank = self.rank or 16
             sizes = LaurelSizes(rank, self.num_activations, keep_branch)
-            return build_resnet50(self.variant, sizes, self.image_size)
+            return build_resnet50(
+                self.variant, sizes, self.image_size, stages=self.stages
+            )
         architecture = self.architecture()
         rank = self.rank or architecture.paper_rank
         sizes = LaurelSizes(rank, self.num_activations, keep_branch)

@@ -9,11 +9,14 @@ from keras_laurel.paper_models.variants import LaurelSizes
 FILTERS = (64, 128, 256, 512)
 BLOCKS = (3, 4, 6, 3)
 STRIDES = (1, 2, 2, 2)
+STAGES = (1, 2, 3, 4)
 # One more bottleneck block in the third stage: the 4.37 % of Table 1.
 DEEPER_BLOCKS = (3, 4, 7, 3)
 
 
-def build_resnet50(variant, laurel=None, image_size=224, num_classes=1000):
+def build_resnet50(
+    variant, laurel=None, image_size=224, num_classes=1000, stages=STAGES
+):
     """A ResNet-50 that returns float32 logits, not compiled.
 
     Args:
@@ -22,6 +25,7 @@ def build_resnet50(variant, laurel=None, image_size=224, num_classes=1000):
         laurel: `LaurelSizes`; the default has the rank 16 of Table 1.
         image_size: Side of the square images, in pixels.
         num_classes: Number of logits.
+        stages: Those of the four stages that get LAuReL connections.
     """
     blocks = DEEPER_BLOCKS if variant == "deeper" else BLOCKS
     backbone = build_resnet50_backbone((image_size, image_size, 3), blocks)
@@ -31,7 +35,13 @@ def build_resnet50(variant, laurel=None, image_size=224, num_classes=1000):
     if variant in PLAIN_VARIANTS:
         return model
     laurel = laurel or LaurelSizes(rank=16)
-    return laurelize(model, laurel.layer(variant))
+    layer = laurel.layer(variant)
+    return laurelize(model, lambda x: layer if stage_of(x) in stages else None)
+
+
+def stage_of(site):
+    """The stage of a site of ResNet-50, 1 to 4, which its width tells."""
+    return STAGES[FILTERS.index(site.output_shape[-1] // 4)]
 
 
 def build_resnet50_backbone(image_shape, blocks=BLOCKS):
