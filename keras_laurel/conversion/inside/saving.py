@@ -242,7 +242,9 @@ def attach_all(owner, planned, survey, graphs=()):
 def own(layer, survey):
     """Let `layer` save what is converted inside it."""
     layer.__dict__["_laurel_called"] = survey.called[id(layer)]
-    layer.__class__ = owner_class(type(layer))
+    # A part that was loaded before its owner does so already.
+    if not isinstance(layer, LaurelInside):
+        layer.__class__ = owner_class(type(layer))
 
 
 def detach(layer):

@@ -252,6 +252,48 @@ def test_history_is_refused_where_a_layer_is_rematerialised():
     assert type(block) is Block
 
 
+@keras.saving.register_keras_serializable(package="test_opened")
+class Task(keras.Model):
+    """A graph over a model that stands in its config, as in KerasHub."""
+
+    def __init__(self, backbone, **kwargs):
+        inputs = keras.Input((6,), dtype="int32")
+        super().__init__(inputs, layers.Dense(2)(backbone(inputs)), **kwargs)
+        self.backbone = backbone
+
+    def get_config(self):
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        return {"backbone": backbone, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        backbone = keras.saving.deserialize_keras_object(
+            config.pop("backbone")
+        )
+        return cls(backbone, **config)
+
+
+def test_a_model_over_one_that_saves_its_own_connections(tmp_path):
+    model = Task(stack())
+    expected = outputs(model)
+    model = keras_laurel.laurelize(
+        model, keras_laurel.get("rw+lr+pa", rank=2), verbose=False
+    )
+    np.testing.assert_array_equal(outputs(model), expected)
+    for layer in keras_laurel.laurel_layers(model):
+        for weight in layer.weights:
+            weight.assign(ops.convert_to_numpy(weight) + 0.1)
+    for again in range(2):
+        path = tmp_path / f"{again}.keras"
+        model.save(path)
+        loaded = keras.models.load_model(path)
+        np.testing.assert_array_equal(outputs(loaded), outputs(model))
+        model = loaded
+    model = keras_laurel.remove_laurel(model)
+    assert type(model) is Task and type(model.backbone) is Stack
+
+
 @pytest.mark.parametrize("granularity", ["sublayer", "block"])
 def test_removal_keeps_what_was_compiled(granularity):
     x, y = TOKENS, np.zeros((2, 6, 3), "float32")
