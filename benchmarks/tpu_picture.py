@@ -1,5 +1,7 @@
 """Bars of what each variant adds on a chip, beside the paper's figures."""
 
+import textwrap
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -52,7 +54,8 @@ def draw(rows, title, path):
             padding=2,
             rotation=90,
         )
-    axes.set_xticks(range(len(rows)), [row["variant"] for row in rows])
+    names = [textwrap.fill(row["variant"], 12) for row in rows]
+    axes.set_xticks(range(len(rows)), names)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.margins(y=0.15)
     axes.set_ylabel("added to the baseline, %")

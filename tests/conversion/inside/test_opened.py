@@ -268,9 +268,7 @@ class Task(keras.Model):
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        backbone = keras.saving.deserialize_keras_object(
-            config.pop("backbone")
-        )
+        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
         return cls(backbone, **config)
 
 
