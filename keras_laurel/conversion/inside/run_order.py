@@ -3,7 +3,11 @@
 import functools
 import operator
 
+from keras import KerasTensor
+
 from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.inside.values import flatten
+from keras_laurel.conversion.inside.values import tensors_of
 
 
 class RunOrder:
@@ -41,9 +45,13 @@ class RunOrder:
         """
         self._follow(root, [0], additions)
 
-    def _follow(self, call, leading, additions):
+    def _follow(self, call, leading, additions, by_keras=True):
         """Which skips lead to what a call returns: a set for each tensor, or
-        one for all; `leading` says it of the tensors that it is given."""
+        one for all; `leading` says it of the tensors that it is given.
+
+        Keras sorts the keys of dicts where it flattens what is returned, which
+        is asked for with `by_keras`, and traces do not.
+        """
         layer, trace = call.layer, call.trace
         if trace is not None:
             places = {
@@ -51,7 +59,11 @@ class RunOrder:
                 for step in trace.calls
                 if step.key in additions[id(trace)]
             }
-            graph = trace.inputs, trace.calls, trace.output_tensors
+            outputs = trace.output_tensors
+            if not by_keras:
+                leaves = flatten(trace.outputs)
+                outputs = [x for x in leaves if isinstance(x, KerasTensor)]
+            graph = trace.inputs, trace.calls, outputs
         elif keras_internals.is_functional(layer):
             nodes = keras_internals.nodes(layer)
             places = {node: (node, None) for node in nodes}
@@ -68,12 +80,16 @@ class RunOrder:
                 skip = id(addition.skip_tensor) if addition else None
                 before = self._leading.get(place, 0)
                 self._leading[place] = before | known.get(skip, 0)
-            given = [
-                known[id(t)] | own.get(id(t), 0)
-                for t in keras_internals.node_inputs(step)
-            ]
+            inner = None
             if waiting and waiting[0].layer is step.operation:
-                returned = self._follow(waiting.pop(0), given, additions)
+                inner = waiting.pop(0)
+            tensors = keras_internals.node_inputs(step)
+            if inner is not None and inner.trace is not None:
+                arguments = step.arguments
+                tensors = tensors_of((arguments.args, arguments.kwargs))
+            given = [known.get(id(t), 0) | own.get(id(t), 0) for t in tensors]
+            if inner is not None:
+                returned = self._follow(inner, given, additions, trace is None)
             else:
                 returned = [_union(given)]
             for t, bits in zip(step.outputs, _for_each(step.outputs, returned)):

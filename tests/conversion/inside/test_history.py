@@ -109,6 +109,40 @@ LAYERS = [
     Laurel("softmax", rank=2, num_activations="all", name="all"),
     Laurel(num_activations=2, first_activation=True, name="first"),
 ]
+
+
+@keras.saving.register_keras_serializable("test_history")
+class Named(layers.Layer):
+    """Two streams in a dict whose keys are not in the order of the alphabet."""
+
+    def __init__(self, number, **kwargs):
+        super().__init__(**kwargs)
+        self.number = number
+        self.first, self.second = Block(number), Block(number + 1)
+
+    def build(self, shapes):
+        self.first.build(shapes["z"])
+        self.second.build(shapes["a"])
+        self.built = True
+
+    def call(self, streams):
+        return {"z": self.first(streams["z"]), "a": self.second(streams["a"])}
+
+    def in_graph(self, streams):
+        first, second = self.first.in_graph, self.second.in_graph
+        return {"z": first(streams["z"]), "a": second(streams["a"])}
+
+    def get_config(self):
+        return {**super().get_config(), "number": self.number}
+
+
+def streams_in_a_dict(block, x):
+    streams = {"z": x[:, :6], "a": x[:, 6:]}
+    for i in range(3):
+        streams = block(Named, 2 * i)(streams)
+    return layers.Concatenate()([streams["a"], streams["z"]])
+
+
 NETWORKS = [
     one_after_another,
     towers_in_turn,
@@ -116,6 +150,7 @@ NETWORKS = [
     two_from_one,
     pairs,
     pairs_that_cross,
+    streams_in_a_dict,
 ]
 
 
