@@ -112,28 +112,19 @@ LAYERS = [
 
 
 @keras.saving.register_keras_serializable("test_history")
-class Named(layers.Layer):
+class Named(Pair):
     """Two streams in a dict whose keys are not in the order of the alphabet."""
 
-    def __init__(self, number, **kwargs):
-        super().__init__(**kwargs)
-        self.number = number
-        self.first, self.second = Block(number), Block(number + 1)
-
     def build(self, shapes):
-        self.first.build(shapes["z"])
-        self.second.build(shapes["a"])
-        self.built = True
+        super().build(shapes["z"], shapes["a"])
 
     def call(self, streams):
-        return {"z": self.first(streams["z"]), "a": self.second(streams["a"])}
+        first, second = super().call(streams["z"], streams["a"])
+        return {"z": first, "a": second}
 
     def in_graph(self, streams):
-        first, second = self.first.in_graph, self.second.in_graph
-        return {"z": first(streams["z"]), "a": second(streams["a"])}
-
-    def get_config(self):
-        return {**super().get_config(), "number": self.number}
+        first, second = super().in_graph(streams["z"], streams["a"])
+        return {"z": first, "a": second}
 
 
 def streams_in_a_dict(block, x):
