@@ -421,11 +421,6 @@ def add_sublayer(layer, name, sublayer):
             layer._tracker.lock()
 
 
-def is_remat(layer):
-    """Whether a layer was made in a `RematScope`."""
-    return bool(layer._remat_mode)
-
-
 def remove_sublayer(layer, name):
     """Undo `add_sublayer`."""
     layer._tracker.untrack(getattr(layer, name))

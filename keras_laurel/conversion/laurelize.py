@@ -6,6 +6,7 @@ import keras
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks import owner
+from keras_laurel.conversion.blocks.attach import check_history
 from keras_laurel.conversion.graphs import rebuild
 from keras_laurel.conversion.graphs.plan import plan_replacements
 from keras_laurel.conversion.graphs.search import functional_models
@@ -113,7 +114,7 @@ def laurelize(
     found = survey_model(model, inputs, granularity, blocks)
     pairs = _prototypes(layer, _chosen(model, sites, found))
     if found.stacks is None:
-        result = _convert(model, pairs, found)
+        result = _convert_additions(model, pairs, found)
         return _reported(result, verbose, found)
     prototypes = {site.node: prototype for site, prototype in pairs}
     granularity = granularity or "block"
@@ -209,6 +210,16 @@ def _prototypes(layer, sites):
             "`layer` returned None for every site, so nothing would change."
         )
     return pairs
+
+
+def _convert_additions(model, pairs, found):
+    if not adopt.has_own_classes(model):
+        return _convert(model, pairs, found)
+    prototypes = [prototype for _, prototype in pairs]
+    planned = plan(found.inside, pairs)
+    streams = [x.stream for xs in planned.values() for x in xs.values()]
+    check_history(model, prototypes, [len(x.layers) for x in streams])
+    return adopt.convert_inside(model, planned, found.inside)
 
 
 def _convert(model, pairs, found):

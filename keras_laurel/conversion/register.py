@@ -12,7 +12,6 @@ from keras_laurel.conversion.hub import adopt
 def register_blocks(
     cls,
     *stacks,
-    middle_norm=None,
     entry_points=("call",),
     input_norm=None,
     streams=(),
@@ -39,10 +38,6 @@ def register_blocks(
             does; or to a model whose class is registered; or to `None`, where
             a model can do without. Without `stacks` those of the base class
             hold.
-        middle_norm: String, the attribute of a block with the norm between
-            its two additions, for `granularity="sublayer"`: its input is
-            `s1 = x + attention(x)`, and the block returns
-            `s1 + feedforward(norm(s1))`.
         entry_points: Tuple of strings, the methods that run a block.
         input_norm: String, the attribute of a block with a norm before its
             first addition, where that adds to its output.
@@ -107,7 +102,6 @@ def register_blocks(
             cls,
             BlockRow(
                 tuple(stacks),
-                middle_norm=middle_norm,
                 entry_points=tuple(entry_points),
                 input_norm=input_norm,
                 streams=tuple(streams),

@@ -6,11 +6,13 @@ import keras
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks import owner
+from keras_laurel.conversion.blocks.attach import check_blocks
 from keras_laurel.conversion.blocks.sites import block_sites
 from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.graphs.search import search_one
 from keras_laurel.conversion.hub import adopt
 from keras_laurel.conversion.inside.blocks import carrying_blocks
+from keras_laurel.conversion.inside.blocks import sites_of_blocks
 from keras_laurel.conversion.inside.convert import sites_inside
 from keras_laurel.conversion.inside.survey import Survey
 from keras_laurel.conversion.inside.survey import is_opaque
@@ -103,14 +105,21 @@ def check_granularity(granularity):
 def survey_model(model, inputs=None, granularity=None, blocks=None):
     """The `ModelSurvey` of a model; arguments as `laurelize` takes them."""
     if blocks is not None:
-        return _of_blocks(model, owner.named_stacks(model, blocks))
+        stacks = owner.named_stacks(model, blocks)
+        if granularity == "sublayer":
+            return _inside_blocks(model, stacks, inputs)
+        return _of_blocks(model, stacks)
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"`model` got {type(model).__name__}; it needs a `keras.Model`."
         )
     adopt.check_supported(model)
     if adopt.is_known(model):
-        return _of_blocks(model, adopt.stacks_of(model))
+        stacks = adopt.stacks_of(model)
+        if granularity == "sublayer":
+            part = adopt.part_with_row(model)
+            return _inside_blocks(part, stacks, inputs)
+        return _of_blocks(model, stacks)
     graphs = functional_models(model)
     inside, failure = _inside(model, graphs, inputs)
     if granularity in ("block", "application"):
@@ -130,13 +139,7 @@ def survey_model(model, inputs=None, granularity=None, blocks=None):
         found, rejected = sites_inside(inside)
         sites += found
         left_out += rejected
-        left_out += [
-            LeftOut(
-                f"its `call` cannot be looked into: {why}",
-                f"{path or model.name} ({type(layer).__name__})",
-            )
-            for path, (layer, why) in inside.failures.items()
-        ]
+        left_out += _failures(model, inside)
         place = {node: i for i, node in enumerate(inside.order)}
         sites.sort(key=lambda site: place.get(site.node, -1))
     return ModelSurvey(_unique_by_name(sites), left_out, inside, nested)
@@ -147,6 +150,35 @@ def _of_blocks(model, stacks, inside=None):
     return ModelSurvey(
         block_sites(stacks, model.name, paths), [], inside, stacks=stacks
     )
+
+
+def _inside_blocks(model, stacks, inputs):
+    """The additions inside the blocks of a model, its other ones left out."""
+    check_blocks(stacks, by_call_only=True)
+    inside = survey_inside(model, inputs)
+    found, left_out = sites_inside(inside)
+    sites = sites_of_blocks(found, inside, stacks)
+    left_out += [
+        LeftOut(f"not in the stream of the blocks of {model.name!r}", x.name, x)
+        for x in found
+        if x not in sites
+    ]
+    for graph in functional_models(model):
+        in_graph, rejected = search_one(graph)
+        left_out += [LeftOut("not in a block", x.name) for x in in_graph]
+        left_out += [LeftOut(why, name) for name, why in rejected]
+    left_out += _failures(model, inside)
+    return ModelSurvey(_unique_by_name(sites), left_out, inside)
+
+
+def _failures(model, inside):
+    return [
+        LeftOut(
+            f"its `call` cannot be looked into: {why}",
+            f"{path or model.name} ({type(layer).__name__})",
+        )
+        for path, (layer, why) in inside.failures.items()
+    ]
 
 
 def _at(path, site):

@@ -13,7 +13,7 @@ from keras_laurel.conversion.blocks.stream import ResidualStream
 from keras_laurel.conversion.prototype import copy_of
 from keras_laurel.layers import Laurel
 
-GRANULARITIES = ("block", "sublayer", "application")
+GRANULARITIES = ("block", "application")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Recipe:
 
     Attributes:
         prototypes: Tuple of a `Laurel` layer for each block to convert.
-        granularity: `"block"`, `"sublayer"` or `"application"`.
+        granularity: `"block"` or `"application"`.
         blocks: Indices of the converted blocks among those of the model's
             row; empty where `named` says which they are.
         named: For each stack the blocks that the owner of the model named, as
@@ -97,39 +97,59 @@ def chosen(stacks, blocks):
 
 
 def _check(owner, stacks, recipe):
-    name = type(owner).__name__
     if recipe.granularity not in GRANULARITIES:
         raise ValueError(
             f"`granularity` got {recipe.granularity!r}; it needs one of "
             f"{GRANULARITIES}."
         )
-    for stack in stacks:
-        row = stack.row
-        if recipe.granularity == "sublayer" and row.middle_norm is None:
-            raise ValueError(
-                f"`granularity='sublayer'` is not defined for {name}: "
-                f"{row.why_not_sublayer}. Use `granularity='block'`."
-            )
-        for block in unique(stack.blocks):
-            _check_block(row, block, recipe)
-    per_block = 2 if recipe.granularity == "sublayer" else 1
-    connections = per_block * max(len(stack.blocks) for stack in stacks)
-    limited = [x.num_activations for x in recipe.prototypes]
+    check_blocks(stacks)
+    lengths = [len(stack.blocks) for stack in stacks]
+    check_history(owner, recipe.prototypes, lengths)
+
+
+def check_history(owner, prototypes, lengths):
+    """Refuse layers with more activations than there are connections.
+
+    Args:
+        owner: The model, named in the error.
+        prototypes: List of `Laurel` layers.
+        lengths: List of the numbers of connections, of each stream.
+    """
+    limited = [x.num_activations for x in prototypes]
     k = max((k for k in limited if k != "all"), default=0)
-    if k > connections:
-        of_stack = " in its longest stack" if len(stacks) > 1 else ""
+    if k > max(lengths):
+        of_stack = " in its longest stack" if len(lengths) > 1 else ""
         raise ValueError(
-            f"`layer` got num_activations={k}; "
-            f"{name} {owner.name!r} has {connections} connections to "
+            f"`layer` got num_activations={k}; {type(owner).__name__} "
+            f"{owner.name!r} has {max(lengths)} connections to "
             f"convert{of_stack}, so the last activations would never be "
-            f"there. Use at most num_activations={connections}."
+            f"there. Use at most num_activations={max(lengths)}."
         )
 
 
-def _check_block(row, block, recipe):
-    """Refuse a block that is run in another way than its row says."""
+def check_blocks(stacks, by_call_only=False):
+    """Refuse blocks that are run in another way than their row says.
+
+    Args:
+        stacks: List of `Stack`s.
+        by_call_only: Boolean, whether their `call` alone can be converted.
+    """
+    for stack in stacks:
+        others = [x for x in stack.row.entry_points if x != "call"]
+        if by_call_only and others:
+            raise ValueError(
+                "`granularity='sublayer'` looks into the `call` of blocks, and "
+                f"{type(stack.blocks[0]).__name__} also runs through {others}, "
+                "where its additions would stay plain. Use "
+                "`granularity='block'`."
+            )
+        for block in unique(stack.blocks):
+            _check_block(stack.row, block)
+
+
+def _check_block(row, block):
     if row.block_classes is None:
-        known = {*row.entry_points, row.input_norm, row.middle_norm} - {None}
+        known = {*row.entry_points, row.input_norm} - {None}
         missing = sorted(x for x in known if not hasattr(block, x))
         if missing:
             raise ValueError(
@@ -137,10 +157,7 @@ def _check_block(row, block, recipe):
                 f"has no {missing}, of which `register_blocks` was told."
             )
         return
-    needed = list(row.entry_points)
-    if recipe.granularity == "sublayer":
-        needed.append(row.middle_norm)
-    missing = [name for name in needed if not hasattr(block, name)]
+    missing = [x for x in row.entry_points if not hasattr(block, x)]
     known = (*row.entry_points, *row.delegating)
     unknown = sorted(set(_calls(type(block))) - set(known))
     if missing or unknown:
@@ -177,19 +194,13 @@ class _Layers:
         self.shapes = dict(zip(ids, recipe.shapes))
         self.count = 0
         self.own_layers = recipe.granularity == "application"
-        self.kind = (
-            connection.SublayerConnection
-            if recipe.granularity == "sublayer"
-            else connection.BlockConnection
-        )
 
     def connect(self, stack):
         """A connection for each block of a stack, all in one stream."""
         blocks = unique(stack.blocks)
-        size = len(self.kind.attributes)
         turns = {
             id(block): tuple(
-                i * size for i, x in enumerate(stack.blocks) if x is block
+                i for i, x in enumerate(stack.blocks) if x is block
             )
             for block in blocks
         }
@@ -202,25 +213,20 @@ class _Layers:
             ResidualStream(layers, counts) for _ in stack.row.streams or ("x",)
         ]
         return [
-            self.kind(stack.row, block, streams, turns[id(block)])
+            connection.BlockConnection(
+                stack.row, block, streams, turns[id(block)]
+            )
             for block in blocks
         ]
 
     def _layers(self, block, turns):
         """The layers of a block by their places in the stream."""
         if self.own_layers:
-            pairs = zip(turns, self.kind.names(len(turns)))
-            return {
-                turn + i: self._built(block, name, turn + i)
-                for turn, names in pairs
-                for i, name in enumerate(names)
-            }
+            pairs = zip(turns, connection.names(len(turns)))
+            return {turn: self._built(block, x, turn) for turn, x in pairs}
         # One for all runs: made for the last, which sees most activations.
-        shared = [
-            self._built(block, name, turns[-1] + i)
-            for i, name in enumerate(self.kind.attributes)
-        ]
-        return {t + i: layer for t in turns for i, layer in enumerate(shared)}
+        (name,) = connection.names(1)
+        return dict.fromkeys(turns, self._built(block, name, turns[-1]))
 
     def _built(self, block, name, last):
         """A layer that is built for connection `last` of its stream."""

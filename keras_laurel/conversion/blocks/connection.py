@@ -1,4 +1,4 @@
-"""Put LAuReL layers around, or inside, the blocks of a model.
+"""Put LAuReL layers around the blocks of a model.
 
 A block returns `y = x + f(x)` and hides `f`. Its class is swapped for a
 subclass that calls it and applies the connection to what it returned. The
@@ -9,7 +9,6 @@ quantization go by; a layer wrapped around the block would rename them.
 import contextlib
 import functools
 import inspect
-import threading
 
 import keras
 from keras import ops
@@ -19,7 +18,7 @@ from keras_laurel.conversion.blocks.registry import BlockRow
 from keras_laurel.conversion.blocks.stream import loaded_stream
 from keras_laurel.layers import Laurel
 
-_SAVED_OF_ROW = ("entry_points", "input_norm", "middle_norm", "streams")
+_SAVED_OF_ROW = ("entry_points", "input_norm", "streams")
 """Fields of a `BlockRow` that tell how a block runs."""
 
 
@@ -30,13 +29,10 @@ def attach(block, connection):
         keras_internals.add_sublayer(block, name, layer)
     row = connection.row
     block.__class__ = _block_class(type(block), row.entry_points, row.streams)
-    if connection.middle_norm is not None:
-        norm = connection.middle_norm
-        norm.__class__ = _norm_class(type(norm))
 
 
 def is_attached(layer):
-    return isinstance(layer, (LaurelBlock, LaurelContainer, _MiddleNorm))
+    return isinstance(layer, (LaurelBlock, LaurelContainer))
 
 
 def detach(block):
@@ -46,9 +42,8 @@ def detach(block):
     connection = block.__dict__.get("_laurel_connection")
     if connection is None:
         return
-    for layer in (block, connection.middle_norm):
-        if is_attached(layer):
-            layer.__class__ = type(layer)._laurel_base
+    if is_attached(block):
+        block.__class__ = type(block)._laurel_base
     del block._laurel_connection
     for name in connection.layers:
         if getattr(block, name, None) is not None:
@@ -90,9 +85,6 @@ class BlockConnection:
             in a pass, its first connection then.
     """
 
-    attributes = ("laurel_residual",)
-    middle_norm = None
-
     def __init__(self, row, block, streams, turns):
         self.row = row
         self.block = block
@@ -111,21 +103,11 @@ class BlockConnection:
         shared = len({layers[turn] for turn in self.turns}) == 1
         turns = self.turns[:1] if shared else self.turns
         return {
-            name: layers[turn + i]
-            for turn, names in zip(turns, self.names(len(turns)))
-            for i, name in enumerate(names)
+            name: layers[turn] for turn, name in zip(turns, names(len(turns)))
         }
-
-    @classmethod
-    def names(cls, runs):
-        """The attributes, where each of `runs` has layers of its own."""
-        if runs == 1:
-            return [cls.attributes]
-        return [[f"{name}_{i}" for name in cls.attributes] for i in range(runs)]
 
     def get_config(self):
         return {
-            "class_name": type(self).__name__,
             "row": {name: getattr(self.row, name) for name in _SAVED_OF_ROW},
             "streams": [stream.get_config() for stream in self.streams],
             "turns": list(self.turns),
@@ -143,24 +125,19 @@ class BlockConnection:
         """Call the block on its arguments and apply the connection.
 
         Args:
-            call: `call(around, tensors)` returns `around(run_block, *tensors)`,
-                rematerialised where the user asks for it. What `around` needs
-                of the outside must be among `tensors`: TensorFlow's
-                rematerialisation takes no gradient to anything else.
+            call: Function without arguments that runs the block,
+                rematerialised where the user asks for it.
             tensors: For each stream the tensor of it that the block is called
                 on, or `None`.
         """
         try:
-            return self._run(call, tensors)
+            entered = [self._enter(*x) for x in zip(self.streams, tensors)]
+            output = call()
+            return _with_first(output, [self._combination(*x) for x in entered])
         except BaseException:
             for stream in self.streams:
                 stream.begin()
             raise
-
-    def _run(self, call, tensors):
-        entered = [self._enter(*pair) for pair in zip(self.streams, tensors)]
-        output = call(lambda run_block: run_block(), [])
-        return _with_first(output, [self._combination(*x) for x in entered])
 
     def _enter(self, stream, tensor):
         if tensor is None:
@@ -189,40 +166,10 @@ class BlockConnection:
         return combine if layer is not None else None
 
 
-class SublayerConnection(BlockConnection):
-    """A LAuReL layer at each of the two additions of a block.
-
-    The norm in the middle is called on `s1 = s0 + attention(s0)`. It gets the
-    augmented `s1'` in its place. The block then adds to `s1` what it computes
-    from `s1'`, and the second connection knows both.
-    """
-
-    attributes = ("laurel_attention_residual", "laurel_feedforward_residual")
-
-    def __init__(self, row, block, streams, turns):
-        super().__init__(row, block, streams, turns)
-        self.middle_norm = getattr(block, row.middle_norm)
-
-    def _run(self, call, tensors):
-        (stream,), (x,) = self.streams, tensors
-        n = self._turn(stream)
-        attention, feedforward = stream.layers[n : n + 2]
-        x = self.skip(x)
-        carried = stream.enter(n, x)
-
-        def augment(s1, x, *carried):
-            return attention.combine_sum(s1, x, x, carried)
-
-        output, s1, augmented = call(
-            functools.partial(_intercept, augment), [x, *(carried or ())]
-        )
-        carried = stream.enter(n + 1, augmented)
-
-        def combine(y):
-            out = feedforward.combine_sum(y, s1, augmented, carried)
-            return keras_internals.keep_mask(out, y)
-
-        return _with_first(output, [combine])
+def names(runs):
+    """The attributes of a block, where each of `runs` has its own layer."""
+    name = "laurel_residual"
+    return [name] if runs == 1 else [f"{name}_{i}" for i in range(runs)]
 
 
 def check_same_shape(block, x, y):
@@ -266,10 +213,10 @@ class LaurelBlock:
         attach(block, _connection(block, config["connection"]))
         return block
 
-    def _run_rematerialized(self, run, tensors, args, kwargs):
+    def _run_rematerialized(self, run, args, kwargs):
         """Only tensors may go through: a flag such as `training` would come
         out as a tensor, on which a layer cannot branch."""
-        structure = (list(tensors), args, kwargs)
+        structure = (args, kwargs)
         leaves = keras.tree.flatten(structure)
         positions = [i for i, x in enumerate(leaves) if ops.is_tensor(x)]
 
@@ -323,8 +270,6 @@ def _plain_layers(container):
 
 def _connection(block, config):
     """The connection of a block that is loaded, its layers built."""
-    kinds = {x.__name__: x for x in (BlockConnection, SublayerConnection)}
-    kind = kinds[config["class_name"]]
     row = {name: _immutable(value) for name, value in config["row"].items()}
     row = BlockRow(stacks=(), **row)
     layers = {
@@ -332,15 +277,11 @@ def _connection(block, config):
         for name, layer_config in config["layers"].items()
     }
     turns = tuple(config["turns"])
-    shared = len(layers) == len(kind.attributes)
-    names = kind.names(1) * len(turns) if shared else kind.names(len(turns))
-    in_stream = {
-        turn + i: layers[name]
-        for turn, names_then in zip(turns, names)
-        for i, name in enumerate(names_then)
-    }
+    shared = len(layers) == 1
+    names_then = names(1) * len(turns) if shared else names(len(turns))
+    in_stream = {turn: layers[x] for turn, x in zip(turns, names_then)}
     streams = [loaded_stream(x, in_stream) for x in config["streams"]]
-    return kind(row, block, streams, turns)
+    return BlockConnection(row, block, streams, turns)
 
 
 def _built(block, config):
@@ -393,13 +334,13 @@ def _connected(base, name, streams):
         if connection.stream.is_suspended:
             return method(self, *args, **kwargs)
 
-        def call(around, tensors):
-            def run(tensors, args, kwargs):
-                return around(lambda: method(self, *args, **kwargs), *tensors)
+        def run(args, kwargs):
+            return method(self, *args, **kwargs)
 
+        def call():
             if name == "call" and keras_internals.is_rematerialized(self):
-                return self._run_rematerialized(run, tensors, args, kwargs)
-            return run(tensors, args, kwargs)
+                return self._run_rematerialized(run, args, kwargs)
+            return run(args, kwargs)
 
         return connection.run(call, first(args, kwargs))
 
@@ -431,54 +372,6 @@ def _first(x):
     """The first leaf: the tensor itself as a rule, for which PyTorch need not
     compile `keras.tree`."""
     return x if x is None or ops.is_tensor(x) else keras.tree.flatten(x)[0]
-
-
-class _MiddleNorm:
-    """What the norm between the two additions of a block adds to its class."""
-
-    def __call__(self, x, *args, **kwargs):
-        intercepted = getattr(_passing, "interceptions", None)
-        if intercepted is not None:
-            x = intercepted(x)
-        return super().__call__(x, *args, **kwargs)
-
-
-@functools.cache
-def _norm_class(base):
-    return _subclass(base, _MiddleNorm, {})
-
-
-_passing = threading.local()
-
-
-def _intercept(augment, run_block, *tensors):
-    """Run a block with `augment` applied to what its middle norm is given.
-
-    Args:
-        augment: Function of the norm's input and of `tensors`.
-        run_block: Function without arguments.
-
-    Returns:
-        What the block returns, the norm's input, and that augmented.
-    """
-    seen = []
-
-    def interception(s1):
-        seen.append((s1, augment(s1, *tensors)))
-        return seen[-1][1]
-
-    _passing.interceptions = interception
-    try:
-        output = run_block()
-    finally:
-        _passing.interceptions = None
-    if len(seen) != 1:
-        raise ValueError(
-            f"A block called the norm between its two additions {len(seen)} "
-            "times instead of once: this version of KerasHub computes the "
-            "block in another way. Convert with `granularity='block'`."
-        )
-    return output, *seen[0]
 
 
 def _with_first(output, functions):

@@ -82,10 +82,29 @@ def convert(owner, recipe, classes=None):
 
 
 def _convert(owner, stacks, recipe, classes=None):
-    classes = classes or [(owner, laurel_class(type(owner)))]
-    models = [model for model, _ in classes]
-    with _all_or_nothing(models) as optimizers_to_set:
+    def put_in():
         attach.attach(owner, stacks, recipe)
+
+    classes = classes or [(owner, laurel_class(type(owner)))]
+    return change(owner, recipe, classes, put_in, connection.detach)
+
+
+def change(owner, recipe, classes, put_in, take_out):
+    """Change models in place; all of it or, where it fails, nothing.
+
+    Args:
+        owner: The model that saves what it is converted with.
+        recipe: What it saves: its `get_config` and `has_history` are asked.
+        classes: As `convert` takes them.
+        put_in: Function without arguments that changes the layers.
+        take_out: Function of a layer that undoes it.
+
+    Returns:
+        The last of these models.
+    """
+    models = [model for model, _ in classes]
+    with _all_or_nothing(models, take_out) as optimizers_to_set:
+        put_in()
         for model, cls in classes:
             model.__class__ = cls
         owner._laurel_recipe = recipe
@@ -94,7 +113,7 @@ def _convert(owner, stacks, recipe, classes=None):
 
 
 @contextlib.contextmanager
-def _all_or_nothing(models):
+def _all_or_nothing(models, take_out):
     """Fresh optimizers to set inside; where that raises, nothing changed."""
     before = [(x, type(x), getattr(x, "optimizer", None)) for x in models]
     optimizers_to_set = fresh_optimizers(models)
@@ -102,7 +121,7 @@ def _all_or_nothing(models):
         yield optimizers_to_set
     except BaseException:
         for layer in keras_internals.flatten_layers(models[-1]):
-            connection.detach(layer)
+            take_out(layer)
         for model, cls, optimizer in before:
             model.__class__ = cls
             model.__dict__.pop("_laurel_recipe", None)

@@ -18,10 +18,6 @@ class BlockRow:
             in which a block that runs several times stands several times; a
             path may also lead to a model that has a row, or to `None`, where
             a model can do without the part.
-        middle_norm: Attribute of a block: the norm whose input is the sum of
-            the block's first addition. `None` where the block does not have
-            two plain additions with a norm between them.
-        why_not_sublayer: What it has instead, where `middle_norm` is `None`.
         entry_points: Methods through which a block is run.
         delegating: Methods that run it through one of those, or that those
             run inside.
@@ -35,8 +31,6 @@ class BlockRow:
 
     stacks: tuple
     block_classes: tuple | None = None
-    middle_norm: str | None = None
-    why_not_sublayer: str | None = "no `middle_norm` is known of its blocks"
     entry_points: tuple = ("call",)
     delegating: tuple = ()
     input_norm: str | None = None

@@ -80,6 +80,25 @@ class ResidualStream:
         finally:
             self._pass.is_suspended = before
 
+    @property
+    def state(self):
+        """Where the pass of this thread is: what waits for which connection,
+        and which is next."""
+        return dict(getattr(self._pass, "waiting", {})), self._next
+
+    @state.setter
+    def state(self, state):
+        self._pass.waiting, self._pass.next = dict(state[0]), state[1]
+
+    @contextlib.contextmanager
+    def resumed(self, state):
+        """A pass goes on from `state`; afterwards that of before does."""
+        before, self.state = self.state, state
+        try:
+            yield
+        finally:
+            self.state = before
+
     def begin(self):
         """Forget a pass that was not run to its end."""
         self._pass.waiting, self._pass.next = {}, 0

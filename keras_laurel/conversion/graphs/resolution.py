@@ -90,7 +90,7 @@ def _scale_after(node, scales, graph):
             raise UpSampled
     elif _is_outer(node, operands):
         return None
-    factor = scale_factor(node, graph)
+    factor = scale_factor(node, graph, operands)
     if factor > 1:
         raise UpSampled
     if factor < 1 and _positions(node, node.outputs[0]) == 1:
@@ -119,11 +119,20 @@ def _is_outer(node, operands):
     return elementwise and all(t.shape != shape for t in operands)
 
 
-def scale_factor(node, graph):
-    """By how much a call changes the number of positions."""
+def scale_factor(node, graph, operands=None):
+    """By how much a call changes the number of positions.
+
+    Args:
+        node: The call.
+        graph: The `TensorGraph`.
+        operands: List of those tensors that it is given whose positions
+            count; by default all. An attention has the positions of its
+            queries, whatever else it looks at.
+    """
     operation = unwrapped(node.operation)
     if isinstance(operation, L.Layer):
-        return _layer_factor(operation, node, graph)
+        operands = operands or graph.operands(node)
+        return _layer_factor(operation, node, graph, operands)
     name = type(operation).__name__
     if name in _STRIDED_OPS:
         return 1 / _product(operation.strides, node)
@@ -139,7 +148,7 @@ def scale_factor(node, graph):
     return 1 / math.prod(slice_steps(node))
 
 
-def _layer_factor(operation, node, graph):
+def _layer_factor(operation, node, graph, operands):
     if isinstance(operation, _TRANSPOSED):
         return _unless_single(_product(operation.strides, node), node)
     if isinstance(operation, _REPEATING):
@@ -151,7 +160,9 @@ def _layer_factor(operation, node, graph):
         if strides is None:
             return _ratio(node, unknown=0.5)
         return 1 / _product(strides, node)
-    return _opaque_factor(node, graph) if is_opaque(node.operation) else 1
+    if is_opaque(node.operation):
+        return _opaque_factor(node, graph, operands)
+    return 1
 
 
 def _product(strides, node):
@@ -181,9 +192,8 @@ def _ratio(node, unknown):
     return after / before if before and after else unknown
 
 
-def _opaque_factor(node, graph):
+def _opaque_factor(node, graph, sources):
     """Of a layer that changes all the sizes of an image or of a sequence."""
-    sources = graph.operands(node)
     if len(node.outputs) != 1 or not sources:
         return 1
     before, after = map(graph.sizes.of, (sources[0], node.outputs[0]))
@@ -204,6 +214,8 @@ def _moves_to_batch(node, graph):
 
 def _factor(pairs):
     """How many times as many positions, where each size is scaled."""
+    if any(None in pair for pair in pairs):
+        return 1
     changed = all(a >= 2 * b or b >= 2 * a for b, a in pairs)
     before, after = map(math.prod, zip(*pairs))
     return after / before if changed and min(before, after) > 1 else 1

@@ -14,6 +14,7 @@ from keras_laurel.conversion.blocks.attach import Recipe
 from keras_laurel.conversion.blocks.attach import all_blocks
 from keras_laurel.conversion.blocks.owner import LaurelOwner
 from keras_laurel.conversion.hub import families
+from keras_laurel.conversion.inside import saving
 from keras_laurel.layers import Laurel
 
 
@@ -24,13 +25,18 @@ def backbone_of(model):
 
 def is_known(model):
     """Whether the blocks of `model`, or of its backbone, have a row."""
-    part = _part_with_row(model)
+    part = part_with_row(model)
     if part is None or isinstance(part, LaurelOwner):
         return False
     return _refused_part(model) is None
 
 
-def _part_with_row(model):
+def has_own_classes(model):
+    """Whether `model` gets a class for KerasHub's own ways to save it."""
+    return is_known(model) and is_of_hub(type(part_with_row(model)))
+
+
+def part_with_row(model):
     """The model itself, or the backbone that it is a task over."""
     for part in (model, backbone_of(model)):
         if registry.row_of(part) is not None:
@@ -59,7 +65,7 @@ def _refused_part(model):
 
 def stacks_of(model):
     """The stacks of a known model, or of its backbone."""
-    return registry.stacks_of(_part_with_row(model))
+    return registry.stacks_of(part_with_row(model))
 
 
 def convert(model, prototypes, granularity):
@@ -68,9 +74,9 @@ def convert(model, prototypes, granularity):
     Args:
         model: The model.
         prototypes: Dict of a `Laurel` layer for each block to convert.
-        granularity: As `laurelize` takes it.
+        granularity: `"block"` or `"application"`.
     """
-    part = _part_with_row(model)
+    part = part_with_row(model)
     stacks = registry.stacks_of(part)
     blocks = all_blocks(stacks)
     indices = [i for i, block in enumerate(blocks) if block in prototypes]
@@ -80,16 +86,45 @@ def convert(model, prototypes, granularity):
         shapes = owner.checked_shapes(stacks)
         shapes = [shapes[i] for i in indices]
         recipe = dataclasses.replace(recipe, shapes=shapes)
+    return owner.convert(part, recipe, _classes(model, part))
+
+
+def convert_inside(model, planned, survey):
+    """Convert additions inside the part of `model` that has a row.
+
+    Args:
+        model: A backbone or task of KerasHub.
+        planned: As `saving.attach_all` takes it.
+        survey: The `Survey` of the part.
+    """
+    part = part_with_row(model)
+
+    def put_in():
+        saving.attach_all(part, planned, survey)
+        saving.own(part, survey)
+
+    classes = _classes(model, part)
+    recipe = saving.InsideRecipe(part)
+    return owner.change(part, recipe, classes, put_in, saving.detach)
+
+
+def _classes(model, part):
     classes = [(part, _backbone_class(type(part)))]
     if part is not model:
         classes.append((model, _task_class(type(model))))
-    return owner.convert(part, recipe, classes)
+    return classes
 
 
-def convert_backbone(backbone, recipe):
-    """Convert in place what `recipe` says; all that can fail fails first."""
+def _converted(backbone, config):
+    """A plain backbone, converted in place as a saved recipe says."""
     cls = _backbone_class(type(backbone))
-    return owner.convert(backbone, recipe, [(backbone, cls)])
+    if "inside" not in config:
+        recipe = Recipe.from_config(config)
+        return owner.convert(backbone, recipe, [(backbone, cls)])
+    saving.convert_by_plan(backbone, config["inside"])
+    backbone.__class__ = cls
+    backbone._laurel_recipe = saving.InsideRecipe(backbone)
+    return backbone
 
 
 def restore(model):
@@ -114,7 +149,7 @@ class HubBackbone(LaurelOwner):
     @classmethod
     def from_config(cls, config):
         source = keras.saving.deserialize_keras_object(config["source"])
-        return convert_backbone(source, Recipe.from_config(config["laurel"]))
+        return _converted(source, config["laurel"])
 
     def enable_lora(self, *args, **kwargs):
         """LoRA freezes the backbone; the LAuReL layers stay as they were."""
@@ -161,8 +196,8 @@ class LaurelBackbone(HubBackbone):
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        recipe = Recipe.from_config(config.pop("laurel"))
-        return convert_backbone(cls._laurel_base.from_config(config), recipe)
+        recipe = config.pop("laurel")
+        return _converted(cls._laurel_base.from_config(config), recipe)
 
 
 class HubTask(LaurelOwner):

@@ -22,44 +22,28 @@ class Family(BlockRow):
     tasks: tuple = ("CausalLM",)
 
 
-_POST_NORM = "its blocks normalise after each addition"
-_CROSS = "its decoder blocks add three times"
-
-
-def _llama_like(block_class, middle_norm="_feedforward_layernorm", **options):
-    return Family(
-        ("transformer_layers",), (block_class,), middle_norm, **options
-    )
+def _text(block_class, **options):
+    return Family(("transformer_layers",), (block_class,), **options)
 
 
 def _bert_like(*more_tasks, block_class="TransformerEncoder"):
-    return Family(
-        ("transformer_layers",),
-        (block_class,),
-        why_not_sublayer=_POST_NORM,
-        tasks=("MaskedLM", "TextClassifier", *more_tasks),
-    )
+    tasks = ("MaskedLM", "TextClassifier", *more_tasks)
+    return _text(block_class, tasks=tasks)
 
 
-def _vision(blocks, block_class, middle_norm, tasks=()):
-    return Family((blocks,), (block_class,), middle_norm, tasks=tasks)
+def _vision(blocks, block_class, tasks=()):
+    return Family((blocks,), (block_class,), tasks=tasks)
 
 
-def _pair(block_class, middle_norm):
+def _pair(block_class):
     """An encoder of images and one of texts, which have rows themselves."""
-    return Family(
-        ("vision_encoder", "text_encoder"),
-        (block_class,),
-        middle_norm,
-        tasks=(),
-    )
+    return Family(("vision_encoder", "text_encoder"), (block_class,), tasks=())
 
 
 def _encoder_decoder(blocks, *block_classes, tasks=("Seq2SeqLM",)):
     return Family(
         (f"encoder_{blocks}", f"decoder_{blocks}"),
         block_classes,
-        why_not_sublayer=_CROSS,
         tasks=tasks,
     )
 
@@ -88,62 +72,42 @@ def _if_there(path):
 
 
 FAMILIES = {
-    "GPT2Backbone": _llama_like(
-        "TransformerDecoder", "_feedforward_layer_norm"
-    ),
-    "OPTBackbone": _llama_like("TransformerDecoder", "_feedforward_layer_norm"),
-    "BloomBackbone": _llama_like("BloomDecoder", "_post_attention_layernorm"),
-    "GPTNeoXBackbone": Family(
-        ("transformer_layers",),
-        ("GPTNeoXDecoder",),
-        why_not_sublayer="attention and feed-forward run in parallel",
-    ),
-    "FalconBackbone": _llama_like(
-        "FalconTransformerDecoder", "post_attention_layernorm"
-    ),
-    "LlamaBackbone": _llama_like("LlamaTransformerDecoder"),
-    "Llama3Backbone": _llama_like("LlamaTransformerDecoder"),
-    "MistralBackbone": _llama_like("MistralTransformerDecoder"),
-    "MixtralBackbone": _llama_like("MixtralTransformerDecoder"),
-    "Phi3Backbone": _llama_like("Phi3Decoder", "post_attention_layernorm"),
-    "GemmaBackbone": _llama_like("GemmaDecoderBlock", "pre_ffw_norm"),
-    "Gemma3Backbone": _llama_like(
+    "GPT2Backbone": _text("TransformerDecoder"),
+    "OPTBackbone": _text("TransformerDecoder"),
+    "BloomBackbone": _text("BloomDecoder"),
+    "GPTNeoXBackbone": _text("GPTNeoXDecoder"),
+    "FalconBackbone": _text("FalconTransformerDecoder"),
+    "LlamaBackbone": _text("LlamaTransformerDecoder"),
+    "Llama3Backbone": _text("LlamaTransformerDecoder"),
+    "MistralBackbone": _text("MistralTransformerDecoder"),
+    "MixtralBackbone": _text("MixtralTransformerDecoder"),
+    "Phi3Backbone": _text("Phi3Decoder"),
+    "GemmaBackbone": _text("GemmaDecoderBlock"),
+    "Gemma3Backbone": _text(
         "Gemma3DecoderBlock",
-        "pre_ffw_norm",
         tasks=("CausalLM", "TextEmbedder"),
     ),
-    "Gemma4Backbone": Family(
-        ("transformer_layers",),
-        ("Gemma4TextDecoderBlock",),
-        why_not_sublayer="the block scales its sum and may add a third term",
-    ),
-    "QwenBackbone": _llama_like("QwenTransformerDecoder"),
-    "QwenMoeBackbone": _llama_like("QwenMoeTransformerDecoder"),
-    "Qwen3Backbone": _llama_like(
+    "Gemma4Backbone": _text("Gemma4TextDecoderBlock"),
+    "QwenBackbone": _text("QwenTransformerDecoder"),
+    "QwenMoeBackbone": _text("QwenMoeTransformerDecoder"),
+    "Qwen3Backbone": _text(
         "Qwen3TransformerDecoder", tasks=("CausalLM", "TextEmbedder")
     ),
-    "Qwen3MoeBackbone": _llama_like("Qwen3MoeTransformerDecoder"),
-    "Qwen3_5Backbone": _llama_like(
+    "Qwen3MoeBackbone": _text("Qwen3MoeTransformerDecoder"),
+    "Qwen3_5Backbone": _text(
         "Qwen3_5TransformerDecoder",
-        "_post_attention_layernorm",
         delegating=("call_and_update_cache",),
     ),
-    "Qwen3_5MoeBackbone": _llama_like(
+    "Qwen3_5MoeBackbone": _text(
         "Qwen3_5MoeTransformerDecoder",
-        "_post_attention_layernorm",
         delegating=("call_and_update_cache",),
     ),
-    "SmolLM3Backbone": _llama_like(
-        "SmolLM3DecoderLayer", "post_attention_layernorm"
-    ),
-    "GptOssBackbone": _llama_like(
-        "GptOssTransformerDecoder", "post_attention_layernorm"
-    ),
-    "PaliGemmaBackbone": _llama_like("PaliGemmaDecoderBlock", "pre_ffw_norm"),
+    "SmolLM3Backbone": _text("SmolLM3DecoderLayer"),
+    "GptOssBackbone": _text("GptOssTransformerDecoder"),
+    "PaliGemmaBackbone": _text("PaliGemmaDecoderBlock"),
     "RWKV7Backbone": Family(
         ("rwkv_layers",),
         ("RWKV7_Block",),
-        "ln2",
         entry_points=("call", "generate_call"),
         input_norm="ln0",
     ),
@@ -155,36 +119,29 @@ FAMILIES = {
     "DebertaV3Backbone": _bert_like(block_class="DisentangledAttentionEncoder"),
     "FNetBackbone": _bert_like(block_class="FNetEncoder"),
     "RoformerV2Backbone": _bert_like(block_class="RoformerV2Encoder"),
-    "ESMBackbone": Family(
-        ("transformer_layers",),
-        ("ESMEncoder",),
-        why_not_sublayer="dropout stands between its sum and the norm",
-        tasks=("MaskedPLM", "ProteinClassifier"),
+    "ESMBackbone": _text(
+        "ESMEncoder", tasks=("MaskedPLM", "ProteinClassifier")
     ),
     "ViTBackbone": _vision(
         "vit_encoder.encoder_layers",
         "ViTEncoderBlock",
-        "layer_norm_2",
         tasks=("ImageClassifier",),
     ),
     "DeiTBackbone": _vision(
         "deit_encoder.encoder_layers",
         "DeiTEncoderBlock",
-        "layer_norm_2",
         tasks=("ImageClassifier",),
     ),
-    "DINOV2Backbone": _vision("encoder.layers", "DINOV2Layer", "norm2"),
-    "DINOV3Backbone": _vision("encoder.layers", "DINOV3Layer", "norm2"),
+    "DINOV2Backbone": _vision("encoder.layers", "DINOV2Layer"),
+    "DINOV3Backbone": _vision("encoder.layers", "DINOV3Layer"),
     "AlbertBackbone": Family(
         (_albert_blocks,),
         ("TransformerEncoder",),
-        why_not_sublayer=_POST_NORM,
         tasks=("MaskedLM", "TextClassifier"),
     ),
     "XLNetBackbone": Family(
         ("transformer_layers",),
         ("XLNetEncoder",),
-        why_not_sublayer=_POST_NORM,
         streams=("output_content", "output_query"),
         tasks=(),
     ),
@@ -198,7 +155,6 @@ FAMILIES = {
     "T5Gemma2Backbone": Family(
         ("encoder_layers", "decoder_layers"),
         ("T5Gemma2EncoderLayer", "T5Gemma2DecoderLayer"),
-        why_not_sublayer="its decoder attends to both sides in one addition",
         tasks=("Seq2SeqLM",),
     ),
     "EdRecBackbone": _encoder_decoder(
@@ -213,27 +169,17 @@ FAMILIES = {
         "MoonshineDecoderBlock",
         tasks=("AudioToText",),
     ),
-    "CLIPBackbone": _pair("CLIPEncoderLayer", "layer_norm_2"),
-    "CLIPVisionEncoder": _vision(
-        "encoder_layers", "CLIPEncoderLayer", "layer_norm_2"
-    ),
-    "CLIPTextEncoder": _vision(
-        "encoder_layers", "CLIPEncoderLayer", "layer_norm_2"
-    ),
-    "MetaCLIP2Backbone": _pair("MetaCLIP2EncoderLayer", "layer_norm_2"),
+    "CLIPBackbone": _pair("CLIPEncoderLayer"),
+    "CLIPVisionEncoder": _vision("encoder_layers", "CLIPEncoderLayer"),
+    "CLIPTextEncoder": _vision("encoder_layers", "CLIPEncoderLayer"),
+    "MetaCLIP2Backbone": _pair("MetaCLIP2EncoderLayer"),
     "MetaCLIP2VisionEncoder": _vision(
-        "encoder_layers", "MetaCLIP2EncoderLayer", "layer_norm_2"
+        "encoder_layers", "MetaCLIP2EncoderLayer"
     ),
-    "MetaCLIP2TextEncoder": _vision(
-        "encoder_layers", "MetaCLIP2EncoderLayer", "layer_norm_2"
-    ),
-    "SigLIPBackbone": _pair("SigLIPEncoderLayer", "layer_norm2"),
-    "SigLIPVisionEncoder": _vision(
-        "encoder_layers", "SigLIPEncoderLayer", "layer_norm2"
-    ),
-    "SigLIPTextEncoder": _vision(
-        "encoder_layers", "SigLIPEncoderLayer", "layer_norm2"
-    ),
+    "MetaCLIP2TextEncoder": _vision("encoder_layers", "MetaCLIP2EncoderLayer"),
+    "SigLIPBackbone": _pair("SigLIPEncoderLayer"),
+    "SigLIPVisionEncoder": _vision("encoder_layers", "SigLIPEncoderLayer"),
+    "SigLIPTextEncoder": _vision("encoder_layers", "SigLIPEncoderLayer"),
     "VideoPrismBackbone": Family(
         (
             "spatial_encoder.encoder_layers",
@@ -242,42 +188,30 @@ FAMILIES = {
             _if_there("text_encoder.encoder_layers"),
         ),
         ("VideoPrismEncoderBlock",),
-        "layer_norm_2",
         tasks=(),
     ),
     "DepthAnythingBackbone": _vision(
-        "image_encoder", "DINOV2Layer", "norm2", tasks=("DepthEstimator",)
+        "image_encoder", "DINOV2Layer", tasks=("DepthEstimator",)
     ),
     "PARSeqBackbone": Family(
         ("image_encoder", "decoder.decoder_layers"),
         ("PARSeqDecoderBlock",),
-        why_not_sublayer="its decoder blocks add three times to two streams",
         streams=("query", "content"),
         delegating=("forward_stream",),
     ),
     "BLIP2Backbone": Family(
         ("vision_encoder", "qformer", "language_model"),
         (),
-        why_not_sublayer="its Q-Former normalises after each addition",
         tasks=("CausalLM", "Seq2SeqLM"),
     ),
 }
 
 # Models that are parts of backbones.
 PARTS = {
-    "BLIP2VisionEncoder": _vision(
-        "encoder.encoder_layers", "ViTEncoderBlock", "layer_norm_2"
-    ),
-    "BLIP2QFormer": Family(
-        ("transformer_layers",),
-        ("QFormerLayer",),
-        why_not_sublayer=_POST_NORM,
-        tasks=(),
-    ),
-    "BLIP2CustomOPT": _llama_like(
-        "TransformerDecoder", "_feedforward_layer_norm", tasks=()
-    ),
-    "BLIP2FlanT5": Family(("t5",), (), why_not_sublayer=_CROSS, tasks=()),
+    "BLIP2VisionEncoder": _vision("encoder.encoder_layers", "ViTEncoderBlock"),
+    "BLIP2QFormer": _text("QFormerLayer", tasks=()),
+    "BLIP2CustomOPT": _text("TransformerDecoder", tasks=()),
+    "BLIP2FlanT5": Family(("t5",), (), tasks=()),
 }
 # Backbones, and a task that has a supported one.
 UNSUPPORTED = {

@@ -1,5 +1,7 @@
 """Which opened layers are blocks: they carry the stream through."""
 
+from keras_laurel.conversion.keras_internals import flatten_layers
+
 
 def carrying_blocks(model, survey):
     """The layers that hand on their input with something added to it, in the
@@ -23,3 +25,31 @@ def carrying_blocks(model, survey):
             "`granularity='sublayer'`, or name the blocks with `blocks=[...]`."
         )
     return blocks
+
+
+def sites_of_blocks(sites, survey, stacks):
+    """Of sites inside layers those that belong to known blocks.
+
+    Each stack of blocks has a history of its own.
+
+    They stand in the `call` of a block or, where that does not carry the
+    stream through by itself, in those of the layers in it: of an attention
+    that is given the input of the block, and adds it.
+
+    Args:
+        sites: List of `ResidualSite`s.
+        survey: The `Survey` that they are of.
+        stacks: List of `Stack`s.
+    """
+    insides = {id(x.layer): x for x in survey.insides}
+    chosen = set()
+    for number, stack in enumerate(stacks):
+        for block in stack.blocks:
+            layers = [block]
+            inside = insides.get(id(block))
+            if inside is None or not inside.carries_stream:
+                layers += flatten_layers(block)
+            chosen |= {id(x) for x in layers}
+            for inside in filter(None, (insides.get(id(x)) for x in layers)):
+                inside.stack = number
+    return [site for site in sites if id(site.node[0]) in chosen]

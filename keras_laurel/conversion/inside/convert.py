@@ -121,10 +121,11 @@ def _streams(order, steps, chosen):
         (inside.layer, key): inside.additions[key].skip_tensor
         for inside, key in steps
     }
+    stacks = {(inside.layer, key): inside.stack for inside, key in steps}
     reads = any(prototype.has_history for _, prototype in chosen.values())
     earlier, groups = {}, {}
     for node in skips:
-        earlier[node] = _earlier(order, skips, node) if reads else []
+        earlier[node] = _earlier(order, skips, node, stacks) if reads else []
         groups[node] = [node]
         for other in earlier[node]:
             if groups[other] is not groups[node]:
@@ -143,13 +144,17 @@ def _streams(order, steps, chosen):
     return streams
 
 
-def _earlier(order, skips, node):
+def _earlier(order, skips, node, stacks):
     """The connections whose skips a connection may read; of several with one
     skip the first."""
     found = {}
     for other in order.leading_to(node):
         tensor = skips.get(other)
-        if tensor is not None and _kind(tensor) == _kind(skips[node]):
+        if (
+            tensor is not None
+            and _kind(tensor) == _kind(skips[node])
+            and stacks[other] == stacks[node]
+        ):
             found.setdefault(id(tensor), other)
     return list(found.values())
 
@@ -173,13 +178,6 @@ def _built(inside, site, addition, prototype, number, earlier):
             f"{inside.path!r} runs {inside.times} times in one pass: its "
             "connections would have another history each time. Use a layer "
             "without previous activations, or leave the sites in it out."
-        )
-    if layer.has_history and keras_internals.is_remat(inside.layer):
-        raise ValueError(
-            f"`layer` got num_activations={layer.num_activations}, and "
-            f"{inside.path!r} is rematerialised: what it hands on to later "
-            "layers would be computed twice. Use a layer without previous "
-            "activations, or `granularity='block'`."
         )
     activations = max(len(layer.reads(earlier)), 1)
     shape = _for_any_batch(addition.skip_tensor)

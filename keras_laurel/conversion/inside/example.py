@@ -10,7 +10,7 @@ from keras_laurel.conversion.inside.values import is_tensor_like
 
 BATCH = 2
 # Sizes that stand for unknown ones, until the model runs with one.
-SIZES = (24, 8, 32, 64, 128, 224, 16, 4, 2)
+SIZES = (24, 8, 32, 64, 128, 224, 16, 4, 2, 4096)
 
 
 def examples(model, inputs=None):
@@ -70,20 +70,37 @@ def _with_sizes(args):
         return
     tensors = [x for x in keras.tree.flatten(args) if is_tensor_like(x)]
     unknown = any(None in tuple(x.shape)[1:] for x in tensors)
+    ways = [_one_for_all]
+    if unknown and len(tensors) > 1:
+        ways = [_one_each, _one_by_name, _one_for_all]
     for size in SIZES if unknown else SIZES[:1]:
-        for distinct in (
-            (True, False) if unknown and len(tensors) > 1 else (False,)
-        ):
-            yield _known(args, size, distinct)
+        for way in ways:
+            yield _known(args, size, way(args))
 
 
-def _known(args, size, distinct):
-    numbers = itertools.count()
+def _one_each(args):
+    """Unknown sizes differ from each tensor to the next."""
+    return itertools.count()
 
+
+def _one_by_name(args):
+    """They differ where names begin differently, as with `encoder_...`."""
+    numbers = {}
+    for names, x in keras.tree.flatten_with_path(args):
+        if is_tensor_like(x):
+            name = str(names[-1]).partition("_")[0]
+            yield numbers.setdefault(name, len(numbers))
+
+
+def _one_for_all(args):
+    return itertools.repeat(0)
+
+
+def _known(args, size, steps):
     def known(x):
         if not is_tensor_like(x):
             return x
-        step = next(numbers) if distinct else 0
+        step = next(steps)
         first, *rest = tuple(x.shape) or (None,)
         if not tuple(x.shape):
             return keras.KerasTensor(

@@ -1,5 +1,6 @@
 """A layer whose `call` runs as a graph with connections in it."""
 
+import contextlib
 import functools
 
 import keras
@@ -13,6 +14,8 @@ from keras_laurel.conversion.inside.trace import CannotTrace
 from keras_laurel.conversion.inside.trace import trace
 from keras_laurel.conversion.inside.unknown_sizes import has_unknown_sizes
 from keras_laurel.conversion.inside.unknown_sizes import trace_unknown
+from keras_laurel.conversion.inside.values import is_tensor_like
+from keras_laurel.conversion.inside.values import map_leaves
 from keras_laurel.conversion.inside.values import signature
 from keras_laurel.conversion.inside.values import tensors_of
 
@@ -47,11 +50,18 @@ class Opened:
         self._expected = connections.keys() & always
         self._programs = {}
 
+    @property
+    def streams(self):
+        """The streams of its connections, each once."""
+        found = {id(x.stream): x.stream for x in self.connections.values()}
+        return list(found.values())
+
     def index(self, key):
         """The number of an addition among all of the layer."""
         return self._known.index(key)
 
-    def run(self, layer, call, args, kwargs):
+    def program(self, layer, call, args, kwargs):
+        """The `Program` for arguments like these."""
         key = signature((args, kwargs))
         program = self._programs.get(key)
         if program is None:
@@ -59,7 +69,7 @@ class Opened:
             if len(self._programs) >= MOST_PROGRAMS:
                 self._programs.pop(next(iter(self._programs)))
             self._programs[key] = program
-        return program.run(tensors_of((args, kwargs)))
+        return program
 
     @_not_compiled
     def _program(self, layer, call, args, kwargs):
@@ -117,10 +127,48 @@ def place_of(key):
 class LaurelOpened:
     """What an opened layer adds to its class."""
 
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        """What runs in the place of the call sees to it itself."""
+        return layer_call
+
     def _laurel_run(self, call, args, kwargs):
         if keras_recording.is_inferring_shapes():
             return call(*args, **kwargs)
-        return self._laurel_opened.run(self, call, args, kwargs)
+        program = self._laurel_opened.program(self, call, args, kwargs)
+        if keras_internals.is_rematerialized(self):
+            return self._laurel_run_rematerialized(program, args, kwargs)
+        return program.run(tensors_of((args, kwargs)))
+
+    def _laurel_run_rematerialized(self, program, args, kwargs):
+        """Previous activations come in and go out as tensors, since nothing
+        else may leave what is computed twice."""
+        streams, returned = self._laurel_opened.streams, []
+        tensors = tensors_of((args, kwargs))
+        states = [stream.state for stream in streams]
+
+        def run(*tensors_and_states):
+            given = iter(tensors_and_states)
+            inputs = [next(given) for _ in tensors]
+            with contextlib.ExitStack() as resumed:
+                for stream, state in zip(streams, _filled(states, given)):
+                    resumed.enter_context(stream.resumed(state))
+                outputs = program.run(inputs)
+                returned[:] = outputs, [stream.state for stream in streams]
+            return tensors_of(returned)
+
+        run = super().rematerialized_call(run, *args, **kwargs)
+        given = run(*tensors, *tensors_of(states))
+        outputs, after = _filled(returned, iter(given))
+        for stream, state in zip(streams, after):
+            stream.state = state
+        return outputs
+
+
+def _filled(structure, tensors):
+    """A structure with the next of `tensors` in the place of each of its."""
+    return map_leaves(
+        lambda x: next(tensors) if is_tensor_like(x) else x, structure
+    )
 
 
 @functools.cache
@@ -159,7 +207,8 @@ def attach(layer, connections, *knowledge):
 
 def detach(layer, plain_class=None):
     """Undo `attach`, also where it was left halfway."""
-    layer.__class__ = plain_class or type(layer)._laurel_plain_class
+    cls = type(layer)
+    layer.__class__ = plain_class or getattr(cls, "_laurel_plain_class", cls)
     layer.__dict__.pop("_laurel_called", None)
     opened = layer.__dict__.pop("_laurel_opened", None)
     for connection in opened.connections.values() if opened else ():

@@ -20,6 +20,7 @@ from keras_laurel.conversion.inside.survey import survey_calls
 from keras_laurel.conversion.keras_internals import build_inside
 from keras_laurel.conversion.keras_internals import flatten_layers
 from keras_laurel.conversion.pickling import PickledAsSaved
+from keras_laurel.conversion.prototype import plain_policy
 from keras_laurel.layers import Laurel
 
 
@@ -51,6 +52,27 @@ class LaurelInside(PickledAsSaved):
         layer = keras.saving.deserialize_keras_object(config["source"])
         convert_by_plan(layer, config["inside"])
         return layer
+
+
+class InsideRecipe:
+    """What a model with connections in its layers was converted with, for an
+    owner that saves this by itself.
+
+    Args:
+        owner: The model.
+    """
+
+    def __init__(self, owner):
+        self._owner = owner
+
+    @property
+    def has_history(self):
+        opened = _with(self._owner, "_laurel_opened")
+        layers = [x for y in opened for x in y._laurel_opened.all_layers]
+        return any(layer.has_history for layer in layers)
+
+    def get_config(self):
+        return {"inside": plan_of(self._owner)}
 
 
 _register = keras.saving.register_keras_serializable(
@@ -190,7 +212,11 @@ def _key(owner, entry, config, inside):
 
 
 def _built(holder, config):
-    layer = keras.layers.deserialize(config["layer"])
+    # Of the holder's precision, which may be another than when it was saved.
+    policy = plain_policy(holder.variable_dtype, holder.compute_dtype)
+    settings = config["layer"]["config"]
+    settings = {**settings, "dtype": keras.dtype_policies.serialize(policy)}
+    layer = keras.layers.deserialize({**config["layer"], "config": settings})
     shapes = [tuple(config["shape"])] * (1 + max(config["activations"], 1))
     build_inside(holder, layer, shapes)
     return layer
@@ -249,7 +275,7 @@ def own(layer, survey):
 
 def detach(layer):
     """Take out what was put into a layer, and into layers of its."""
-    if isinstance(layer, (LaurelInside, opened.LaurelOpened)):
+    if not {"_laurel_called", "_laurel_opened"}.isdisjoint(vars(layer)):
         opened.detach(layer)
 
 

@@ -31,6 +31,7 @@ class Inside:
         carries_stream: Whether it computes x + f(x) of its first input.
         always: Set of the keys of those that every call comes to.
         times: How often the layer is called in one pass.
+        stack: What previous activations do not leave, where that is known.
     """
 
     layer: keras.layers.Layer
@@ -40,6 +41,7 @@ class Inside:
     times: int = 0
     always: set = None
     carries_stream: bool = False
+    stack: int = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ import keras
 from keras.src import backend
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
+from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.inside import keras_recording
 from keras_laurel.conversion.inside.values import flatten
 from keras_laurel.conversion.inside.values import is_tensor_like
@@ -210,7 +211,23 @@ class _Recorder:
             outputs = self._inside(original, layer, *args, **dict(kwargs))
         except Exception:
             outputs = self._opaque(original, layer, args, kwargs)
+        else:
+            outputs = self._checked(outputs, original, layer, args, kwargs)
         return self._append(layer, args, kwargs, outputs)
+
+    def _checked(self, outputs, original, layer, args, kwargs):
+        """What a layer says that it returns, unless its `call` returns
+        something else: a cache beside the output, for example."""
+        cls = type(layer)
+        if cls.compute_output_shape is keras.layers.Layer.compute_output_shape:
+            return outputs
+        if keras_internals.is_public_layer(layer):
+            return outputs
+        try:
+            returned = self._opaque(original, layer, args, kwargs)
+        except Exception:
+            return outputs
+        return outputs if _kinds(returned) == _kinds(outputs) else returned
 
     def operation_call(self, original, operation, *args, **kwargs):
         if self._depth:
@@ -293,6 +310,13 @@ class _Recorder:
         for lists, lengths in self._nodes.values():
             for nodes, length in zip(lists, lengths):
                 del nodes[length:]
+
+
+def _kinds(structure):
+    return map_leaves(
+        lambda x: (tuple(x.shape), x.dtype) if is_tensor_like(x) else type(x),
+        structure,
+    )
 
 
 def symbolic_spec(function, args, kwargs):

@@ -354,12 +354,6 @@ class TestErrors:
         self.refuses("(?s)does not fit the block", model, model.blocks, layer)
         layer = keras_laurel.LaurelPA(num_activations=4)
         self.refuses("has 3 connections", model, model.blocks, layer)
-        self.refuses(
-            "not defined for GPT: no `middle_norm`",
-            model,
-            model.blocks,
-            granularity="sublayer",
-        )
 
     def test_converted_twice(self):
         model = named(own_models.gpt())

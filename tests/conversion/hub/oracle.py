@@ -17,13 +17,43 @@ import keras
 import numpy as np
 from keras import ops
 
-from tests.conversion.hub.rows import BLOCKS
+import keras_laurel
 from tests.conversion.models import outputs
 from tests.layers import reference
 
 # An addition as a block has it, and how it reads as `connect(skip, f)`.
 ADDITIONS = {
     "x + residual": "connect(residual, x)",
+    "residual + x": "connect(residual, x)",
+    **{
+        f"residual + {f}": f"connect(residual, {f})"
+        for f in (
+            "attention",
+            "gated",
+            "attn_out",
+            "ff_out",
+            "self_attn_out",
+            "cross_attn_out",
+            "self.dropout_layer(feedforward_output)",
+        )
+    },
+    **{
+        f"x + {f}": f"connect(x, {f})"
+        for f in (
+            "attention_output",
+            "self.dropout_layer(attention_output)",
+            "self.dropout_layer(feedroward_output)",
+        )
+    },
+    **{
+        f"{f} + residual": f"connect(residual, {f})"
+        for f in ("x_self_attn", "x_cross_attn", "x_ff")
+    },
+    "x + attention_residual": "connect(attention_residual, x)",
+    "x + ff_residual": "connect(ff_residual, x)",
+    "feedforward_output + attention_output + residual": (
+        "connect(residual, feedforward_output + attention_output)"
+    ),
     "x + attention": "connect(x, attention)",
     "x + attention_x": "connect(attention_x, x)",
     "ops.add(residual, attn_output)": "connect(residual, attn_output)",
@@ -48,18 +78,28 @@ ADDITIONS = {
         "connect(residual, self.drop_path(hidden_states, training=training))"
     ),
     # DeiT adds inside this layer.
-    "self.output_layer(y, x)": "connect(x, self.output_layer(y, x) - x)",
+    "self.output_layer(y, x)": (
+        "connect(x, type(self.output_layer)._laurel_plain_class.call("
+        "self.output_layer, y, x) - x)"
+    ),
     "ops.cast(x, xx.dtype) + xx": "connect(ops.cast(x, xx.dtype), xx)",
     "x + xx": "connect(x, xx)",
     "x + self.ffn(xx, not_generation_mode=not_generation_mode)": (
         "connect(x, self.ffn(xx, not_generation_mode=not_generation_mode))"
     ),
 }
-# A block's LAuReL layers in the order they run.
-ATTRIBUTES = {
-    "block": ["laurel_residual"],
-    "sublayer": ["laurel_attention_residual", "laurel_feedforward_residual"],
-}
+# The methods of blocks that compute something themselves.
+ENTRY_POINTS = ("call", "generate_call")
+# Families whose blocks are not rewritten: their additions stand in functions,
+# or in layers inside.
+AROUND_BLOCKS_ONLY = ("BLIP2", "BLIP2T5", "FNet", "PARSeq", "XLNet")
+
+
+def rewrites(family):
+    """Whether the additions inside its blocks can be written by hand."""
+    return family.name not in AROUND_BLOCKS_ONLY
+
+
 # Of an encoder-decoder; no model here has it.
 NEVER_TRUE = ("has_cross_attention",)
 
@@ -75,18 +115,17 @@ def by_hand(model, family, granularity, equation=None):
         equation: `on_tensors` or `in_numpy`, which knows all options; by
             default the first inside blocks and the second around them.
     """
-    names = ATTRIBUTES[granularity]
     if equation is None:
         equation = in_numpy if granularity == "block" else on_tensors
     stacks = [
-        [block for block in stack if hasattr(block, names[0])]
+        [block for block in stack if keras_laurel.laurel_layers(block)]
         for stack in family.block_lists(getattr(model, "backbone", model))
     ]
     replaced = []
     connections = []
     try:
         for blocks in stacks:
-            layers = [getattr(x, name) for x in blocks for name in names]
+            layers = [y for x in blocks for y in keras_laurel.laurel_layers(x)]
             connections.append(Connections(layers, equation))
             for block in blocks:
                 for name in entry_points(block):
@@ -102,7 +141,7 @@ def by_hand(model, family, granularity, equation=None):
 
 
 def entry_points(block):
-    return BLOCKS[type(block).__name__].entry_points
+    return [name for name in ENTRY_POINTS if hasattr(block, name)]
 
 
 class _Calls:
@@ -178,21 +217,25 @@ def _rewritten(block, name, granularity, connections):
     original = inspect.unwrap(getattr(type(block), name))
     if granularity == "block":
         return _around(original, connections)
-    source, count = replace_additions(inspect.getsource(original))
-    assert count == 2, f"{count} additions in:\n{source}"
+    expected = len(keras_laurel.laurel_layers(block))
+    never_true = NEVER_TRUE if expected == 2 else ()
+    source = inspect.getsource(original)
+    source, count = replace_additions(source, never_true)
+    assert count >= expected, f"{count}, not {expected} additions in:\n{source}"
     names = {**vars(sys.modules[original.__module__])}
     names["connect"] = connections
     exec(source, names)
     return names[name]
 
 
-def replace_additions(source):
+def replace_additions(source, never_true=NEVER_TRUE):
     """`source` with its residual additions written as `connect(skip, f)`.
 
     Returns:
         The new source and the number of additions.
     """
-    tree = _WithoutDeadBranches().visit(ast.parse(textwrap.dedent(source)))
+    tree = ast.parse(textwrap.dedent(source))
+    tree = _WithoutDeadBranches(never_true).visit(tree)
     replaced = 0
     for node in ast.walk(tree):
         if isinstance(node, (ast.Assign, ast.Return)) and node.value:
@@ -204,9 +247,12 @@ def replace_additions(source):
 
 
 class _WithoutDeadBranches(ast.NodeTransformer):
+    def __init__(self, never_true):
+        self.never_true = never_true
+
     def visit_If(self, node):
         self.generic_visit(node)
-        if ast.unparse(node.test) in NEVER_TRUE:
+        if ast.unparse(node.test) in self.never_true:
             return node.orelse or None
         return node
 

@@ -237,108 +237,6 @@ def rwkv_prompt(batch=2, length=8, prompt=4, seed=0):
     }
 
 
-@dataclass(frozen=True)
-class Block:
-    """What a class of blocks looks like, from its `call`.
-
-    Args:
-        x: The parameter that brings the block's input.
-        middle_norm: The layer whose input is s1 = s0 + attention(norm(s0)),
-            where the block's output is s1 + feedforward(middle_norm(s1)).
-            Empty where the block is not of that form; then `structure` says
-            of what form it is.
-        structure: "sequential", "parallel" (one sum of three), "post-norm"
-            (the norm is applied to the sum), "scaled" (the sum is multiplied
-            or has a third summand), "shifted" (the skip is not the input) or
-            "cross" (a third addition for cross-attention).
-        pair: Whether the output is the first of a tuple without a cache too.
-        entry_points: The methods that have a body of their own.
-    """
-
-    x: str = "decoder_sequence"
-    middle_norm: str = ""
-    structure: str = "sequential"
-    pair: bool = False
-    entry_points: tuple = ("call",)
-
-
-LLAMA_BLOCK = Block(middle_norm="_feedforward_layernorm")
-# Also `call_and_update_cache`, which calls the block: nothing to do there.
-QWEN3_5_BLOCK = Block(middle_norm="_post_attention_layernorm")
-GEMMA_BLOCK = Block("x", "pre_ffw_norm")
-# Times a scalar, and a third addition where layers have embeddings.
-GEMMA4_BLOCK = Block("x", structure="scaled", pair=True)
-POST_NORM = Block("inputs", structure="post-norm")
-CROSS = Block(structure="cross")
-
-BLOCKS = {
-    "TransformerDecoder": Block(middle_norm="_feedforward_layer_norm"),
-    "BloomDecoder": Block(middle_norm="_post_attention_layernorm"),
-    "GPTNeoXDecoder": Block(structure="parallel"),
-    "FalconTransformerDecoder": Block("inputs", "post_attention_layernorm"),
-    "LlamaTransformerDecoder": LLAMA_BLOCK,
-    "MistralTransformerDecoder": LLAMA_BLOCK,
-    "MixtralTransformerDecoder": LLAMA_BLOCK,
-    "Phi3Decoder": Block(middle_norm="post_attention_layernorm"),
-    "GemmaDecoderBlock": GEMMA_BLOCK,
-    "Gemma3DecoderBlock": GEMMA_BLOCK,
-    "PaliGemmaDecoderBlock": GEMMA_BLOCK,
-    "Gemma4TextDecoderBlock": GEMMA4_BLOCK,
-    "QwenTransformerDecoder": LLAMA_BLOCK,
-    "Qwen3TransformerDecoder": LLAMA_BLOCK,
-    "QwenMoeTransformerDecoder": LLAMA_BLOCK,
-    "Qwen3MoeTransformerDecoder": LLAMA_BLOCK,
-    "Qwen3_5TransformerDecoder": QWEN3_5_BLOCK,
-    "Qwen3_5MoeTransformerDecoder": QWEN3_5_BLOCK,
-    "SmolLM3DecoderLayer": Block("hidden_states", "post_attention_layernorm"),
-    "GptOssTransformerDecoder": Block(middle_norm="post_attention_layernorm"),
-    # The first block normalizes its input and adds to that.
-    "RWKV7_Block": Block(
-        "x",
-        "ln2",
-        pair=True,
-        entry_points=("call", "generate_call"),
-    ),
-    # The streams, the layer's embedding and the mask come in one tuple.
-    "Gemma3nTextDecoderBlock": Block("inputs", structure="scaled", pair=True),
-    "TransformerEncoder": POST_NORM,
-    "DisentangledAttentionEncoder": POST_NORM,
-    "FNetEncoder": POST_NORM,
-    "RoformerV2Encoder": Block("x", structure="post-norm"),
-    # Called by keywords only.
-    "XLNetEncoder": Block("output_content", structure="post-norm", pair=True),
-    "ESMEncoder": Block("x", "feedforward_norm"),
-    "ViTEncoderBlock": Block("inputs", "layer_norm_2"),
-    "DeiTEncoderBlock": Block("hidden_states", "layer_norm_2", pair=True),
-    "DINOV2Layer": Block("inputs", "norm2"),
-    "DINOV3Layer": Block("inputs", "norm2"),
-    "CLIPEncoderLayer": Block("x", "layer_norm_2"),
-    "SigLIPEncoderLayer": Block("inputs", "layer_norm2"),
-    "MetaCLIP2EncoderLayer": Block("x", "layer_norm_2"),
-    "VideoPrismEncoderBlock": Block("inputs", "layer_norm_2"),
-    "Gemma3VisionEncoderLayer": Block("x", "layer_norm_2"),
-    "Gemma4VisionDecoderBlock": Block("x", "pre_ffw_norm", pair=True),
-    "PaliGemmaVitEncoderBlock": Block("x", "layer_norm_2"),
-    "T5TransformerLayer": Block("hidden_states", structure="cross", pair=True),
-    "T5GemmaDecoderLayer": Block("inputs", structure="cross", pair=True),
-    # Self- and cross-attention in one: two additions.
-    "T5Gemma2DecoderLayer": Block(
-        "inputs", "pre_feedforward_layernorm", pair=True
-    ),
-    "EdRecDecoderBlock": Block("x", structure="cross", pair=True),
-    "WhisperDecoder": CROSS,
-    "MoonshineDecoderBlock": CROSS,
-    "T5GemmaEncoderLayer": Block("hidden_states", "pre_feedforward_layernorm"),
-    "T5Gemma2EncoderLayer": Block("hidden_states", "pre_feedforward_layernorm"),
-    "EdRecEncoderBlock": Block("x", "pre_ffw_norm"),
-    "WhisperEncoder": Block("inputs", "_feedforward_layer_norm"),
-    "MoonshineEncoderBlock": Block("inputs", "feedforward_layer_norm"),
-    "QFormerLayer": Block("inputs", structure="cross"),
-    # Two streams, both of which it adds to.
-    "PARSeqDecoderBlock": Block("query", structure="cross", pair=True),
-}
-
-
 SEQ2SEQ_INPUTS = (text_to_text, sound_to_text, wave_to_text)
 
 
@@ -367,8 +265,6 @@ class Family:
             rematerialised blocks, on JAX and PyTorch).
         slow: Whether a first call takes longer than some seconds; see
             `short_chunks`.
-        has_cross_attention: Whether blocks of a class that can do without
-            have it.
         times: How often each block runs in a row.
     """
 
@@ -385,12 +281,7 @@ class Family:
     lora: tuple = ()
     lacks: tuple = ()
     slow: bool = False
-    has_cross_attention: bool = False
     times: int = 1
-
-    @property
-    def block(self):
-        return CROSS if self.has_cross_attention else BLOCKS[self.block_class]
 
     @property
     def backbone_class(self):
@@ -1175,7 +1066,6 @@ ENCODER_DECODERS = [
         inputs=text_to_text,
         prompt=decoder_prompt_of(text_to_text),
         other_stacks=("encoder_transformer_layers",),
-        has_cross_attention=True,
     ),
     Family(
         "T5",

@@ -91,9 +91,15 @@ def converted_model(family, variant="rw+lr+pa", granularity="block"):
     return convert(plain_model(family), variant, granularity)
 
 
+NO_SUBLAYER = {
+    "RWKV7": "it generates by another method of its blocks than `call`",
+    "Gemma4Vision": "without `inputs=`, an example of what it is called on",
+    "Albert": "with previous activations, since blocks run several times",
+}
+
+
 def granularities(family):
-    row = families.FAMILIES[family.backbone_class]
-    return ("block", "sublayer") if row.middle_norm else ("block",)
+    return ("block",) if family.name in NO_SUBLAYER else ("block", "sublayer")
 
 
 def finest(family):
@@ -157,6 +163,8 @@ class TestOutputs:
     def test_equals_blocks_written_by_hand(self, family):
         x = inputs_of(family)
         for granularity in granularities(family):
+            if granularity == "sublayer" and not oracle.rewrites(family):
+                continue
             model = converted_model(family, granularity=granularity)
             actual = logits(model, x)
             if family.name == "PARSeq":
@@ -172,13 +180,13 @@ class TestOutputs:
         if finest(family) == "sublayer":
             return None
         model = plain_model(family)
-        name = family.backbone_class
-        with pytest.raises(ValueError, match=f"not defined for {name}"):
+        why = "also runs through|times in one pass|Pass an example"
+        with pytest.raises(ValueError, match=why):
             keras_laurel.laurelize(
-                model, prototype("lr"), granularity="sublayer"
+                model, prototype("pa"), granularity="sublayer"
             )
         assert not keras_laurel.laurel_layers(model)
-        return refused(families.FAMILIES[name].why_not_sublayer)
+        return refused(NO_SUBLAYER[family.name])
 
     @proves("dropout")
     def test_no_bit_changes_under_dropout(self, family):

@@ -1,5 +1,6 @@
 """Converted layers: what is asked for, and what is refused."""
 
+import contextlib
 import copy
 import pickle
 
@@ -12,6 +13,7 @@ from keras import ops
 import keras_laurel
 from keras_laurel.layers import LaurelLR
 from keras_laurel.layers import LaurelRW
+from tests.conversion.inside.running import perturb
 
 
 @keras.saving.register_keras_serializable(package="test_opened")
@@ -242,14 +244,34 @@ def test_layers_out_of_turn_raise():
     keras.config.backend() == "tensorflow",
     reason="Keras' RematScope fails in TensorFlow's graphs",
 )
-def test_history_is_refused_where_a_layer_is_rematerialised():
-    with keras.RematScope(mode="full"):
-        block = Block()
-    inputs = keras.Input((6, 8))
-    model = keras.Model(inputs, block(inputs))
-    with pytest.raises(ValueError, match="is rematerialised"):
-        keras_laurel.laurelize(model, keras_laurel.LaurelPA(2))
-    assert type(block) is Block
+@pytest.mark.parametrize("mode", ["full", "list_of_layers"])
+def test_rematerialised_it_learns_the_same(mode):
+    """Previous activations leave what is computed twice as tensors."""
+    runs = []
+    for scope in (contextlib.nullcontext(), remat(mode)):
+        keras.utils.set_random_seed(0)
+        with scope:
+            blocks = [Block(name=f"block_{i}") for i in range(3)]
+        x = inputs = keras.Input((6, 8))
+        for block in blocks:
+            x = block(x)
+        model = keras.Model(inputs, x)
+        layer = keras_laurel.get("rw+lr+pa", rank=2)
+        keras_laurel.laurelize(model, layer, verbose=False)
+        perturb(model)
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        x = np.random.default_rng(0).normal(size=(4, 6, 8)).astype("float32")
+        losses = [float(model.train_on_batch(x, x[::-1])) for _ in range(3)]
+        runs.append((losses, model.get_weights()))
+    (expected, weights), (losses, others) = runs
+    np.testing.assert_allclose(losses, expected, rtol=1e-6)
+    for one, other in zip(weights, others):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def remat(mode):
+    names = [f"block_{i}" for i in range(3)]
+    return keras.RematScope(mode=mode, layer_names=names)
 
 
 @keras.saving.register_keras_serializable(package="test_opened")
