@@ -8,6 +8,7 @@ from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks import owner
 from keras_laurel.conversion.blocks.attach import check_blocks
 from keras_laurel.conversion.blocks.sites import block_sites
+from keras_laurel.conversion.graphs.insides import is_opaque
 from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.graphs.search import search_one
 from keras_laurel.conversion.hub import adopt
@@ -15,7 +16,6 @@ from keras_laurel.conversion.inside.blocks import carrying_blocks
 from keras_laurel.conversion.inside.blocks import sites_of_blocks
 from keras_laurel.conversion.inside.convert import sites_inside
 from keras_laurel.conversion.inside.survey import Survey
-from keras_laurel.conversion.inside.survey import is_opaque
 from keras_laurel.conversion.inside.survey import survey_inside
 from keras_laurel.conversion.sites import LeftOut
 from keras_laurel.conversion.sites import ResidualSites

@@ -474,11 +474,12 @@ def test_nothing_found_counts_the_rest():
 
 
 def custom_scale():
-    """How `keras.applications.InceptionResNetV2` adds."""
+    """How `keras.applications.InceptionResNetV2` adds, two towers."""
     from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
-    x = keras.Input((4, 8))
-    return keras.Model(x, CustomScaleLayer(0.1)([x, graphs.f(x)]))
+    x, y = keras.Input((4, 8)), keras.Input((4, 8))
+    towers = [graphs.f(x), graphs.f(y)]
+    return keras.Model([x, y], CustomScaleLayer(0.1)(towers))
 
 
 @pytest.mark.parametrize(

@@ -447,9 +447,9 @@ ROWS = {
     # Concatenations.
     "DenseNet121": Row(app("DenseNet121")),
     "InceptionV3": Row(app("InceptionV3", size=96)),
-    # Neither; and 40 CustomScaleLayer, which add inside.
     "VGG16": Row(app("VGG16", size=32)),
-    "InceptionResNetV2": Row(app("InceptionResNetV2", size=96), slow=True),
+    # 40 CustomScaleLayer, which add what they are given.
+    "InceptionResNetV2": Row(app("InceptionResNetV2", size=96), 40, slow=True),
     # As keras.applications' ResNets, of which it has the depths.
     "cv/ResNet50": Row(cv_deep_resnet(3, 4, 6, 3), 12, 4),
     "cv/ResNet101": Row(cv_deep_resnet(3, 4, 23, 3), 29, 4, slow=True),

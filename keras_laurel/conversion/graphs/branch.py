@@ -36,7 +36,11 @@ class Branch:
         return any(learns(node) for node in self.nodes)
 
     def steps(self):
-        return steps_of(self.nodes, self._graph)
+        """The `Steps` to each end."""
+        return [
+            steps_of(self._graph.between(self.start, end), self._graph)
+            for end in self.ends
+        ]
 
     def scales(self):
         """The scale of each end; `None` if the branch up-samples."""

@@ -4,6 +4,7 @@ import keras
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs import tracing
+from keras_laurel.layers import Laurel
 
 L = keras.layers
 
@@ -77,6 +78,7 @@ def is_opaque(operation):
         return True
     return (
         isinstance(operation, L.Layer)
+        and not isinstance(operation, Laurel)
         and not keras_internals.has_graph(operation)
         and not keras_internals.is_public_layer(operation)
     )

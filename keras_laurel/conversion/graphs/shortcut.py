@@ -36,7 +36,7 @@ class Shortcut:
         branch = self.branch
         if not branch.learns():
             return "the branch learns nothing from the values of the skip"
-        if not self._is_lighter(graph, branch.steps()):
+        if not any(self._is_lighter(graph, s) for s in branch.steps()):
             return "a sum of branches of which none is a shortcut"
         if (
             not branch.ends_in(sums)

@@ -100,13 +100,12 @@ def plan(survey, pairs):
         earlier = len(stream.earlier(place))
         layer = _built(inside, site, addition, prototype, number, earlier)
         stream.layers[place] = layer
-        planned.setdefault(inside, {})[key] = Connection(
-            layer,
-            addition.skip,
-            stream,
-            place,
-            _for_any_batch(addition.skip_tensor),
-        )
+        shape = _for_any_batch(addition.skip_tensor)
+        for key, other in inside.additions.items():
+            if inside.key_of(key) == addition.node.key:
+                planned.setdefault(inside, {})[key] = Connection(
+                    layer, other.skip, stream, place, shape
+                )
     return planned
 
 
@@ -169,7 +168,9 @@ def _built(inside, site, addition, prototype, number, earlier):
         number,
         f"laurel_{site.name.rpartition('/')[2]}",
         _policy(inside.layer),
-        axis=_feature_axis(inside, site, prototype),
+        axis=inside.axes[site.node[1]]
+        if prototype.axis == -1
+        else prototype.axis,
         **_how_it_stood(inside, site),
     )
     if layer.has_history and inside.times > 1:
@@ -195,13 +196,6 @@ def _built(inside, site, addition, prototype, number, earlier):
 
 def _policy(layer):
     return plain_policy(layer.variable_dtype, layer.compute_dtype)
-
-
-def _feature_axis(inside, site, prototype):
-    if prototype.axis != -1:
-        return prototype.axis
-    node = inside.additions[site.node[1]].node
-    return inside.axes.of(node, site.branch_nodes)
 
 
 def _how_it_stood(inside, site):

@@ -12,6 +12,7 @@ import functools
 import keras
 from keras.src import backend
 
+from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.inside import keras_recording
 from keras_laurel.conversion.inside.trace import CannotTrace
 from keras_laurel.conversion.inside.trace import Trace
@@ -45,6 +46,26 @@ class Observed:
         yield self
         for one in self.inside:
             yield from one.all()
+
+    def graph(self):
+        """`(inputs, steps, outputs)`, the calls that it is made of where that
+        is known; `None` elsewhere."""
+        if self.trace is not None:
+            trace = self.trace
+            return trace.inputs, trace.calls, trace.output_tensors
+        if keras_internals.is_functional(self.layer):
+            model = self.layer
+            return model.inputs, keras_internals.nodes(model), model.outputs
+        return None
+
+    def inner_calls(self, steps):
+        """`(calls, others)`: the calls inside by the step that made them, and
+        a list of those that none of `steps` made."""
+        calls, others = {}, list(self.inside)
+        for step in steps:
+            if others and others[0].layer is step.operation:
+                calls[step] = others.pop(0)
+        return calls, others
 
 
 def observe(model, args, kwargs, is_opaque):

@@ -199,9 +199,8 @@ def attach(layer, connections, *knowledge):
         *knowledge: What else `Opened` takes.
     """
     layer.__dict__["_laurel_opened"] = Opened(connections, *knowledge)
-    for connection in connections.values():
-        name = connection.layer.name
-        keras_internals.add_sublayer(layer, name, connection.layer)
+    for connected in _layers_of(connections):
+        keras_internals.add_sublayer(layer, connected.name, connected)
     layer.__class__ = opened_class(type(layer))
 
 
@@ -211,5 +210,9 @@ def detach(layer, plain_class=None):
     layer.__class__ = plain_class or getattr(cls, "_laurel_plain_class", cls)
     layer.__dict__.pop("_laurel_called", None)
     opened = layer.__dict__.pop("_laurel_opened", None)
-    for connection in opened.connections.values() if opened else ():
-        keras_internals.remove_sublayer(layer, connection.layer.name)
+    for connected in _layers_of(opened.connections) if opened else ():
+        keras_internals.remove_sublayer(layer, connected.name)
+
+
+def _layers_of(connections):
+    return {id(x.layer): x.layer for x in connections.values()}.values()

@@ -5,9 +5,8 @@ import operator
 
 from keras import KerasTensor
 
-from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.inside.merges import given_to
 from keras_laurel.conversion.inside.values import flatten
-from keras_laurel.conversion.inside.values import tensors_of
 
 
 class RunOrder:
@@ -20,6 +19,7 @@ class RunOrder:
     def __init__(self):
         self._leading = {}
         self._bits = {}
+        self._place_of = None
 
     def __iter__(self):
         return iter(self._leading)
@@ -35,14 +35,16 @@ class RunOrder:
                 found.append(other)
         return found
 
-    def add(self, root, additions):
+    def add(self, root, additions, place_of):
         """Follow the tensors through one pass of a model.
 
         Args:
             root: The `Observed` call of the model.
             additions: Dict of the additions in each trace by its `id`: dicts
                 of `Addition`s by key.
+            place_of: Function of a layer and a key, what stands for it.
         """
+        self._place_of = place_of
         self._follow(root, [0], additions)
 
     def _follow(self, call, leading, additions, by_keras=True):
@@ -53,40 +55,34 @@ class RunOrder:
         is asked for with `by_keras`, and traces do not.
         """
         layer, trace = call.layer, call.trace
-        if trace is not None:
+        graph = call.graph()
+        if graph is None:
+            return [self._follow_all(call.inside, _union(leading), additions)]
+        inputs, steps, outputs = graph
+        if trace is None:
+            places = {node: (node, None) for node in steps}
+        else:
+            judged = additions[id(trace)]
             places = {
-                step: ((layer, step.key), additions[id(trace)][step.key])
-                for step in trace.calls
-                if step.key in additions[id(trace)]
+                step: (self._place_of(layer, step.key), judged[step.key])
+                for step in steps
+                if step.key in judged
             }
-            outputs = trace.output_tensors
             if not by_keras:
                 leaves = flatten(trace.outputs)
                 outputs = [x for x in leaves if isinstance(x, KerasTensor)]
-            graph = trace.inputs, trace.calls, outputs
-        elif keras_internals.is_functional(layer):
-            nodes = keras_internals.nodes(layer)
-            places = {node: (node, None) for node in nodes}
-            graph = layer.inputs, nodes, layer.outputs
-        else:
-            return [self._follow_all(call.inside, _union(leading), additions)]
-        inputs, steps, outputs = graph
         own = self._own(places.values())
         known = dict(zip(map(id, inputs), _for_each(inputs, leading)))
-        waiting = list(call.inside)
+        inner_calls, others = call.inner_calls(steps)
         for step in steps:
             if step in places:
                 place, addition = places[step]
                 skip = id(addition.skip_tensor) if addition else None
                 before = self._leading.get(place, 0)
                 self._leading[place] = before | known.get(skip, 0)
-            inner = None
-            if waiting and waiting[0].layer is step.operation:
-                inner = waiting.pop(0)
-            tensors = keras_internals.node_inputs(step)
-            if inner is not None and inner.trace is not None:
-                arguments = step.arguments
-                tensors = tensors_of((arguments.args, arguments.kwargs))
+            inner = inner_calls.get(step)
+            is_traced = inner is not None and inner.trace is not None
+            tensors = given_to(step, is_traced)
             given = [known.get(id(t), 0) | own.get(id(t), 0) for t in tensors]
             if inner is not None:
                 returned = self._follow(inner, given, additions, trace is None)
@@ -94,7 +90,7 @@ class RunOrder:
                 returned = [_union(given)]
             for t, bits in zip(step.outputs, _for_each(step.outputs, returned)):
                 known.setdefault(id(t), bits)
-        self._follow_all(waiting, _union(known.values()), additions)
+        self._follow_all(others, _union(known.values()), additions)
         return [known.get(id(t), 0) for t in outputs]
 
     def _follow_all(self, calls, leading, additions):

@@ -7,21 +7,23 @@ and attaches what the plan says.
 """
 
 import functools
+import re
 
 import keras
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks.stream import loaded_stream
 from keras_laurel.conversion.graphs import saved_plan
+from keras_laurel.conversion.graphs.insides import is_opaque
 from keras_laurel.conversion.graphs.rebuild import rebuild
 from keras_laurel.conversion.inside import opened
 from keras_laurel.conversion.inside.connection import Connection
+from keras_laurel.conversion.inside.layer_paths import layer_paths
 from keras_laurel.conversion.inside.survey import survey_calls
 from keras_laurel.conversion.keras_internals import build_inside
 from keras_laurel.conversion.keras_internals import flatten_layers
 from keras_laurel.conversion.pickling import PickledAsSaved
 from keras_laurel.conversion.prototype import plain_policy
-from keras_laurel.layers import Laurel
 
 
 class LaurelInside(PickledAsSaved):
@@ -99,7 +101,7 @@ def owner_class(base):
 
 def plan_of(owner):
     """What `convert_by_plan` needs to convert a layer like `owner`."""
-    numbers = {id(x): i for i, x in enumerate(_plain_layers(owner))}
+    numbers = {id(x): i for i, x in enumerate(_can_be_opened(owner))}
     layers, streams = [], {}
     for layer in _with(owner, "_laurel_opened"):
         connections = layer._laurel_opened.connections
@@ -156,7 +158,7 @@ def convert_by_plan(owner, plan):
     survey = survey_calls(owner, *called)
     planned = _planned(owner, plan, survey)
     graphs = []
-    layers = _plain_layers(owner)
+    layers = _can_be_opened(owner)
     for entry in plan["graphs"]:
         graph = layers[entry["index"]]
         # One that its owner saves as it is has its LAuReL layers already.
@@ -166,22 +168,39 @@ def convert_by_plan(owner, plan):
     attach_all(owner, planned, survey, graphs)
 
 
-def _plain_layers(owner):
-    """A layer and those inside it, LAuReL's left out: as before conversion."""
-    layers = owner, *flatten_layers(owner)
-    return [layer for layer in layers if not isinstance(layer, Laurel)]
+def _can_be_opened(owner):
+    """A layer and those inside it that may be converted, in an order that is
+    the same before conversion, after it and in another process.
+
+    By path: a graph lists its layers in an order that depends on its edges,
+    and Keras counts the names that it makes up on and on.
+    """
+    paths = layer_paths(owner)
+    layers = [
+        layer
+        for layer in (owner, *flatten_layers(owner))
+        if is_opaque(layer) or keras_internals.has_graph(layer)
+    ]
+    return sorted(layers, key=lambda layer: _in_order(paths[id(layer)]))
+
+
+def _in_order(path):
+    parts = [re.fullmatch(r"(.*?)(?:_(\d+))?", x) for x in path.split("/")]
+    return [(part[1], int(part[2] or 0)) for part in parts]
 
 
 def _planned(owner, plan, survey):
     insides = {id(inside.layer): inside for inside in survey.insides}
-    layers = dict(enumerate(_plain_layers(owner)))
+    layers = dict(enumerate(_can_be_opened(owner)))
     made, in_streams = [], {x["id"]: {} for x in plan["streams"]}
     for entry in plan["layers"]:
         inside = insides.get(id(layers.get(entry["index"])))
         for config in entry["connections"]:
             key = _key(owner, entry, config, inside)
-            layer = _built(inside.layer, config)
-            in_streams[config["stream"]][config["number"]] = layer
+            stream, number = in_streams[config["stream"]], config["number"]
+            if number not in stream:
+                stream[number] = _built(inside.layer, config)
+            layer = stream[number]
             made.append((inside, key, layer, config))
     streams = {
         x["id"]: loaded_stream(x, in_streams[x["id"]]) for x in plan["streams"]

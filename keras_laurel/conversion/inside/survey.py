@@ -2,20 +2,20 @@
 
 import contextlib
 import dataclasses
-import inspect
 
 import keras
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs.additions import find_additions
+from keras_laurel.conversion.graphs.insides import is_opaque
 from keras_laurel.conversion.graphs.layer_options import FeatureAxes
 from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
 from keras_laurel.conversion.inside.example import examples
 from keras_laurel.conversion.inside.layer_paths import layer_paths
+from keras_laurel.conversion.inside.merges import find_merges
 from keras_laurel.conversion.inside.observe import observe
 from keras_laurel.conversion.inside.run_order import RunOrder
 from keras_laurel.conversion.inside.trace import why
-from keras_laurel.layers import Laurel
 
 
 @dataclasses.dataclass(eq=False)
@@ -27,9 +27,11 @@ class Inside:
         path: Where it is in the model, such as `"encoder/blocks_3"`.
         additions: Dict of `Addition`s by key, in the order they run; those
             that run in training only come last.
-        axes: The `FeatureAxes` of the calls of its `call`.
+        axes: Dict of the axis of the features of each addition, by key.
         carries_stream: Whether it computes x + f(x) of its first input.
         always: Set of the keys of those that every call comes to.
+        instead_of: Dict of keys by key: of additions that run in training
+            only, those that run in their place otherwise.
         times: How often the layer is called in one pass.
         stack: What previous activations do not leave, where that is known.
     """
@@ -37,11 +39,47 @@ class Inside:
     layer: keras.layers.Layer
     path: str
     additions: dict
-    axes: FeatureAxes
+    axes: dict
     times: int = 0
     always: set = None
     carries_stream: bool = False
     stack: int = None
+    instead_of: dict = dataclasses.field(default_factory=dict)
+
+    def add(self, additions, axes):
+        """Add what one trace of the layer shows."""
+        for key, addition in additions.items():
+            known = self.additions.get(key)
+            if known is None or known.why_not == _NOT_USED:
+                self.additions[key] = addition
+                self.axes[key] = axes[key]
+        keys = set(additions)
+        self.always = keys if self.always is None else self.always & keys
+
+    def pair(self, before, now):
+        """Note which additions stand for one another: code that branches on
+        `training` may add on either branch, and is to have one connection.
+
+        Args:
+            before: Set of the keys of those that run outside of training.
+            now: Set of the keys of those that run in training.
+        """
+        residual = [k for k, a in self.additions.items() if a.why_not is None]
+        plain = [k for k in residual if k in before - now]
+        new = [k for k in residual if k in now - before]
+        kinds = [
+            [_kind(self.additions[k]) for k in keys] for keys in (plain, new)
+        ]
+        if kinds[0] == kinds[1]:
+            self.instead_of |= dict(zip(new, plain))
+
+    def key_of(self, key):
+        """The key of the connection at an addition."""
+        return self.instead_of.get(key, key)
+
+
+def _kind(addition):
+    return tuple(addition.skip_tensor.shape), addition.is_sum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,15 +121,6 @@ class Survey:
         ]
 
 
-def is_opaque(layer):
-    """Whether what a layer computes stands in its `call` only."""
-    return not (
-        isinstance(layer, Laurel)
-        or keras_internals.is_public_layer(layer)
-        or keras_internals.has_graph(layer)
-    )
-
-
 def survey_inside(model, inputs=None):
     """The `Survey` of a built model, or of one that `inputs` builds.
 
@@ -111,25 +140,15 @@ def survey_inside(model, inputs=None):
 
 def survey_calls(model, args, kwargs):
     """The `Survey` of a model that is called on these arguments."""
-    first, *others = _modes(model)
-    calls = [observe(model, args, {**kwargs, **first}, is_opaque)]
-    for mode in others:
-        # On shapes alone not every layer trains. What is missed here and
-        # comes to light in training raises then.
-        with contextlib.suppress(Exception):
-            calls.append(observe(model, args, {**kwargs, **mode}, is_opaque))
     found = _Found(layer_paths(model))
-    for call in calls:
-        found.add(call)
+    found.add(observe(model, args, {**kwargs, "training": False}, is_opaque))
+    # On shapes alone not every layer trains. What is missed here and comes to
+    # light in training raises then.
+    with contextlib.suppress(Exception):
+        training = {**kwargs, "training": True}
+        found.add_training(observe(model, args, training, is_opaque))
     found.called[id(model)] = args, kwargs
     return found.survey()
-
-
-def _modes(model):
-    parameters = inspect.signature(model.call).parameters
-    if "training" in parameters:
-        return {"training": False}, {"training": True}
-    return ({},)
 
 
 class _Found:
@@ -137,9 +156,31 @@ class _Found:
         self.paths = paths
         self.insides, self.failures, self.graphs = {}, {}, {}
         self.order, self.runs, self.called = RunOrder(), [], {}
+        self._skips, self._axes = {}, {}
 
     def add(self, root):
-        times, additions = {}, {}
+        """Add what is seen of a pass of the model."""
+        self.runs = [call.layer for call in root.all()]
+        additions = self._add(root)
+        self.order.add(root, additions, self._place)
+
+    def add_training(self, root):
+        """Add what is seen of a pass in training, after one that is not."""
+        before = {key: {*x.additions} for key, x in self.insides.items()}
+        additions = self._add(root)
+        now = {}
+        for call in filter(lambda call: call.trace, root.all()):
+            keys = now.setdefault(id(call.layer), set())
+            keys.update(additions[id(call.trace)])
+        for key, keys in now.items():
+            self.insides[key].pair(before.get(key, keys), keys)
+        self.order.add(root, additions, self._place)
+
+    def _place(self, layer, key):
+        return layer, self.insides[id(layer)].key_of(key)
+
+    def _add(self, root):
+        times, additions = {}, self._additions(root)
         for call in root.all():
             layer = call.layer
             self.called.setdefault(id(layer), (call.args, call.kwargs))
@@ -149,34 +190,43 @@ class _Found:
                 path = self.paths.get(id(layer), layer.name)
                 self.failures.setdefault(path, (layer, call.failure))
             if call.trace:
-                self._add_inside(call, additions)
+                self._add_inside(call, additions[id(call.trace)])
                 times[id(layer)] = times.get(id(layer), 0) + 1
         for key, count in times.items():
             inside = self.insides[key]
             inside.times = max(inside.times, count)
-        self.runs = self.runs or [call.layer for call in root.all()]
-        self.order.add(root, additions)
+        return additions
+
+    def _additions(self, root):
+        """The `Addition`s in each trace by its `id`, by key."""
+        traces = {id(x.trace): x.trace for x in root.all() if x.trace}
+        found = {key: _additions(trace) for key, trace in traces.items()}
+        for key, additions in found.items():
+            axes = FeatureAxes([c for c in traces[key].calls if c.outputs])
+            self._axes[key] = {
+                k: axes.of(a.node, a.branch_nodes) for k, a in additions.items()
+            }
+            self._skips |= {
+                addition.node: addition.skip_tensor
+                for addition in additions.values()
+                if addition.why_not is None
+            }
+        for merge in find_merges(root, found):
+            trace, key = id(merge.trace), merge.addition.node.key
+            found[trace][key] = merge.addition
+            self._axes[trace][key] = merge.axis
+            if merge.addition.why_not is None:
+                self._skips[merge.step] = merge.skip
+        return found
 
     def _add_inside(self, call, additions):
-        layer = call.layer
-        path = self.paths.get(id(layer), layer.name)
-        inside = self.insides.get(id(layer))
-        if inside is None:
-            axes = FeatureAxes([c for c in call.trace.calls if c.outputs])
-            inside = Inside(layer, path, {}, axes)
-            self.insides[id(layer)] = inside
-        found = additions.get(id(call.trace))
-        if found is None:
-            found = _additions(call.trace)
-            additions[id(call.trace)] = found
-        for key, addition in found.items():
-            known = inside.additions.get(key)
-            if known is None or known.why_not == _NOT_USED:
-                inside.additions[key] = addition
-        if inside.always is None:
-            inside.always = set(found)
-        inside.always &= set(found)
-        inside.carries_stream = _carries_stream(call.trace, found.values())
+        layer, trace = call.layer, call.trace
+        if id(layer) not in self.insides:
+            path = self.paths.get(id(layer), layer.name)
+            self.insides[id(layer)] = Inside(layer, path, {}, {})
+        inside = self.insides[id(layer)]
+        inside.add(additions, self._axes[id(trace)])
+        inside.carries_stream = _carries_stream(trace, self._skips)
 
     def survey(self):
         failures = {
@@ -210,31 +260,34 @@ def _additions(trace):
     return found
 
 
-def _carries_stream(trace, additions):
+def _carries_stream(trace, skips):
     """Whether a layer hands on its first input with something added to it:
     one and the other have a shape, and residual additions lead from the one
     to the other, one after the other.
 
     Norms may stand between, as in a transformer that normalises after it adds.
+
+    Args:
+        trace: The `Trace` of the layer.
+        skips: Dict of skips by the calls that compute residual sums.
     """
-    residual = [a for a in additions if a.why_not is None]
-    if not residual or not trace.inputs or not trace.output_tensors:
+    if not trace.inputs or not trace.output_tensors:
         return False
     x, y = trace.inputs[0], trace.output_tensors[0]
     if tuple(x.shape) != tuple(y.shape):
         return False
     made_by = {id(t): c for c in trace.calls for t in c.outputs}
-    skips = {a.node: a.skip_tensor for a in residual}
+    adds = False
     while y is not x:
         call = made_by[id(y)]
         tensors = call.arguments.keras_tensors
         if call in skips:
-            y = skips[call]
+            y, adds = skips[call], True
         elif len(tensors) == 1 and isinstance(call.operation, _PASSING):
             (y,) = tensors
         else:
             return False
-    return True
+    return adds
 
 
 _PASSING = (

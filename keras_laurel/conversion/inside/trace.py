@@ -79,6 +79,18 @@ class Call:
         file, line, function = self.place
         return f"{file}:{line}, in {function}"
 
+    def with_tensors(self, tensors):
+        """The same call of others, `tensors[id(old)]`, where there are."""
+        read = self.arguments.keras_tensors
+        args, kwargs = self.arguments.fill_in(
+            {id(t): tensors.get(id(t), t) for t in read}
+        )
+        return dataclasses.replace(
+            self,
+            arguments=SymbolicArguments(*args, **kwargs),
+            outputs=[tensors.get(id(t), t) for t in self.outputs],
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
@@ -276,12 +288,13 @@ class _Recorder:
     def _append(self, operation, args, kwargs, outputs):
         arguments = SymbolicArguments(*args, **kwargs)
         read = {id(x) for x in arguments.keras_tensors}
-        outputs = map_leaves(
-            lambda x: (
-                keras.KerasTensor(x.shape, x.dtype) if id(x) in read else x
-            ),
-            outputs,
-        )
+
+        def own(x):
+            # Keras takes the product with a number for a sparse tensor.
+            again = id(x) in read or getattr(x, "sparse", False)
+            return keras.KerasTensor(x.shape, x.dtype) if again else x
+
+        outputs = map_leaves(own, outputs)
         leaves = flatten(outputs)
         positions = tuple(
             i for i, x in enumerate(leaves) if isinstance(x, keras.KerasTensor)

@@ -126,6 +126,14 @@ def inception_resnet():
     return keras.Model(x, L.ReLU()(x + h * 0.17))
 
 
+def inception_sum():
+    """Of three branches none is a shortcut of the others together."""
+    x = image()
+    kernels = [conv(x, kernel=k) for k in (1, 3, 5)]
+    linears = [linear(x), linear(x), linear(x)]
+    return keras.Model(x, [L.Add()(kernels), L.Add()(linears)])
+
+
 def multires():
     x = image()
     s = L.BatchNormalization()(linear(x, 12))
@@ -347,6 +355,7 @@ ROWS = {
     "DETR": Row(detr, 4, rejected=2),
     "Res2Net": Row(res2net, 1, rejected=2),
     "Inception-ResNet": Row(inception_resnet, 1),
+    "sum of an inception": Row(inception_sum, rejected=2),
     "MultiResUNet": Row(multires, 0, 2),
     "Runge-Kutta": Row(runge_kutta, 4, rejected=3),
     "selective kernels": Row(selective_kernels, 1, rejected=2),

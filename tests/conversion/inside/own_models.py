@@ -2,13 +2,14 @@
 
 By domain in `own_text`, `own_seq2seq`, `own_vision`, `own_networks`,
 `own_generative` and `own_signals`; `own_ways` has the ways to hold and call a
-block. `other_text` and `other_vision` were not seen while conversion was
-written. `row.Row` says what the columns are.
+block, `own_merges` the ways to add. `other_text` and `other_vision` were not
+seen while conversion was written. `row.Row` says what the columns are.
 """
 
 from tests.conversion.inside import other_text
 from tests.conversion.inside import other_vision
 from tests.conversion.inside import own_generative
+from tests.conversion.inside import own_merges
 from tests.conversion.inside import own_networks
 from tests.conversion.inside import own_seq2seq
 from tests.conversion.inside import own_signals
@@ -25,6 +26,7 @@ DOMAINS = (
     own_generative,
     own_signals,
     own_ways,
+    own_merges,
 )
 HELD_OUT = (other_text, other_vision)
 TABLE = {

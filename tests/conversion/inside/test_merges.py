@@ -1,0 +1,65 @@
+"""Layers that are given x and f(x) and add them."""
+
+import keras
+import numpy as np
+from keras import layers
+
+import keras_laurel
+from tests.conversion.inside import own_models
+from tests.conversion.inside.running import assert_equal
+from tests.conversion.inside.running import run
+
+
+class MyAdd(layers.Add):
+    pass
+
+
+def merged(join):
+    inputs = x = keras.Input((8, 4, 4))
+    for _ in range(2):
+        h = layers.Conv2D(8, 3, padding="same", data_format="channels_first")(x)
+        x = join([x, h])
+    return keras.Model(inputs, x)
+
+
+def test_a_subclass_of_add_and_a_lambda_are_merges(tmp_path):
+    """In what they are, and on which axis; and they are saved."""
+    scaled = layers.Lambda(lambda x: x[0] + 0.1 * x[1])
+    x = np.random.default_rng(0).normal(size=(2, 8, 4, 4))
+    for join, custom in ((MyAdd(), {"MyAdd": MyAdd}), (scaled, {})):
+        model = merged(join)
+        before = run(model, x)
+        layer = keras_laurel.LaurelLR(2)
+        model = keras_laurel.laurelize(model, layer, verbose=False)
+        assert_equal(run(model, x), before)
+        (laurel,) = keras_laurel.laurel_layers(model)
+        assert laurel.axis == 1
+        laurel.laurel_b.assign(np.ones(laurel.laurel_b.shape))
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(
+            tmp_path / "model.keras", custom_objects=custom, safe_mode=False
+        )
+        assert_equal(run(loaded, x), run(model, x))
+
+
+class EitherWay(layers.Layer):
+    def call(self, a, b):
+        return a + b
+
+
+def test_a_merge_that_adds_now_this_way_and_now_that_is_left_out():
+    join, dense = EitherWay(), layers.Dense(4, activation="relu")
+    x = inputs = keras.Input((4,))
+    x = join(x, dense(x))
+    x = join(dense(x), x)
+    sites = keras_laurel.residual_sites(keras.Model(inputs, x))
+    assert sites == []
+    (left_out,) = sites.left_out
+    assert "not always around a branch" in left_out.reason
+
+
+def test_a_layer_that_adds_by_another_is_a_block():
+    model = own_models.TABLE["drop paths"].build()
+    model(np.ones((2, 3, 8)))
+    sites = keras_laurel.residual_sites(model, granularity="block")
+    assert [site.node for site in sites] == model.blocks
