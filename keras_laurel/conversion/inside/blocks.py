@@ -32,9 +32,8 @@ def sites_of_blocks(sites, survey, stacks):
 
     Each stack of blocks has a history of its own.
 
-    They stand in the `call` of a block or, where that does not carry the
-    stream through by itself, in those of the layers in it: of an attention
-    that is given the input of the block, and adds it.
+    They stand in the `call` of a block or in those of the layers in it, as of
+    an attention that is given the input of the block, and adds it.
 
     Args:
         sites: List of `ResidualSite`s.
@@ -45,10 +44,7 @@ def sites_of_blocks(sites, survey, stacks):
     chosen = set()
     for number, stack in enumerate(stacks):
         for block in stack.blocks:
-            layers = [block]
-            inside = insides.get(id(block))
-            if inside is None or not inside.carries_stream:
-                layers += flatten_layers(block)
+            layers = [block, *flatten_layers(block)]
             chosen |= {id(x) for x in layers}
             for inside in filter(None, (insides.get(id(x)) for x in layers)):
                 inside.stack = number
