@@ -28,7 +28,8 @@ class Inside:
         path: Where it is in the model, such as `"encoder/blocks_3"`.
         additions: Dict of `Addition`s by key, in the order they run; those
             that run in training only come last.
-        axes: Dict of the axis of the features of each addition, by key.
+        axes: Dict by key of the axis of the features of each addition in
+            whose place a layer can stand.
         always: Set of the keys of those that every call comes to.
         instead_of: Dict of keys by key: of additions that run in training
             only, those that run in their place otherwise.
@@ -49,7 +50,7 @@ class Inside:
             known = self.additions.get(key)
             if known is None or known.why_not == _NOT_USED:
                 self.additions[key] = addition
-                self.axes[key] = axes[key]
+                self.axes[key] = axes.get(key)
         keys = set(additions)
         self.always = keys if self.always is None else self.always & keys
 
@@ -202,7 +203,9 @@ class _Found:
         for key, additions in found.items():
             axes = FeatureAxes([c for c in traces[key].calls if c.outputs])
             self._axes[key] = {
-                k: axes.of(a.node, a.branch_nodes) for k, a in additions.items()
+                k: axes.of(a.node, a.branch_nodes)
+                for k, a in additions.items()
+                if a.skip is not None
             }
             self._skips |= {
                 addition.node: addition.skip_tensor
