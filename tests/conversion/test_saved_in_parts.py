@@ -122,6 +122,40 @@ def test_is_loaded_as_it_was(make, around, part, tmp_path):
     assert count == len(keras_laurel.laurel_layers(loaded)) > 0
 
 
+@_register
+class Runner(keras.Model):
+    """Runs the blocks of a layer that is not run itself."""
+
+    def __init__(self, stage, **kwargs):
+        super().__init__(**kwargs)
+        self.stage = stage
+
+    def call(self, x):
+        for block in self.stage.blocks:
+            x = block(x)
+        return x
+
+
+@pytest.mark.filterwarnings("ignore:.*`build\\(\\)` was called on")
+@pytest.mark.parametrize("granularity", ["sublayer", "block"])
+def test_who_holds_the_blocks_and_does_not_run_them_saves_them(
+    granularity, tmp_path
+):
+    runner = Runner(Stage())
+    expected = runner(X)
+    keras_laurel.laurelize(runner, LaurelPA(), granularity=granularity)
+    np.testing.assert_array_equal(runner(X), expected)
+    shake(runner)
+    keras.Sequential([keras.Input((8,)), runner.stage]).save(
+        tmp_path / "stage.keras"
+    )
+    loaded = keras.saving.load_model(tmp_path / "stage.keras")
+    assert len(keras_laurel.laurel_layers(loaded)) == 2
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(loaded(X)), ops.convert_to_numpy(runner(X))
+    )
+
+
 def test_a_clone_that_lacks_the_recipe_says_so(tmp_path):
     model = functional()
     blocks = blocks_of(model)

@@ -102,6 +102,30 @@ def owner_class(base):
 def plan_of(owner):
     """What `convert_by_plan` needs to convert a layer like `owner`."""
     numbers = {id(x): i for i, x in enumerate(_can_be_opened(owner))}
+    # Who holds the blocks need not be who runs them.
+    parts = [] if owner._laurel_called else _called_parts(owner)
+    inside_parts = {id(x) for p in parts for x in (p, *flatten_layers(p))}
+    graphs = [
+        {"index": numbers[id(graph)], "sites": graph._laurel_sites}
+        for graph in _with(owner, "_laurel_sites")
+        if id(graph) not in inside_parts
+    ]
+    plan = _plan_of_call(owner, numbers) if owner._laurel_called else {}
+    parts = [[numbers[id(part)], plan_of(part)] for part in parts]
+    return {**plan, "parts": parts, "graphs": graphs}
+
+
+def _called_parts(owner):
+    """The converted layers in `owner`, those inside one another once."""
+    parts, inside = [], set()
+    for layer in flatten_layers(owner):
+        if id(layer) not in inside and vars(layer).get("_laurel_called"):
+            parts.append(layer)
+            inside.update(map(id, flatten_layers(layer)))
+    return parts
+
+
+def _plan_of_call(owner, numbers):
     layers, streams = [], {}
     for layer in _with(owner, "_laurel_opened"):
         connections = layer._laurel_opened.connections
@@ -124,16 +148,10 @@ def plan_of(owner):
                 ],
             }
         )
-    called = keras.saving.serialize_keras_object(owner._laurel_called)
-    graphs = [
-        {"index": numbers[id(graph)], "sites": graph._laurel_sites}
-        for graph in _with(owner, "_laurel_sites")
-    ]
     return {
-        "called": called,
+        "called": keras.saving.serialize_keras_object(owner._laurel_called),
         "layers": layers,
         "streams": [stream.get_config() for stream in streams.values()],
-        "graphs": graphs,
     }
 
 
@@ -154,11 +172,14 @@ def convert_by_plan(owner, plan):
     Raises:
         ValueError: if the layer is not like that one.
     """
-    called = keras.saving.deserialize_keras_object(plan["called"])
-    survey = survey_calls(owner, *called)
-    planned = _planned(owner, plan, survey)
-    graphs = []
     layers = _can_be_opened(owner)
+    for index, part in plan["parts"]:
+        convert_by_plan(layers[index], part)
+    survey, planned, graphs = None, {}, []
+    if "called" in plan:
+        called = keras.saving.deserialize_keras_object(plan["called"])
+        survey = survey_calls(owner, *called)
+        planned = _planned(owner, plan, survey)
     for entry in plan["graphs"]:
         graph = layers[entry["index"]]
         # One that its owner saves as it is has its LAuReL layers already.
@@ -166,6 +187,8 @@ def convert_by_plan(owner, plan):
             replacements = saved_plan.deserialize(entry["sites"], graph)
             graphs.append((graph, replacements))
     attach_all(owner, planned, survey, graphs)
+    if plan["parts"]:
+        own(owner, survey)
 
 
 def _can_be_opened(owner):
@@ -255,7 +278,8 @@ def attach_all(owner, planned, survey, graphs=()):
         (graph, rebuild(graph, replacements), replacements)
         for graph, replacements in graphs
     ]
-    for layer in _with(owner, "_laurel_opened"):
+    # What was put in with the parts of `owner` is put in with it again.
+    for layer in _with(owner, "_laurel_opened") if survey else ():
         opened.detach(layer)
     done = []
     all_layers = _in_run_order(planned, survey)
@@ -271,7 +295,7 @@ def attach_all(owner, planned, survey, graphs=()):
             )
         parts = [inside.layer for inside in planned]
         parts += [graph for graph, *_ in rebuilt]
-        for layer in _owners(owner, parts, survey):
+        for layer in _owners(owner, parts):
             done.append((layer, type(layer)))
             own(layer, survey)
     except BaseException:
@@ -286,7 +310,8 @@ def attach_all(owner, planned, survey, graphs=()):
 
 def own(layer, survey):
     """Let `layer` save what is converted inside it."""
-    layer.__dict__["_laurel_called"] = survey.called[id(layer)]
+    called = survey.called.get(id(layer)) if survey else None
+    layer.__dict__["_laurel_called"] = called
     # A part that was loaded before its owner does so already.
     if not isinstance(layer, LaurelInside):
         layer.__class__ = owner_class(type(layer))
@@ -306,13 +331,11 @@ def _in_run_order(planned, survey):
     ]
 
 
-def _owners(root, parts, survey):
+def _owners(root, parts):
     """The layers whose config would lose what is converted: those that are,
     or hold, one of `parts`."""
     converted = {id(layer) for layer in parts}
     for layer in (root, *flatten_layers(root)):
         inner = {id(layer), *(id(x) for x in flatten_layers(layer))}
-        if not converted & inner or id(layer) not in survey.called:
-            continue
-        if not keras_internals.config_has_layers(layer):
+        if converted & inner and not keras_internals.config_has_layers(layer):
             yield layer

@@ -10,6 +10,7 @@ from keras_laurel.conversion.graphs.additions import find_additions
 from keras_laurel.conversion.graphs.insides import is_opaque
 from keras_laurel.conversion.graphs.layer_options import FeatureAxes
 from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
+from keras_laurel.conversion.inside.blocks import find_blocks
 from keras_laurel.conversion.inside.example import examples
 from keras_laurel.conversion.inside.layer_paths import layer_paths
 from keras_laurel.conversion.inside.merges import find_merges
@@ -27,8 +28,8 @@ class Inside:
         path: Where it is in the model, such as `"encoder/blocks_3"`.
         additions: Dict of `Addition`s by key, in the order they run; those
             that run in training only come last.
-        axes: Dict of the axis of the features of each addition, by key.
-        carries_stream: Whether it computes x + f(x) of its first input.
+        axes: Dict by key of the axis of the features of each addition in
+            whose place a layer can stand.
         always: Set of the keys of those that every call comes to.
         instead_of: Dict of keys by key: of additions that run in training
             only, those that run in their place otherwise.
@@ -42,7 +43,6 @@ class Inside:
     axes: dict
     times: int = 0
     always: set = None
-    carries_stream: bool = False
     stack: int = None
     instead_of: dict = dataclasses.field(default_factory=dict)
 
@@ -52,7 +52,7 @@ class Inside:
             known = self.additions.get(key)
             if known is None or known.why_not == _NOT_USED:
                 self.additions[key] = addition
-                self.axes[key] = axes[key]
+                self.axes[key] = axes.get(key)
         keys = set(additions)
         self.always = keys if self.always is None else self.always & keys
 
@@ -90,7 +90,8 @@ class Survey:
         insides: List of `Inside`, in the order the layers first ran.
         failures: Dict of reasons why a layer could not be traced, by path.
         order: The `RunOrder` of the additions.
-        runs: List of the layers in the order of their calls in one pass.
+        blocks: List of the layers that are blocks, in the order of their calls
+            in one pass.
         graphs: List of functional models in the order they ran.
         called: Dict of the `(args, kwargs)` that each layer was first called
             on, by `id`.
@@ -100,7 +101,7 @@ class Survey:
     insides: list
     failures: dict
     order: RunOrder
-    runs: list
+    blocks: list
     graphs: list
     called: dict
     paths: dict
@@ -155,13 +156,13 @@ class _Found:
     def __init__(self, paths):
         self.paths = paths
         self.insides, self.failures, self.graphs = {}, {}, {}
-        self.order, self.runs, self.called = RunOrder(), [], {}
+        self.order, self.blocks, self.called = RunOrder(), [], {}
         self._skips, self._axes = {}, {}
 
     def add(self, root):
         """Add what is seen of a pass of the model."""
-        self.runs = [call.layer for call in root.all()]
         additions = self._add(root)
+        self.blocks = find_blocks(root, self._skips)
         self.order.add(root, additions, self._place)
 
     def add_training(self, root):
@@ -204,7 +205,9 @@ class _Found:
         for key, additions in found.items():
             axes = FeatureAxes([c for c in traces[key].calls if c.outputs])
             self._axes[key] = {
-                k: axes.of(a.node, a.branch_nodes) for k, a in additions.items()
+                k: axes.of(a.node, a.branch_nodes)
+                for k, a in additions.items()
+                if a.skip is not None
             }
             self._skips |= {
                 addition.node: addition.skip_tensor
@@ -224,9 +227,7 @@ class _Found:
         if id(layer) not in self.insides:
             path = self.paths.get(id(layer), layer.name)
             self.insides[id(layer)] = Inside(layer, path, {}, {})
-        inside = self.insides[id(layer)]
-        inside.add(additions, self._axes[id(trace)])
-        inside.carries_stream = _carries_stream(trace, self._skips)
+        self.insides[id(layer)].add(additions, self._axes[id(trace)])
 
     def survey(self):
         failures = {
@@ -238,7 +239,7 @@ class _Found:
             list(self.insides.values()),
             failures,
             self.order,
-            self.runs,
+            self.blocks,
             list(self.graphs.values()),
             self.called,
             self.paths,
@@ -258,46 +259,6 @@ def _additions(trace):
             addition = dataclasses.replace(addition, why_not=_NOT_USED)
         found[addition.node.key] = addition
     return found
-
-
-def _carries_stream(trace, skips):
-    """Whether a layer hands on its first input with something added to it:
-    one and the other have a shape, and residual additions lead from the one
-    to the other, one after the other.
-
-    Norms may stand between, as in a transformer that normalises after it adds.
-
-    Args:
-        trace: The `Trace` of the layer.
-        skips: Dict of skips by the calls that compute residual sums.
-    """
-    if not trace.inputs or not trace.output_tensors:
-        return False
-    x, y = trace.inputs[0], trace.output_tensors[0]
-    if tuple(x.shape) != tuple(y.shape):
-        return False
-    made_by = {id(t): c for c in trace.calls for t in c.outputs}
-    adds = False
-    while y is not x:
-        call = made_by[id(y)]
-        tensors = call.arguments.keras_tensors
-        if call in skips:
-            y, adds = skips[call], True
-        elif len(tensors) == 1 and isinstance(call.operation, _PASSING):
-            (y,) = tensors
-        else:
-            return False
-    return adds
-
-
-_PASSING = (
-    keras.layers.LayerNormalization,
-    keras.layers.RMSNormalization,
-    keras.layers.BatchNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.Dropout,
-    keras.layers.Identity,
-)
 
 
 def _how_to_give_inputs(model, inputs, errors):

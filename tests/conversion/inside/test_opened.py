@@ -165,6 +165,53 @@ def test_granularity_block_goes_around_each_block():
     np.testing.assert_array_equal(outputs(model), expected)
 
 
+class Feed(layers.Layer):
+    """Adds by itself, as in macaron blocks."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(8, activation="relu")
+
+    def call(self, x):
+        return x + self.dense(x)
+
+
+class Macaron(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.before, self.after = Feed(), Feed()
+        self.mix = layers.Dense(8, activation="relu")
+
+    def call(self, x):
+        x = self.before(x)
+        return self.after(x + self.mix(x))
+
+
+class Group(layers.Layer):
+    """A long skip around blocks, or none."""
+
+    def __init__(self, blocks, long_skip, **kwargs):
+        super().__init__(**kwargs)
+        self.blocks, self.long_skip = blocks, long_skip
+
+    def call(self, x):
+        y = x
+        for block in self.blocks:
+            y = block(y)
+        return x + y if self.long_skip else y
+
+
+def test_of_blocks_in_blocks_the_outermost_counts():
+    groups = [Group([Macaron(), Macaron()], skip) for skip in (True, False)]
+    feeds = Group([Feed(), Feed()], False)
+    inputs = keras.Input((6, 8))
+    outputs = feeds(groups[1](groups[0](inputs)))
+    model = keras.Model(inputs, outputs)
+    sites = keras_laurel.residual_sites(model, granularity="block")
+    blocks = [groups[0], *groups[1].blocks, *feeds.blocks]
+    assert [site.node for site in sites] == blocks
+
+
 def test_blocks_are_sites_to_choose_from():
     model = stack()
     first, second = keras_laurel.residual_sites(model, granularity="block")

@@ -1,0 +1,172 @@
+"""What it costs that layers of one's own are opened.
+
+A GPT of blocks that add in their `call`, converted, and its twin, whose blocks
+call LAuReL layers. By backend: seconds to convert for each layer that is
+opened, beyond those in which the model is run for its shapes; operations
+of a compiled pass over the twin's (JAX); and the time of a call op by op, the
+converted model and the twin in turn.
+
+    python benchmarks/opened_layers.py
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+from measuring import interleaved
+from measuring import ratio
+from measuring import write
+
+BACKENDS = ("jax", "tensorflow", "torch")
+DEPTHS = (4, 24)
+WIDTH, LENGTH, BATCH = 64, 32, 2
+ROUNDS = 60
+
+
+def main():
+    if len(sys.argv) > 1:
+        return print(json.dumps(measure()))
+    rows = [in_fresh_process(backend) for backend in BACKENDS]
+    write(
+        "opened_layers",
+        rows,
+        command="python benchmarks/opened_layers.py",
+        unit="milliseconds for each opened layer; converted over twin",
+        variant="rw+lr, rank 4",
+    )
+
+
+def in_fresh_process(backend):
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    output = subprocess.run(
+        [sys.executable, __file__, "measure"],
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    row = {"backend": backend, **json.loads(output.splitlines()[-1])}
+    print(row, flush=True)
+    return row
+
+
+def measure():
+    import keras_laurel
+
+    convert_seconds(2)  # What is imported and compiled on first use.
+    short, long = (convert_seconds(depth) for depth in DEPTHS)
+    twin, converted = gpt(8, keras_laurel.get("rw+lr", rank=4)), gpt(8)
+    layer = keras_laurel.get("rw+lr", rank=4)
+    keras_laurel.laurelize(converted, layer, verbose=False)
+    x = tokens()
+    calls = {"twin": lambda: wait(twin(x)), "made": lambda: wait(converted(x))}
+    measured = interleaved(calls, ROUNDS, warm_up=5)
+    layers = DEPTHS[1] - DEPTHS[0]
+    return {
+        "milliseconds_per_layer": 1000 * (long - short) / layers,
+        "eager_call": ratio(measured, "made", "twin"),
+        "flops": flops(converted) / flops(twin) if is_jax() else None,
+    }
+
+
+def convert_seconds(depth):
+    """Seconds to convert, without those to run the model for its shapes."""
+    import keras
+
+    import keras_laurel
+
+    model = gpt(depth)
+    x = keras.KerasTensor((BATCH, LENGTH), "int32")
+    start = time.perf_counter()
+    # Twice: with `training` and without.
+    for training in (False, True):
+        keras.src.backend.compute_output_spec(
+            lambda x: model(x, training=training), x
+        )
+    own = time.perf_counter() - start
+    start = time.perf_counter()
+    layer = keras_laurel.get("rw+lr", rank=4)
+    keras_laurel.laurelize(model, layer, verbose=False)
+    return time.perf_counter() - start - own
+
+
+def gpt(depth, laurel=None):
+    """A built model whose blocks add, or call a copy of `laurel`."""
+    import keras
+    from keras import layers
+
+    def copy():
+        return laurel and type(laurel).from_config(laurel.get_config())
+
+    class Block(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.norm1 = layers.LayerNormalization()
+            self.attention = layers.MultiHeadAttention(4, WIDTH // 4)
+            self.norm2 = layers.LayerNormalization()
+            self.up = layers.Dense(4 * WIDTH, activation="gelu")
+            self.down = layers.Dense(WIDTH)
+            self.first, self.second = copy(), copy()
+
+        def call(self, x):
+            h = self.norm1(x)
+            h = self.attention(h, h, use_causal_mask=True)
+            x = self.first([x, h]) if self.first else x + h
+            h = self.down(self.up(self.norm2(x)))
+            return self.second([x, h]) if self.second else x + h
+
+    class GPT(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.embedding = layers.Embedding(256, WIDTH)
+            self.blocks = [Block() for _ in range(depth)]
+            self.head = layers.Dense(256)
+
+        def call(self, tokens):
+            x = self.embedding(tokens)
+            for block in self.blocks:
+                x = block(x)
+            return self.head(x)
+
+    model = GPT()
+    model(tokens())
+    return model
+
+
+def tokens():
+    import numpy as np
+    from keras import ops
+
+    return ops.convert_to_tensor(np.ones((BATCH, LENGTH), "int32"))
+
+
+def wait(y):
+    return y.block_until_ready() if is_jax() else y
+
+
+def is_jax():
+    import keras
+
+    return keras.backend.backend() == "jax"
+
+
+def flops(model):
+    """Of loss and gradient, as XLA counts them."""
+    import jax
+    from keras import ops
+
+    def loss(trainable, rest, x):
+        y, _ = model.stateless_call(trainable, rest, x)
+        return ops.mean(ops.square(y))
+
+    trainable = [v.value for v in model.trainable_variables]
+    rest = [v.value for v in model.non_trainable_variables]
+    step = jax.jit(jax.value_and_grad(loss))
+    compiled = step.lower(trainable, rest, tokens()).compile()
+    return compiled.cost_analysis()["flops"]
+
+
+if __name__ == "__main__":
+    main()
