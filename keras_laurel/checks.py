@@ -23,3 +23,15 @@ def is_integer(value, least=None):
     if not is_number or isinstance(value, bool):
         return False
     return least is None or value >= least
+
+
+def shapes_agree(shapes):
+    """Whether tensors of these shapes may all be of one shape.
+
+    Only what is known decides. A size that is traced is not: `None` on
+    TensorFlow and in `keras.Input`, a symbol in JAX's and PyTorch's exporters,
+    a tensor under `torch.jit.trace`.
+    """
+    if len({len(shape) for shape in shapes}) > 1:
+        return False
+    return all(len(set(filter(is_integer, s))) < 2 for s in zip(*shapes))

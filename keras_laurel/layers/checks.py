@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_laurel.checks import is_integer
+from keras_laurel.checks import shapes_agree
 from keras_laurel.equation import NUM_RESIDUAL_WEIGHTS
 
 RESIDUAL_WEIGHTS = tuple(NUM_RESIDUAL_WEIGHTS)
@@ -205,9 +206,7 @@ def check_shapes(layer, shapes):
 
 
 def _check_equal(layer, shapes):
-    if len({len(shape) for shape in shapes}) > 1 or any(
-        len({d for d in dims if d is not None}) > 1 for dims in zip(*shapes)
-    ):
+    if not shapes_agree(shapes):
         raise ValueError(
             f"`{type(layer).__name__}` got inputs of the shapes "
             f"{[tuple(s) for s in shapes]}; it needs equal shapes. "
