@@ -1,5 +1,6 @@
 """What a LAuReL layer refuses, before it has any weight."""
 
+import math
 import numbers
 import sys
 import warnings
@@ -17,6 +18,12 @@ _NOT_THE_USERS = ("keras", "keras_hub", "keras_laurel")
 
 
 def check_options(layer):
+    if not keras.backend.is_float_dtype(layer.compute_dtype):
+        raise ValueError(
+            "Argument `dtype` must be a floating point dtype, or a policy of "
+            f"one. Received: dtype={layer.compute_dtype!r}. Use 'float32' or "
+            "'mixed_bfloat16', or leave it out."
+        )
     if layer.residual_weights not in (None, *RESIDUAL_WEIGHTS):
         raise ValueError(
             f"`residual_weights` got {layer.residual_weights!r}; it needs "
@@ -36,12 +43,15 @@ def check_options(layer):
 
 def check_scale(scale):
     """The scale as Python's `float`, which widens no dtype."""
-    is_number = isinstance(scale, numbers.Real)
-    if not is_number or not 0 < scale < float("inf"):
+    try:
+        value = float(scale) if isinstance(scale, numbers.Real) else math.nan
+    except OverflowError:  # An integer may be too large for any float.
+        value = math.inf
+    if not 0 < value < math.inf:
         raise ValueError(
             f"`scale` got {scale!r}; it needs a finite number above 0."
         )
-    return float(scale)
+    return value
 
 
 def check_num_activations(value):
@@ -65,7 +75,10 @@ def check_start(start, residual_weights):
             f"{residual_weights!r}, which starts where both weights are "
             "`scale`. Use 'free' or 'free_branch', or leave `start` out."
         )
-    values = np.asarray(start)
+    try:
+        values = np.asarray(start)
+    except ValueError:  # Lists of unequal lengths.
+        values = np.asarray(None)
     if values.dtype.kind not in "fiu":
         values = np.asarray(np.nan)
     shape = (2,) if residual_weights == "free" else ()

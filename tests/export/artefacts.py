@@ -135,9 +135,7 @@ FORMATS = {
             "torch": ("onnxruntime", "onnxscript"),
         },
     ),
-    "LiteRT": Format(
-        litert, {"torch": ("litert_torch", "ai_edge_litert")}
-    ),
+    "LiteRT": Format(litert, {"torch": ("litert_torch", "ai_edge_litert")}),
     "OpenVINO": Format(
         openvino,
         dict.fromkeys(("tensorflow", "jax", "torch"), ("openvino",)),
