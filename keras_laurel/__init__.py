@@ -16,6 +16,9 @@ from keras_laurel.conversion import remove_laurel
 from keras_laurel.conversion import residual_sites
 from keras_laurel.conversion import save_laurel_weights
 from keras_laurel.conversion.hub.registration import register as _register_hub
+from keras_laurel.folding import FoldedConnection
+from keras_laurel.folding import FoldedModel
+from keras_laurel.folding import fold
 from keras_laurel.footprint import ConnectionFootprint
 from keras_laurel.footprint import Footprint
 from keras_laurel.footprint import footprint
@@ -39,6 +42,8 @@ __all__ = [
     "ColumnOrthogonal",
     "ConnectionFootprint",
     "ConnectionSummary",
+    "FoldedConnection",
+    "FoldedModel",
     "Footprint",
     "Laurel",
     "LaurelLR",
@@ -48,6 +53,7 @@ __all__ = [
     "LaurelSummary",
     "ResidualSite",
     "distribution",
+    "fold",
     "footprint",
     "get",
     "laurel_layers",

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_laurel.checks import is_integer
+
 
 @keras.saving.register_keras_serializable(package="keras_laurel")
 class ColumnOrthogonal(keras.initializers.Initializer):
@@ -27,14 +29,21 @@ class ColumnOrthogonal(keras.initializers.Initializer):
     """
 
     def __call__(self, shape, dtype=None):
-        if len(shape) != 2 or shape[1] > shape[0]:
+        if not _is_tall_matrix(shape):
             raise ValueError(
-                f"`ColumnOrthogonal` got the shape {tuple(shape)}; it needs "
-                "`(D, r)` with r <= D. Use another initializer for this "
-                "weight."
+                "Argument `shape` must be `(D, r)` with 1 <= r <= D. "
+                f"Received: shape={shape!r}. Use another initializer for "
+                "this weight."
             )
         width, rank = shape
         rows = ops.arange(width)[:, None]
         ones = ops.equal(ops.mod(rows, rank), ops.arange(rank)[None, :])
         values = ops.cast(ones, "float32") / (rank * width) ** 0.5
         return ops.cast(values, dtype or keras.config.floatx())
+
+
+def _is_tall_matrix(shape):
+    is_pair = isinstance(shape, (tuple, list)) and len(shape) == 2
+    return (
+        is_pair and is_integer(shape[1], 1) and is_integer(shape[0], shape[1])
+    )

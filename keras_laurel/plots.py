@@ -86,13 +86,15 @@ def _rows(model_or_log, inputs):
 def _chosen(quantities, rows):
     # A range is drawn with its mean.
     known = [x for x in quantities_in(rows) if x[-4:] not in ("_min", "_max")]
-    unknown = set(quantities or known) - set(known)
-    if unknown or quantities == []:
+    if quantities is None:
+        return known
+    is_list = isinstance(quantities, (list, tuple)) and len(quantities)
+    if not is_list or any(x not in known for x in quantities):
         raise ValueError(
-            f"`quantities` got {quantities!r}; there are {known}. Choose some "
-            "of these, or None for all."
+            f"Argument `quantities` must be a list of some of {known}. "
+            f"Received: quantities={quantities!r}. Leave it out for all."
         )
-    return quantities or known
+    return list(quantities)
 
 
 def _panels(rows, columns):

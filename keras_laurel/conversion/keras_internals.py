@@ -465,6 +465,11 @@ def keep_mask(result, tensor):
     return result
 
 
+def has_mask(tensor):
+    """Whether Keras has put a mask on `tensor`."""
+    return masking.get_keras_mask(tensor) is not None
+
+
 def call_specs(layer, first):
     """What `layer` is called on and returns, where a graph or tracing says.
 

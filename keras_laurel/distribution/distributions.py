@@ -5,7 +5,9 @@ import re
 
 import keras
 
+from keras_laurel.checks import check_integer
 from keras_laurel.checks import is_integer
+from keras_laurel.distribution.checks import check_type
 from keras_laurel.distribution.layout_maps import BATCH
 from keras_laurel.distribution.layout_maps import MODEL
 
@@ -32,6 +34,10 @@ class FullyShardedDataParallel(keras.distribution.DataParallel):
             itself, but not those inside them.
         auto_shard_dataset: As in `keras.distribution.DataParallel`.
 
+    Raises:
+        ValueError: if `device_mesh` is no mesh of one axis, `minimum_size` is
+            no integer, or `activations` is no regular expression.
+
     Example:
 
     >>> mesh = keras.distribution.DeviceMesh((1,), ("batch",), ["cpu:0"])
@@ -47,6 +53,7 @@ class FullyShardedDataParallel(keras.distribution.DataParallel):
         activations="[^/]+/output",
         auto_shard_dataset=True,
     ):
+        _check_fsdp(device_mesh, minimum_size, activations)
         super().__init__(
             device_mesh=device_mesh, auto_shard_dataset=auto_shard_dataset
         )
@@ -74,6 +81,24 @@ class FullyShardedDataParallel(keras.distribution.DataParallel):
         return keras.distribution.TensorLayout(
             (self.batch_dim_name,), self.device_mesh
         )
+
+
+def _check_fsdp(device_mesh, minimum_size, activations):
+    check_type("device_mesh", device_mesh, keras.distribution.DeviceMesh)
+    if len(device_mesh.shape) != 1:
+        raise ValueError(
+            "Argument `device_mesh` must have one axis. Received: a mesh of "
+            f"the shape {tuple(device_mesh.shape)}. For two axes use "
+            '`make_distribution("tensor", ...)`.'
+        )
+    check_integer("minimum_size", minimum_size, 0)
+    try:
+        re.compile(activations)
+    except (re.error, TypeError) as error:
+        raise ValueError(
+            "Argument `activations` must be a regular expression of paths. "
+            f"Received: activations={activations!r} ({error})."
+        ) from error
 
 
 def make_distribution(
@@ -111,7 +136,7 @@ def make_distribution(
     ...     "fsdp", devices=["cpu:0"]
     ... )
     """
-    if kind not in AXES:
+    if not isinstance(kind, str) or kind not in AXES:
         raise ValueError(
             f"`kind` got {kind!r}; it needs one of {sorted(AXES)}."
         )
@@ -151,6 +176,11 @@ def _check_backend(kind):
 
 def _make_mesh(kind, shape, devices):
     axes = AXES[kind]
+    if devices is not None and not isinstance(devices, (list, tuple)):
+        raise ValueError(
+            "Argument `devices` must be a list of devices. Received: "
+            f"devices={devices!r}. Leave it out for all there are."
+        )
     if devices is None:
         devices = _devices_by_process()
     if shape is None and len(axes) == 1:

@@ -11,6 +11,7 @@ import warnings
 
 import keras
 
+from keras_laurel.checks import check_integer
 from keras_laurel.conversion import residual_sites
 from keras_laurel.distribution.checks import check_built
 from keras_laurel.distribution.checks import check_type
@@ -176,6 +177,7 @@ def check_layout_map(layout_map, model, large_bytes=LARGE_BYTES):
     """
     check_type("layout_map", layout_map, keras.distribution.LayoutMap)
     check_built(model)
+    large_bytes = check_integer("large_bytes", large_bytes, 0)
     laurel = [v for v in model.variables if v.name.startswith("laurel_")]
     _check_rules(layout_map, model, [variable.path for variable in laurel])
     mesh = layout_map.device_mesh

@@ -2,9 +2,8 @@
 
 import math
 
-import keras
-
 from keras_laurel.checks import check_integer
+from keras_laurel.checks import check_model
 from keras_laurel.footprint.connection import Connection
 from keras_laurel.footprint.keras_products import product_flops
 from keras_laurel.footprint.model_inputs import sized_inputs
@@ -68,24 +67,15 @@ def footprint(model, baseline=None, batch_size=1, sequence_length=None):
     >>> cost.parameters, cost.laurel_parameters
     (4672, 512)
     """
-    _check_is_model("model", model)
+    check_model("model", model)
     batch_size = check_integer("batch_size", batch_size, 1)
     sequence_length = check_integer(
         "sequence_length", sequence_length, 1, optional=True
     )
     if baseline is not None:
-        _check_is_model("baseline", baseline)
+        check_model("baseline", baseline)
         baseline = _measure(baseline, None, batch_size, sequence_length)
     return _measure(model, baseline, batch_size, sequence_length)
-
-
-def _check_is_model(argument, model):
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            f"`{argument}` got {type(model).__name__}; it needs a "
-            "`keras.Model`. For one layer, `keras.Sequential([layer])` of a "
-            "known input shape will do."
-        )
 
 
 def _measure(model, baseline, batch_size, sequence_length):

@@ -1,5 +1,6 @@
 """What a LAuReL layer refuses, before it has any weight."""
 
+import math
 import numbers
 import sys
 import warnings
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_laurel.checks import is_integer
+from keras_laurel.checks import shapes_agree
 from keras_laurel.equation import NUM_RESIDUAL_WEIGHTS
 
 RESIDUAL_WEIGHTS = tuple(NUM_RESIDUAL_WEIGHTS)
@@ -16,6 +18,12 @@ _NOT_THE_USERS = ("keras", "keras_hub", "keras_laurel")
 
 
 def check_options(layer):
+    if not keras.backend.is_float_dtype(layer.compute_dtype):
+        raise ValueError(
+            "Argument `dtype` must be a floating point dtype, or a policy of "
+            f"one. Received: dtype={layer.compute_dtype!r}. Use 'float32' or "
+            "'mixed_bfloat16', or leave it out."
+        )
     if layer.residual_weights not in (None, *RESIDUAL_WEIGHTS):
         raise ValueError(
             f"`residual_weights` got {layer.residual_weights!r}; it needs "
@@ -35,12 +43,15 @@ def check_options(layer):
 
 def check_scale(scale):
     """The scale as Python's `float`, which widens no dtype."""
-    is_number = isinstance(scale, numbers.Real)
-    if not is_number or not 0 < scale < float("inf"):
+    try:
+        value = float(scale) if isinstance(scale, numbers.Real) else math.nan
+    except OverflowError:  # An integer may be too large for any float.
+        value = math.inf
+    if not 0 < value < math.inf:
         raise ValueError(
             f"`scale` got {scale!r}; it needs a finite number above 0."
         )
-    return float(scale)
+    return value
 
 
 def check_num_activations(value):
@@ -64,7 +75,10 @@ def check_start(start, residual_weights):
             f"{residual_weights!r}, which starts where both weights are "
             "`scale`. Use 'free' or 'free_branch', or leave `start` out."
         )
-    values = np.asarray(start)
+    try:
+        values = np.asarray(start)
+    except ValueError:  # Lists of unequal lengths.
+        values = np.asarray(None)
     if values.dtype.kind not in "fiu":
         values = np.asarray(np.nan)
     shape = (2,) if residual_weights == "free" else ()
@@ -205,9 +219,7 @@ def check_shapes(layer, shapes):
 
 
 def _check_equal(layer, shapes):
-    if len({len(shape) for shape in shapes}) > 1 or any(
-        len({d for d in dims if d is not None}) > 1 for dims in zip(*shapes)
-    ):
+    if not shapes_agree(shapes):
         raise ValueError(
             f"`{type(layer).__name__}` got inputs of the shapes "
             f"{[tuple(s) for s in shapes]}; it needs equal shapes. "

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_laurel import equation
+from keras_laurel.checks import check_boolean
 from keras_laurel.checks import check_integer
 from keras_laurel.layers import checks
 
@@ -133,17 +134,19 @@ class Laurel(keras.layers.Layer):
             setattr(self, name, bool(kwargs.pop(name, False)))
         super().__init__(**kwargs)
         self.residual_weights = residual_weights
-        self.per_channel = per_channel
+        self.per_channel = check_boolean("per_channel", per_channel)
         self.scale = checks.check_scale(scale)
         self.rank = check_integer("rank", rank, 1, optional=True)
         self.num_activations = checks.check_num_activations(num_activations)
-        self.share_low_rank = share_low_rank
+        self.share_low_rank = check_boolean("share_low_rank", share_low_rank)
         self.normalize = normalize
         self.a_initializer = keras.initializers.get(a_initializer)
         self.axis = check_integer("axis", axis)
-        self.keep_branch = keep_branch
+        self.keep_branch = check_boolean("keep_branch", keep_branch)
         self.start = checks.check_start(start, residual_weights)
-        self.first_activation = first_activation
+        self.first_activation = check_boolean(
+            "first_activation", first_activation
+        )
         self.supports_masking = True
         self.num_inputs = None
         checks.check_options(self)

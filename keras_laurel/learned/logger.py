@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_laurel.checks import check_boolean
+from keras_laurel.checks import check_path
 from keras_laurel.checks import is_integer
 from keras_laurel.learned.connection import quantities
 from keras_laurel.learned.log_file import LogFile
@@ -60,6 +62,7 @@ class LaurelLogger(keras.callbacks.Callback):
     ):
         super().__init__()
         _check(path, every, tensorboard)
+        is_writer = check_boolean("is_writer", is_writer)
         self.path = path
         self.every = every
         self.inputs = inputs
@@ -136,6 +139,8 @@ class LaurelLogger(keras.callbacks.Callback):
 
 
 def _check(path, every, tensorboard):
+    check_path("path", path)
+    check_path("tensorboard", tensorboard)
     if path is None and tensorboard is None:
         raise ValueError(
             "`LaurelLogger` got neither `path` nor `tensorboard`; it would "

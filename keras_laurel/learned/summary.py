@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from keras_laurel.checks import check_model
 from keras_laurel.conversion import laurel_layers
 from keras_laurel.learned import table
 from keras_laurel.learned.connection import ConnectionSummary
@@ -43,6 +44,7 @@ def laurel_summary(model, inputs=None):
     #  layer      alpha    beta  norm
     0  residual  1.0000  1.0000  0.00
     """
+    check_model("model", model)
     layers = laurel_layers(model)
     _check(model, layers)
     share = {} if inputs is None else shares(model, inputs)

@@ -13,6 +13,7 @@ import inspect
 import keras
 from keras import ops
 
+from keras_laurel.checks import shapes_agree
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks.registry import BlockRow
 from keras_laurel.conversion.blocks.stream import loaded_stream
@@ -173,11 +174,7 @@ def names(runs):
 
 
 def check_same_shape(block, x, y):
-    pairs = zip(x.shape, getattr(y, "shape", ()))
-    same = len(getattr(y, "shape", ())) == len(x.shape) and all(
-        a == b or None in (a, b) for a, b in pairs
-    )
-    if not same:
+    if not shapes_agree([x.shape, getattr(y, "shape", ())]):
         raise ValueError(
             f"The block {block.name!r} got {tuple(x.shape)} and returned "
             f"{getattr(y, 'shape', y)}; a connection around a block needs "

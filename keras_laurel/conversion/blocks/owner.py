@@ -210,6 +210,18 @@ class LaurelOwner(PickledAsSaved):
                 "load it into the plain model and convert then."
             ) from error
 
+    def export_to_transformers(self, path):
+        """KerasHub's exporter would leave the LAuReL layers out."""
+        raise ValueError(
+            f"{self.name!r} has LAuReL connections, for which Hugging Face "
+            "Transformers has no architecture. Received: "
+            f"path={str(path)!r}. Export it for inference by "
+            '`model.export(path, format="onnx")` (docs/export.md has the '
+            "formats), or save it by `model.save_to_preset` or `model.save` "
+            "for Keras. `keras_laurel.remove_laurel` gives a plain model to "
+            "export, without what the connections have learned."
+        )
+
     def _check_quantize_args(self, mode, compute_dtype):
         # Not `quantize`: Keras keeps that of the first class on the instance.
         recipe = getattr(self, "backbone", self)._laurel_recipe

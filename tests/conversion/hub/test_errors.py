@@ -170,6 +170,22 @@ class TestModel:
         refuses(message, assistant)
 
 
+@pytest.mark.parametrize("part", ["task", "backbone", "named blocks"])
+def test_a_hugging_face_export(part, tmp_path):
+    """Which would leave LAuReL out, and say nothing."""
+    gpt2 = ALL["GPT2"]
+    if part == "task":
+        model = plain_task(gpt2)
+    else:
+        model = gpt2.backbone()
+    blocks = model.transformer_layers if part == "named blocks" else None
+    layer = keras_laurel.LaurelRW()
+    model = keras_laurel.laurelize(model, layer, blocks=blocks)
+    with pytest.raises(ValueError, match='format="onnx".*remove_laurel'):
+        model.export_to_transformers(tmp_path / "exported")
+    assert not list(tmp_path.iterdir())
+
+
 class TestOrder:
     """Previous activations come from the blocks before, in the same pass."""
 

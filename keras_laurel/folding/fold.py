@@ -1,0 +1,203 @@
+"""Fold what connections have learned into a model of Keras' own layers."""
+
+import copy
+import dataclasses
+
+import keras
+from keras import ops
+
+from keras_laurel.checks import check_model
+from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion import laurel_layers
+from keras_laurel.conversion.graphs.rebuild import rebuild
+from keras_laurel.folding.neighbours import Neighbours
+from keras_laurel.folding.neighbours import multiply_weights
+from keras_laurel.folding.terms import added_terms
+from keras_laurel.folding.terms import multiplied
+from keras_laurel.folding.terms import skip_weight
+from keras_laurel.folding.terms import why_not
+from keras_laurel.layers import Laurel
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldedConnection:
+    """What `keras_laurel.fold` did with one LAuReL layer.
+
+    Attributes:
+        layer: Path of the layer.
+        folded: Tuple of strings: each weight that went into a neighbour, and
+            which layer that is.
+        left: Tuple of strings: what still has to be computed, and why.
+        is_replaced: Whether Keras' own layers stand in its place.
+    """
+
+    layer: str
+    folded: tuple = ()
+    left: tuple = ()
+    is_replaced: bool = True
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class FoldedModel:
+    """A folded model and what was done, from `keras_laurel.fold`.
+
+    Attributes:
+        model: The new `keras.Model`, for inference.
+        connections: Tuple of `keras_laurel.FoldedConnection`.
+    """
+
+    model: keras.Model
+    connections: tuple
+
+    def __repr__(self):
+        lines = []
+        for one in self.connections:
+            lines.append(one.layer)
+            lines += [f"  folded: {x}" for x in one.folded]
+            lines += [f"  left: {x}" for x in one.left]
+        return "\n".join(lines)
+
+
+def fold(model):
+    """Fold LAuReL connections into their neighbours, for inference.
+
+    Returns a new model of Keras' own layers that computes the same function
+    up to rounding, and leaves `model` as it is. For each connection:
+
+    - alpha goes into the layer that makes f(x), where that is a dense layer,
+      a convolution or a batch normalisation, without an activation, and f(x)
+      is used nowhere else.
+    - beta goes likewise into the layer that makes the skip, as at a
+      projection shortcut, where no low-rank map reads the skip. It does not
+      go into a layer that reads the sum: in residual networks the next skip
+      reads it too.
+    - Where neither is left, `keras.layers.Add` remains. A weight that found no
+      neighbour is a constant factor of the addition.
+    - B A x goes into nothing: it has a matrix of its own. `A` and `B` become
+      two dense layers, with beta and gamma in `B`.
+
+    Args:
+        model: A built functional `keras.Model` with LAuReL layers in its
+            graph, in float32 or float64. Batch normalisation is taken in its
+            form for inference: do not train the result.
+
+    Returns:
+        A `keras_laurel.FoldedModel`: its `model`, and its `connections`, which
+        say for each LAuReL layer what was folded, what was left, and why.
+        `print` it.
+
+    Raises:
+        ValueError: if `model` is no functional model, or has no LAuReL layer
+            in its own graph. Those around blocks and inside layers cannot be
+            folded, since f(x) does not appear outside the block.
+
+    Example:
+
+    >>> x = keras.Input((8,))
+    >>> fx = keras.layers.Dense(8, name="dense")(x)
+    >>> y = keras_laurel.LaurelRW(name="residual")([x, fx])
+    >>> folded = keras_laurel.fold(keras.Model(x, y))
+    >>> print(folded)
+    residual
+      folded: alpha, into 'dense'
+      left: beta, a factor of the skip: its maker has no weights to fold into
+    """
+    check_model("model", model)
+    _check(model)
+    result = copy.deepcopy(model)
+    neighbours = Neighbours(result)
+    done = [
+        _fold_one(node, neighbours)
+        for node in keras_internals.nodes(result)
+        if isinstance(node.operation, Laurel)
+    ]
+    result = rebuild(result, [replacement for replacement, _ in done])
+    # A class whose constructor makes the layers would not save these.
+    result = keras.Model(result.input, result.output, name=model.name)
+    return FoldedModel(result, tuple(connection for _, connection in done))
+
+
+def _check(model):
+    layers = laurel_layers(model)
+    if not layers:
+        raise ValueError(
+            "Argument `model` must have LAuReL layers. Received: "
+            f"model={model.name!r}, without any. Convert it by "
+            "`keras_laurel.laurelize`."
+        )
+    graph = keras_internals.nodes(model) if _is_graph(model) else []
+    here = {id(node.operation) for node in graph}
+    inside = [layer.path for layer in layers if id(layer) not in here]
+    if len(inside) == len(layers):
+        raise ValueError(
+            "Argument `model` must be a functional model with LAuReL layers "
+            f"in its own graph. Received: model={model.name!r}, whose LAuReL "
+            f"layers stand around blocks or inside layers ({inside[0]!r} and "
+            "others): f(x) is computed inside a block that does not hand it "
+            "out, and there is nothing to fold into. Export the model as it "
+            "is; or fold a nested functional model by itself."
+        )
+
+
+def _is_graph(model):
+    return keras_internals.is_functional(model)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Replacement:
+    """What a rebuilt graph calls where a LAuReL layer stood."""
+
+    node: object
+    alpha: object
+    beta: object
+
+    @property
+    def layer(self):
+        return self.node.operation
+
+    def call(self, tensors, again):
+        if self.alpha is None:
+            return again()
+        inputs = keras_internals.node_inputs(self.node)
+        x, fx, *previous = [tensors[id(t)] for t in inputs]
+        terms = [_times(x, self.beta), _times(fx, self.alpha)]
+        terms += added_terms(self.layer, x, previous)
+        if self.layer.branch_first:
+            terms[:2] = terms[1::-1]
+        return keras.layers.Add(name=self.layer.name)(terms)
+
+
+def _times(x, weight):
+    return x if (weight == 1).all() else multiplied(x, weight)
+
+
+def _fold_one(node, neighbours):
+    layer = node.operation
+    reason = why_not(node)
+    if reason:
+        left = FoldedConnection(layer.path, (), (reason,), False)
+        return _Replacement(node, None, None), left
+    x, fx = keras_internals.node_inputs(node)[:2]
+    weights = {
+        "alpha": (fx, ops.convert_to_numpy(layer.alpha), "f(x)"),
+        "beta": (x, skip_weight(layer), "the skip"),
+    }
+    folded, left = [], []
+    for name, (tensor, weight, of) in weights.items():
+        if (weight == 1).all():
+            continue
+        maker, reason = neighbours.maker(tensor, weight)
+        if name == "beta" and layer.rank:
+            maker, reason = None, "the low-rank map reads the skip too"
+        if maker is None:
+            left.append(f"{name}, a factor of {of}: {reason}")
+            continue
+        multiply_weights(maker, weight)
+        folded.append(f"{name}, into {maker.name!r}")
+        weights[name] = (tensor, weight**0, of)
+    if layer.rank:
+        left.append("B A x: a low-rank map has products of its own")
+    elif layer.num_activations and len(keras_internals.node_inputs(node)) > 2:
+        left.append("gamma, factors of the previous activations")
+    replacement = _Replacement(node, weights["alpha"][1], weights["beta"][1])
+    return replacement, FoldedConnection(layer.path, tuple(folded), tuple(left))

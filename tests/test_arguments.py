@@ -1,0 +1,121 @@
+"""Bad arguments are named where they are given."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_laurel
+from keras_laurel import distribution
+
+
+def mesh(*shape):
+    axes = ("batch", "model")[: len(shape)]
+    return keras.distribution.DeviceMesh(shape, axes, ["cpu:0"])
+
+
+def summary():
+    x = keras.Input((4,))
+    model = keras.Model(x, keras_laurel.LaurelRW()([x, 2 * x]))
+    return keras_laurel.laurel_summary(model)
+
+
+Laurel = keras_laurel.Laurel
+FSDP = distribution.FullyShardedDataParallel
+
+# The argument, and a call with a bad one.
+BAD = {
+    "a scale beyond any float": (
+        "scale",
+        lambda: keras_laurel.LaurelRW(scale=10**400),
+    ),
+    "a word for per_channel": (
+        "per_channel",
+        lambda: keras_laurel.LaurelRW(per_channel="yes"),
+    ),
+    "a word for share_low_rank": (
+        "share_low_rank",
+        lambda: Laurel(rank=2, num_activations=2, share_low_rank="no"),
+    ),
+    "None for keep_branch": (
+        "keep_branch",
+        lambda: keras_laurel.LaurelRW(keep_branch=None),
+    ),
+    "a number for first_activation": (
+        "first_activation",
+        lambda: keras_laurel.LaurelPA(first_activation=1),
+    ),
+    "a start of unequal lists": (
+        "start",
+        lambda: Laurel("free", start=[[1.0], [1.0, 2.0]]),
+    ),
+    "integers for dtype": (
+        "dtype",
+        lambda: keras_laurel.LaurelRW(dtype="int32"),
+    ),
+    "no shape": ("shape", lambda: keras_laurel.ColumnOrthogonal()(None)),
+    "no columns": ("shape", lambda: keras_laurel.ColumnOrthogonal()((3, 0))),
+    "a shape of floats": (
+        "shape",
+        lambda: keras_laurel.ColumnOrthogonal()((4.0, 2)),
+    ),
+    "a number of quantities": (
+        "quantities",
+        lambda: keras_laurel.plots.residual_weights(summary(), quantities=5),
+    ),
+    "a quantity by itself": (
+        "quantities",
+        lambda: keras_laurel.plots.residual_weights(
+            summary(), quantities="alpha"
+        ),
+    ),
+    "a list in quantities": (
+        "quantities",
+        lambda: keras_laurel.plots.residual_weights(
+            summary(), quantities=[["alpha"]]
+        ),
+    ),
+    "a number for a path": ("path", lambda: keras_laurel.LaurelLogger(path=5)),
+    "a number for a folder": (
+        "tensorboard",
+        lambda: keras_laurel.LaurelLogger(tensorboard=5),
+    ),
+    "a word for is_writer": (
+        "is_writer",
+        lambda: keras_laurel.LaurelLogger("log.csv", is_writer="no"),
+    ),
+    "a summary of a layer": (
+        "model",
+        lambda: keras_laurel.laurel_summary(keras.layers.Dense(2)),
+    ),
+    "a footprint of None": ("model", lambda: keras_laurel.footprint(None)),
+    "folding an array": ("model", lambda: keras_laurel.fold(np.ones(2))),
+    "no mesh": ("device_mesh", lambda: FSDP(None)),
+    "a mesh of two axes": ("device_mesh", lambda: FSDP(mesh(1, 1))),
+    "a size in words": (
+        "minimum_size",
+        lambda: FSDP(mesh(1), minimum_size="large"),
+    ),
+    "no regular expression": (
+        "activations",
+        lambda: FSDP(mesh(1), activations="("),
+    ),
+    "a list for a kind": (
+        "kind",
+        lambda: distribution.make_distribution(["fsdp"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_the_argument_is_named(case):
+    name, call = BAD[case]
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        call()
+
+
+def test_numbers_and_truths_of_numpy_are_taken():
+    layer = keras_laurel.LaurelRW(
+        per_channel=np.bool_(True), scale=np.float32(0.5)
+    )
+    assert layer.get_config()["per_channel"] is True
+    assert layer.get_config()["scale"] == 0.5
