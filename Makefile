@@ -12,6 +12,9 @@
 ##   make test-families
 ##                    every KerasHub family, and docs/families.md made of it;
 ##                    ONLY_MISSING=1 goes on with a run that was interrupted
+##   make test-export exports to SavedModel, ONNX, LiteRT, OpenVINO and
+##                    torch.export, on each backend, and the table in
+##                    docs/export.md made of them; an hour or two
 ##   make lint        what ruff finds
 ##   make format      what ruff can put right itself
 ##   make bench       each script in benchmarks/ but the next
@@ -41,10 +44,12 @@ BENCHMARKS := $(filter-out %/measuring.py %/tpu_tables.py \
 
 VENV := .venv
 VENV_NO_TENSORFLOW := .venv-no-tensorflow
+VENV_EXPORT := .venv-export
 # Beside the environment: with it JAX looks for a TPU whenever it starts.
 LIBTPU := $(CURDIR)/.venv-libtpu
 WITH_LIBTPU := PYTHONPATH=$(LIBTPU) KERAS_BACKEND=jax JAX_PLATFORMS=cpu
 IN_VENV := $(VENV)/bin/python -m
+COMMA := ,
 
 # Without it TensorFlow describes the processor at each start.
 export TF_CPP_MIN_LOG_LEVEL ?= 1
@@ -52,7 +57,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-llm test $(TESTS) test-slow test-families lint format \
+.PHONY: help demo demo-llm test $(TESTS) test-slow test-families test-export \
+    lint format \
     bench gpu-wheels tpu-tables experiments clean
 
 help:
@@ -98,6 +104,12 @@ test-families: $(VENV)/stamp
 	    $(IN_VENV) pytest -m families $(PYTEST_ARGS) --dist loadgroup)
 	$(IN_VENV) tests.conversion.hub.family_table
 
+test-export: $(VENV_EXPORT)/stamp
+	@$(call each,backend,$(BACKENDS),RECORD_EXPORTS=1 \
+	    KERAS_BACKEND=$$backend $(VENV_EXPORT)/bin/python -m pytest \
+	    -m export tests/export)
+	$(VENV_EXPORT)/bin/python -m tests.export.matrix
+
 lint: $(VENV)/stamp
 	$(IN_VENV) ruff check
 	$(IN_VENV) ruff format --check
@@ -122,7 +134,7 @@ experiments: $(VENV)/stamp
 	$(VENV)/bin/python examples/experiments_report.py
 
 clean:
-	rm -rf $(VENV) $(VENV_NO_TENSORFLOW) $(LIBTPU) .wheels build dist *.egg-info
+	rm -rf $(VENV) $(VENV_NO_TENSORFLOW) $(VENV_EXPORT) $(LIBTPU) .wheels build dist *.egg-info
 	rm -rf .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -143,6 +155,22 @@ $(VENV)/stamp: constraints.txt pyproject.toml
 
 $(VENV_NO_TENSORFLOW)/stamp: constraints.txt pyproject.toml
 	$(call environment,$(VENV_NO_TENSORFLOW),-e ".[jax]",pytest pytest-xdist)
+
+# litert-torch wants versions of these that the others do not: with its own
+# bounds left aside it works.
+$(VENV_EXPORT)/stamp: constraints.txt pyproject.toml
+	$(call environment,$(VENV_EXPORT),-e ".[jax$(COMMA)torch$(COMMA)hub$(COMMA)export]",pytest)
+	@rm $@
+	@grep -v -e '^immutabledict==' -e '^typing_extensions==' \
+	    -e '^tabulate==' -e '^anyio==' constraints.txt \
+	    > $(VENV_EXPORT)/constraints.txt
+	@$(VENV_EXPORT)/bin/python -m pip install -q \
+	    -c $(VENV_EXPORT)/constraints.txt litert-torch
+	@$(VENV_EXPORT)/bin/python -m pip install -q -c constraints.txt \
+	    anyio typing_extensions
+	@touch $@
+
+
 
 # What a machine with a GPU lacks beside JAX and PyTorch: pure Python, and what
 # is built for Python 3.12 on Linux.

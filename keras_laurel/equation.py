@@ -112,6 +112,31 @@ def rms_norm(x, scale, epsilon=1e-6):
     return x * ops.rsqrt(mean_square + epsilon) * scale
 
 
+def root_mean_square(x):
+    return ops.sqrt(ops.mean(ops.square(_widen(x))))
+
+
+def low_rank_norms(a, b, gamma=None):
+    """`||B_j A_j|| |gamma_j| / sqrt(D)` for each pair, in at least float32.
+
+    `||B A||` is sqrt(sum((A^T A) * (B B^T))), so that no product is larger
+    than r x r. On the device, where the weights may be divided.
+
+    Args:
+        a: Tensor of shape `(n, D, r)`.
+        b: Tensor of shape `(n * r, D)`.
+        gamma: Tensor of shape `(k,)`, or `None` for 1.
+    """
+    width = a.shape[1]
+    a, b = _widen(a), _widen(b)
+    b = ops.reshape(b, (a.shape[0], a.shape[2], width))
+    of_a = ops.matmul(ops.swapaxes(a, 1, 2), a)
+    of_b = ops.matmul(b, ops.swapaxes(b, 1, 2))
+    total = ops.sum(of_a * of_b, axis=(1, 2))
+    norms = ops.sqrt(ops.maximum(total, 0.0)) / width**0.5
+    return norms if gamma is None else norms * ops.abs(_widen(gamma))
+
+
 def weighted_sum(
     terms,
     weights,

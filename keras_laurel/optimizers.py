@@ -17,14 +17,10 @@ import types
 
 import keras
 
-NO_WEIGHT_DECAY = (
-    "laurel_residual_weights",
-    "laurel_gamma",
-    "laurel_norm_scale",
-)
-"""Names of the weights behind alpha and beta, of gamma and of norm scales."""
+from keras_laurel.layers.laurel import LOW_RANK
+from keras_laurel.layers.laurel import SCALARS
 
-GROUPS = {"scalars": NO_WEIGHT_DECAY, "low_rank": ("laurel_a", "laurel_b")}
+GROUPS = {"scalars": SCALARS, "low_rank": tuple(LOW_RANK)}
 """The LAuReL weights that may have a rate of their own, by name."""
 
 
@@ -283,7 +279,7 @@ def _exclude_more_from_weight_decay(optimizer):
     names = _excluded_names(optimizer)
     names += [
         name
-        for name in NO_WEIGHT_DECAY
+        for name in SCALARS
         if not any(re.search(pattern, name) for pattern in names)
     ]
     optimizer.exclude_from_weight_decay(var_names=names)

@@ -15,6 +15,7 @@ from keras_laurel.checks import check_integer
 from keras_laurel.conversion import residual_sites
 from keras_laurel.distribution.checks import check_built
 from keras_laurel.distribution.checks import check_type
+from keras_laurel.layers.laurel import LOW_RANK
 
 BATCH, MODEL = "batch", "model"
 LARGE_BYTES = 2**20
@@ -65,8 +66,10 @@ def extend_layout_map(layout_map, model=None, residual_axis=None):
             f"`residual_axis` got {residual_axis!r}; it needs an axis of the "
             f"mesh, one of {list(names)}."
         )
-    layout_map["(.*/)?laurel_a"] = (None, residual_axis, None)
-    layout_map["(.*/)?laurel_b"] = (None, residual_axis)
+    for name, axes in LOW_RANK.items():
+        layout_map[f"(.*/)?{name}"] = tuple(
+            residual_axis if axis == "D" else None for axis in axes
+        )
     return layout_map
 
 

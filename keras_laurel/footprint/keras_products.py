@@ -21,6 +21,7 @@ from keras.src import backend
 
 from keras_laurel.footprint import products
 from keras_laurel.footprint.replacing import replaced
+from keras_laurel.layers.laurel import observed
 
 PRODUCTS = {
     "numpy": ("matmul", "dot", "inner", "vdot", "tensordot", "einsum"),
@@ -48,7 +49,7 @@ CONTROL_FLOW = (
 RECURRENT = ("gru", "lstm", "rnn")
 
 
-def product_flops(function, inputs, watched=()):
+def product_flops(function, inputs, note=None):
     """Floating point operations of the products in `function(inputs)`.
 
     Nothing is computed, and variables need no values.
@@ -56,8 +57,7 @@ def product_flops(function, inputs, watched=()):
     Args:
         function: A function of tensors, such as a model.
         inputs: Structure of `keras.KerasTensor` without undefined sizes.
-        watched: List of `(owner, name, note)`: `note` is called with the
-            arguments of each call of the function `name` of `owner`.
+        note: Function that `observed` calls for each connection that runs.
 
     Raises:
         ValueError: for products whose number depends on values.
@@ -74,7 +74,7 @@ def product_flops(function, inputs, watched=()):
     with (
         replaced(_replacements(count)),
         replaced(_operators(count, [constant])),
-        replaced([(o, name, count.noting(note)) for o, name, note in watched]),
+        observed(count.noting(note)),
         # Or the scope in which shapes are asked for would end by giving
         # variables without values theirs.
         keras.StatelessScope(initialize_variables=False),
@@ -139,15 +139,11 @@ class _Count:
         return counted
 
     def noting(self, note):
-        def make(function):
-            def noted(*args, **kwargs):
-                if not self.is_paused:
-                    note(*args, **kwargs)
-                return function(*args, **kwargs)
+        def noted(*args):
+            if note and not self.is_paused:
+                note(*args)
 
-            return noted
-
-        return make
+        return noted
 
     def of_control_flow(self, name, function):
         def checked(*args, **kwargs):

@@ -4,12 +4,10 @@ import math
 
 from keras_laurel.checks import check_integer
 from keras_laurel.checks import check_model
-from keras_laurel.footprint.connection import Connection
 from keras_laurel.footprint.keras_products import product_flops
 from keras_laurel.footprint.model_inputs import sized_inputs
 from keras_laurel.footprint.report import ConnectionFootprint
 from keras_laurel.footprint.report import Footprint
-from keras_laurel.layers import Laurel
 
 
 def footprint(model, baseline=None, batch_size=1, sequence_length=None):
@@ -86,7 +84,17 @@ def _measure(model, baseline, batch_size, sequence_length):
         calls.clear()
         return model(inputs)
 
-    products = product_flops(run, inputs, _watched(calls))
+    def note(layer, terms, carried):
+        # Around a block that hides f: `[y, skip, x]`.
+        around = len(terms) == 3
+        form = {
+            "is_around_block": around,
+            "has_other_skip": around and terms[1] is not terms[2],
+        }
+        positions = math.prod(terms[1].shape[:-1])
+        calls.append((layer, positions, form))
+
+    products = product_flops(run, inputs, note)
     connections = _connections(calls)
     forward_flops = products + sum(
         positions * connection.sum_flops
@@ -107,31 +115,11 @@ def _measure(model, baseline, batch_size, sequence_length):
     )
 
 
-def _watched(calls):
-    """Append `(layer, positions, form)` of each connection that runs; `form`
-    is how, as options of `Connection.of`."""
-
-    def note(layer, x, **form):
-        positions = math.prod(x.shape) // x.shape[layer.axis]
-        calls.append((layer, positions, form))
-
-    def note_call(layer, inputs):
-        note(layer, inputs[0])
-
-    def note_around_block(layer, y, x, skip, carried=None):
-        note(layer, x, is_around_block=True, has_other_skip=skip is not x)
-
-    return [
-        (Laurel, "call", note_call),
-        (Laurel, "combine_sum", note_around_block),
-    ]
-
-
 def _connections(calls):
     """`(connection, positions)` by layer, over all calls of the layer."""
     connections = {}
     for layer, positions, form in calls:
         _, before = connections.get(layer, (None, 0))
-        connection = Connection.of(layer, **form)
+        connection = layer.cost(**form)
         connections[layer] = (connection, before + positions)
     return connections

@@ -37,7 +37,7 @@ class ConnectionFootprint:
 
     @classmethod
     def of(cls, layer, cost, positions):
-        """Of a layer whose `Connection` is `cost`."""
+        """Of a layer whose `ConnectionCost` is `cost`."""
         size = positions * _BYTES[layer.compute_dtype]
         return cls(
             layer=layer.path,

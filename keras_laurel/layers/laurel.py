@@ -1,7 +1,9 @@
 """The general layer: every weight of the equation, each a choice."""
 
+import contextlib
 import functools
 import math
+import threading
 
 import keras
 import numpy as np
@@ -11,6 +13,20 @@ from keras_laurel import equation
 from keras_laurel.checks import check_boolean
 from keras_laurel.checks import check_integer
 from keras_laurel.layers import checks
+from keras_laurel.layers.cost import ConnectionCost
+
+SCALARS = (
+    "laurel_residual_weights",
+    "laurel_gamma",
+    "laurel_norm_scale",
+)
+"""Names of the weights behind alpha and beta, of gamma and of norm scales.
+
+They are few, stay in float32, whole on every device, and do not decay.
+"""
+
+LOW_RANK = {"laurel_a": (None, "D", None), "laurel_b": (None, "D")}
+"""Names of the low-rank weights, with the axis that D lies on."""
 
 ADDITION = ("branch_first", "drops_mask", "of_sum")
 """How the addition stood that a layer takes the place of: options that
@@ -272,6 +288,60 @@ class Laurel(keras.layers.Layer):
         is_apart = self.first_activation and count <= n
         return (*range(count), *([n] if is_apart else []))
 
+    @property
+    def gamma(self):
+        """The weight of each activation, `(n,)`, or `None` without any."""
+        return self._gamma()
+
+    def norms(self):
+        """The size of each low-rank term, the skip's first.
+
+        Returns:
+            Tensor of shape `(n,)`, `||B_j A_j|| |gamma_j| / sqrt(D)`; of shape
+            `()`, the RMS of the norm scale, with `normalize`. `None` where an
+            activation is added as it is.
+        """
+        if self.normalize:
+            scale = ops.convert_to_tensor(self.laurel_norm_scale)
+            return equation.root_mean_square(scale)
+        if not self.rank:
+            return None
+        a = ops.convert_to_tensor(self.laurel_a)
+        b = ops.convert_to_tensor(self.laurel_b)
+        return equation.low_rank_norms(a, b, self._gamma())
+
+    def cost(self, is_around_block=False, has_other_skip=False):
+        """What the built layer costs, a `ConnectionCost`.
+
+        Args:
+            is_around_block: Boolean, whether it runs by `combine_sum`.
+            has_other_skip: Boolean, whether its `skip` is not `x` there.
+        """
+        return ConnectionCost(
+            width=self.input_spec[0].axes[self.axis],
+            activations=self.num_inputs - 1,
+            rank=self.rank,
+            has_gamma=bool(self.num_activations),
+            share_low_rank=self.share_low_rank,
+            residual_weights=self.residual_weights,
+            per_channel=self.per_channel,
+            scale=self.scale,
+            normalize=self.normalize,
+            is_around_block=is_around_block,
+            has_other_skip=has_other_skip,
+            keeps_f=self.keep_branch or keras.config.backend() == "torch",
+        )
+
+    def augmentation(self, skip, carried):
+        """What the connection adds to `alpha f(x) + beta x`, in float32.
+
+        Args:
+            skip: Tensor of shape `(batch, ..., D)`.
+            carried: As a function that `observed` is given gets it.
+        """
+        zero = ops.zeros_like(skip, dtype="float32")
+        return self._sum([zero, zero], carried)
+
     def down_projection(self, j):
         """`A`, of shape `(D, r)`, of the j-th activation that it reads.
 
@@ -324,6 +394,12 @@ class Laurel(keras.layers.Layer):
         Args:
             carried: `(activations or codes, gamma)`, or `None`.
         """
+        for thread, note in _observers:
+            if thread == threading.get_ident():
+                note(self, terms, carried)
+        return self._sum(terms, carried)
+
+    def _sum(self, terms, carried):
         alpha, beta = self._bounded_weights()
         weights = [alpha, beta, -alpha][: len(terms)]
         weighted_sum = functools.partial(
@@ -452,6 +528,27 @@ class Laurel(keras.layers.Layer):
             dtype=self.variable_dtype if wide else "float32",
             autocast=False,
         )
+
+
+_observers = []
+
+
+@contextlib.contextmanager
+def observed(note):
+    """A scope in which each connection that runs on this thread is noted.
+
+    Args:
+        note: Function of the layer, of its terms `[fx, skip]` or, around a
+            block that returns `y = x + f`, `[y, skip, x]`, and of what it
+            carries: `None`, or the pair of the activations or their codes
+            and of gamma.
+    """
+    entry = (threading.get_ident(), note)
+    _observers.append(entry)
+    try:
+        yield
+    finally:
+        _observers.remove(entry)
 
 
 def _move_axis(x, source, target):

@@ -49,8 +49,8 @@ class ConnectionSummary:
             layer=layer.path,
             variant=layer.variant,
             **_residual_weights(layer),
-            gamma=_floats(layer.laurel_gamma) if layer.num_activations else (),
-            norm=_floats(_norm(layer)),
+            gamma=_floats(layer.gamma),
+            norm=_floats(layer.norms()),
             share=share,
         )
 
@@ -93,28 +93,6 @@ def _residual_weights(layer):
     return found
 
 
-def _norm(layer):
-    if layer.normalize:
-        scale = ops.cast(layer.laurel_norm_scale, "float32")
-        return ops.sqrt(ops.mean(ops.square(scale)))
-    if not layer.rank:
-        return ()
-    norm = _frobenius(layer.laurel_a, layer.laurel_b)
-    norm = norm / layer.laurel_a.shape[1] ** 0.5
-    if not layer.num_activations:
-        return norm
-    return norm * ops.abs(ops.cast(layer.laurel_gamma, "float32"))
-
-
-def _frobenius(a, b):
-    """`||B_j A_j||` for each pair: sqrt(sum((A^T A) * (B B^T))), so that no
-    product is larger than r x r. On the device, where they may be sharded."""
-    a = ops.cast(a, "float32")
-    b = ops.reshape(ops.cast(b, "float32"), (a.shape[0], a.shape[2], -1))
-    of_a = ops.matmul(ops.swapaxes(a, 1, 2), a)
-    of_b = ops.matmul(b, ops.swapaxes(b, 1, 2))
-    return ops.sqrt(ops.maximum(ops.sum(of_a * of_b, axis=(1, 2)), 0.0))
-
-
 def _floats(x):
-    return tuple(ops.convert_to_numpy(x).ravel().tolist())
+    """A tuple, empty for `None`."""
+    return () if x is None else tuple(ops.convert_to_numpy(x).ravel().tolist())

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_laurel.footprint.replacing import replaced
-from keras_laurel.layers import Laurel
+from keras_laurel.layers.laurel import observed
 
 
 def shares(model, inputs):
@@ -18,13 +18,17 @@ def shares(model, inputs):
         Dict from layer to float, without layers that add nothing to the skip.
     """
     squares = {}
-    watched = [
-        # Both forms of the connection, `call` and `combine_sum`, end in it.
-        (Laurel, "_weighted_sum", lambda method: _noting(method, squares)),
-        # Rematerialised, a connection would be traced and have no values.
-        (keras.layers.Layer, "rematerialized_call", _without_remat),
-    ]
-    with without_gradients(), replaced(watched):
+
+    def note(layer, terms, carried):
+        if carried:
+            skip = terms[1]
+            added = layer.augmentation(skip, carried)
+            pairs = squares.setdefault(layer, [])
+            pairs.append((_mean_square(added), _mean_square(skip)))
+
+    # Rematerialised, a connection would be traced and have no values.
+    values = [(keras.layers.Layer, "rematerialized_call", _without_remat)]
+    with without_gradients(), replaced(values), observed(note):
         model(inputs, training=False)
     return {layer: _share(pairs) for layer, pairs in squares.items()}
 
@@ -36,20 +40,6 @@ def without_gradients():
     import torch
 
     return torch.no_grad()
-
-
-def _noting(weighted_sum, squares):
-    def noting(layer, terms, carried):
-        if carried:
-            skip = terms[1]
-            zero = ops.zeros_like(skip, dtype="float32")
-            # What is left of the connection where f(x) and the skip are 0.
-            added = weighted_sum(layer, [zero, zero], carried)
-            pairs = squares.setdefault(layer, [])
-            pairs.append((_mean_square(added), _mean_square(skip)))
-        return weighted_sum(layer, terms, carried)
-
-    return noting
 
 
 def _without_remat(method):

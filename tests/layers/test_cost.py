@@ -8,7 +8,7 @@ import sympy
 
 from keras_laurel import Laurel
 from keras_laurel import equation
-from keras_laurel.footprint.connection import Connection
+from keras_laurel.layers.cost import ConnectionCost
 
 BACKEND = keras.backend.backend()
 D, R, K = 16, 2, 3
@@ -16,7 +16,7 @@ r, d, k = sympy.symbols("r D k", positive=True, integer=True)
 
 
 def symbolic(**options):
-    return Connection(width=d, **options)
+    return ConnectionCost(width=d, **options)
 
 
 # The paper's Table 4: connection, parameters, memory.
@@ -109,7 +109,7 @@ def built(variant, activations):
 @pytest.mark.parametrize("variant, activations", CASES)
 def test_parameters_are_those_of_a_built_layer(variant, activations):
     layer = built(variant, activations)
-    assert Connection.of(layer).parameters == layer.count_params()
+    assert layer.cost().parameters == layer.count_params()
 
 
 FORMS = {
@@ -141,7 +141,7 @@ def test_kept_is_what_the_derivative_of_jax_keeps(variant, activations, form):
         )
 
     layer = built(variant, activations)
-    connection = Connection.of(layer, **FORMS[form])
+    connection = layer.cost(**FORMS[form])
     with without_checks_of_infinity():
         assert connection.kept == kept(layer) - kept(None)
 
@@ -163,7 +163,7 @@ def test_flops_are_those_that_xla_counts(variant, activations, form):
         )
 
     layer = built(variant, activations)
-    connection = Connection.of(layer, **FORMS[form])
+    connection = layer.cost(**FORMS[form])
     with without_checks_of_infinity():
         assert connection.forward_flops == flops(layer) - flops(None)
 

@@ -7,13 +7,11 @@ bytes.
 
 import dataclasses
 
-import keras
-
 from keras_laurel.equation import NUM_RESIDUAL_WEIGHTS
 
 
 @dataclasses.dataclass(frozen=True)
-class Connection:
+class ConnectionCost:
     """The costs of `alpha * f + beta * (x + sum_j gamma_j B_j A_j x_{i-j})`.
 
     Attributes:
@@ -48,24 +46,6 @@ class Connection:
     is_around_block: bool = False
     has_other_skip: bool = False
     keeps_f: bool = True
-
-    @classmethod
-    def of(cls, layer, is_around_block=False, has_other_skip=False):
-        """That of a built `Laurel` layer."""
-        return cls(
-            width=layer.input_spec[0].axes[layer.axis],
-            activations=layer.num_inputs - 1,
-            rank=layer.rank,
-            has_gamma=bool(layer.num_activations),
-            share_low_rank=layer.share_low_rank,
-            residual_weights=layer.residual_weights,
-            per_channel=layer.per_channel,
-            scale=layer.scale,
-            normalize=layer.normalize,
-            is_around_block=is_around_block,
-            has_other_skip=has_other_skip,
-            keeps_f=layer.keep_branch or keras.config.backend() == "torch",
-        )
 
     @property
     def parameters(self):
