@@ -13,7 +13,7 @@ Accelerator: GPU
 
 The tables of the LAuReL paper compare language models on tasks such as MMLU
 and GSM8K. EleutherAI's lm-evaluation-harness has these tasks, and
-`keras_laurel.evaluation.HarnessLM` lets it ask any CausalLM of KerasHub. This
+`experiments.evaluation.HarnessLM` lets it ask any CausalLM of KerasHub. This
 program evaluates one model, or several side by side:
 
     python examples/evaluate.py --list
@@ -50,7 +50,7 @@ import keras_laurel
 from evaluate_tasks import describe
 
 try:
-    from keras_laurel.evaluation import HarnessLM
+    from experiments.evaluation import HarnessLM
 except ImportError as error:
     # Told as a wrong command line is, without a traceback.
     sys.exit(f"{sys.argv[0]}: error: {error}")

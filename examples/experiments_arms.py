@@ -4,6 +4,8 @@ import language_report
 import vision_experiments
 import vision_report
 from experiment_statistics import with_deviation
+from experiments.vision.narrow_resnet import EXPANSION
+from experiments.vision.narrow_resnet import STAGE_WIDTHS
 from experiments_full_scale import language_part
 from experiments_results import measure_of
 from experiments_results import not_run
@@ -12,8 +14,6 @@ from experiments_setup import describe_vision
 from experiments_tables import signed
 from experiments_tables import table
 from experiments_verdicts import difference_of
-from narrow_resnet import EXPANSION
-from narrow_resnet import STAGE_WIDTHS
 from training_report import format_added
 
 VISION_TITLES = {

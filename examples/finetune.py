@@ -46,10 +46,10 @@ import numpy as np
 import keras_laurel
 import llm_command_line
 import llm_pretrain
-from accelerators import Devices
-from accelerators import check_batch_size
-from accelerators import find_devices
-from keras_laurel.paper_models import LaurelSizes
+from experiments.devices import Devices
+from experiments.devices import check_batch_size
+from experiments.devices import find_devices
+from experiments.variants import LaurelSizes
 from llm_models import check_variant
 from llm_models import sizes_of_preset
 from llm_saving import fresh_keras

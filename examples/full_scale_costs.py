@@ -12,8 +12,8 @@ from pathlib import Path
 import keras
 
 from experiment_runs import versions
+from experiments.costs.training_case import TrainingCase
 from keras_laurel import footprint
-from keras_laurel.paper_models import TrainingCase
 from run_folder import write_json
 
 PATH = Path(__file__).parent.parent / "results" / "full_scale.json"

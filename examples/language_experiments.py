@@ -49,12 +49,12 @@ import itertools
 import keras
 
 import language_trials
-from accelerators import check_batch_size
-from accelerators import find_devices
 from experiment_runs import Arm
 from experiment_runs import Experiment
 from experiment_runs import run_all
 from experiment_runs import versions
+from experiments.devices import check_batch_size
+from experiments.devices import find_devices
 from language_report import NOTE
 from language_report import describe_results
 from language_trials import Texts

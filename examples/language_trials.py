@@ -14,9 +14,9 @@ from pathlib import Path
 import keras
 
 import keras_laurel
-from accelerators import find_devices
-from keras_laurel.paper_models import LaurelSizes
-from keras_laurel.paper_models import build_language_model
+from experiments.devices import find_devices
+from experiments.language.models import build_language_model
+from experiments.variants import LaurelSizes
 from llm_models import find_architecture
 from llm_saving import fresh_keras
 from llm_training import Recipe

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import keras
 
-from keras_laurel.paper_models import ARCHITECTURES
-from keras_laurel.paper_models import PLAIN_VARIANTS
-from keras_laurel.paper_models import Architecture
-from keras_laurel.paper_models import build_language_model
+from experiments.language.models import ARCHITECTURES
+from experiments.language.models import Architecture
+from experiments.language.models import build_language_model
+from experiments.variants import PLAIN_VARIANTS
 from run_folder import read_json
 
 LAUREL_PARTS = ("rw", "lr", "pa")

@@ -52,14 +52,14 @@ import typing
 import keras
 
 import keras_laurel
-from accelerators import Devices
-from accelerators import check_batch_size
-from accelerators import find_devices
-from accelerators import writer_first
 from device_plan import describe_plan
-from keras_laurel.paper_models import Architecture
-from keras_laurel.paper_models import LaurelSizes
-from keras_laurel.paper_models import build_language_model
+from experiments.devices import Devices
+from experiments.devices import check_batch_size
+from experiments.devices import find_devices
+from experiments.devices import writer_first
+from experiments.language.models import Architecture
+from experiments.language.models import build_language_model
+from experiments.variants import LaurelSizes
 from llm_models import check_sequence_length
 from llm_models import check_variant
 from llm_models import count_parameters

@@ -52,15 +52,15 @@ import keras
 from tqdm import tqdm
 
 import keras_laurel
-from accelerators import Devices
-from accelerators import check_batch_size
-from accelerators import find_devices
-from accelerators import writer_first
 from command_line import parse_options
 from device_plan import describe_plan
-from image_datasets import choose_splits
-from image_datasets import open_builder
-from image_pipeline import ImagePipeline
+from experiments.devices import Devices
+from experiments.devices import check_batch_size
+from experiments.devices import find_devices
+from experiments.devices import writer_first
+from experiments.vision.datasets import choose_splits
+from experiments.vision.datasets import open_builder
+from experiments.vision.pipeline import ImagePipeline
 from resnet50_models import Architecture
 from resnet50_models import build_classifier
 from resnet50_models import check_variant

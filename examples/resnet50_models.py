@@ -11,12 +11,12 @@ import math
 import keras
 
 import keras_laurel
-from keras_laurel.paper_models import LaurelSizes
-from keras_laurel.paper_models import build_resnet50_backbone
-from keras_laurel.paper_models.vision import BLOCKS
-from keras_laurel.paper_models.vision import FILTERS
-from keras_laurel.paper_models.vision import STRIDES
-from narrow_resnet import build_narrow_resnet
+from experiments.variants import LaurelSizes
+from experiments.vision.narrow_resnet import build_narrow_resnet
+from experiments.vision.resnet50 import BLOCKS
+from experiments.vision.resnet50 import FILTERS
+from experiments.vision.resnet50 import STRIDES
+from experiments.vision.resnet50 import build_resnet50_backbone
 from shared_weights import copy_shared_weights
 
 BACKBONES = ("keras_cv", "keras_hub", "applications", "narrow")

@@ -8,15 +8,15 @@ import dataclasses
 import math
 import shutil
 
+from experiments.language.datasets import choose_text_splits
+from experiments.language.datasets import open_text_builder
+from experiments.language.datasets import read_documents
+from experiments.language.tokenizers import bytes_of_tokens
+from experiments.language.tokenizers import check_fits
+from experiments.language.tokenizers import load_tokenizer
+from experiments.language.tokenizers import make_tokenizer
 from run_folder import read_json
 from run_folder import write_json
-from text_datasets import choose_text_splits
-from text_datasets import open_text_builder
-from text_datasets import read_documents
-from text_tokenizers import bytes_of_tokens
-from text_tokenizers import check_fits
-from text_tokenizers import load_tokenizer
-from text_tokenizers import make_tokenizer
 from token_stream import Batches
 from token_stream import prepare_stream
 

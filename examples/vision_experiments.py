@@ -45,13 +45,13 @@ import functools
 
 import keras
 
-from accelerators import check_batch_size
-from accelerators import find_devices
 from experiment_runs import Arm
 from experiment_runs import Experiment
 from experiment_runs import run_all
 from experiment_runs import versions
-from image_datasets import check_split
+from experiments.devices import check_batch_size
+from experiments.devices import find_devices
+from experiments.vision.datasets import check_split
 from resnet50_models import build_classifier
 from resnet50_models import check_variant
 from resnet50_models import trainable_parameters

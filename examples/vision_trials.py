@@ -11,13 +11,13 @@ from pathlib import Path
 
 import keras
 
-from accelerators import find_devices
-from image_datasets import check_prepared
-from image_datasets import choose_splits
-from image_datasets import find_builder
-from image_datasets import find_fashion_mnist
-from image_datasets import open_builder
-from image_pipeline import ImagePipeline
+from experiments.devices import find_devices
+from experiments.vision.datasets import check_prepared
+from experiments.vision.datasets import choose_splits
+from experiments.vision.datasets import find_builder
+from experiments.vision.datasets import find_fashion_mnist
+from experiments.vision.datasets import open_builder
+from experiments.vision.pipeline import ImagePipeline
 from resnet50_models import Architecture
 from resnet50_models import build_classifier
 from resnet50_models import trainable_parameters

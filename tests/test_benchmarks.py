@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import pytest
 
-from benchmarks import tpu_picture
+from experiments.costs import tpu_picture
 
 if keras.backend.backend() != "jax":
     pytest.skip("is the same on each backend", allow_module_level=True)

@@ -10,10 +10,10 @@ import pytest
 
 import language_experiments
 import language_trials
-import text_datasets
+from experiments.language import datasets as text_datasets
+from experiments.language.models import ARCHITECTURES
+from experiments.language.models import build_language_model
 from keras_laurel import Laurel
-from keras_laurel.paper_models import ARCHITECTURES
-from keras_laurel.paper_models import build_language_model
 from language_command_line import parse_options
 from language_report import describe_results
 from language_trials import CastLaurel

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_laurel.paper_models import ARCHITECTURES
-from keras_laurel.paper_models import Architecture
-from keras_laurel.paper_models import LaurelSizes
-from keras_laurel.paper_models import build_language_model
+from experiments.language.models import ARCHITECTURES
+from experiments.language.models import Architecture
+from experiments.language.models import build_language_model
+from experiments.variants import LaurelSizes
 from llm_models import check_sequence_length
 from llm_models import check_variant
 from llm_models import count_parameters

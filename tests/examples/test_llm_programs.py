@@ -9,7 +9,7 @@ import keras
 import pytest
 
 import llm_pretrain
-from accelerators import Devices
+from experiments.devices import Devices
 from tests.processes import Program
 from tests.processes import run
 

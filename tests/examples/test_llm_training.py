@@ -4,9 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_laurel.paper_models import Architecture
-from keras_laurel.paper_models import LaurelSizes
-from keras_laurel.paper_models import build_language_model
+from experiments.language.models import Architecture
+from experiments.language.models import build_language_model
+from experiments.language.tokenizers import byte_tokenizer
+from experiments.language.tokenizers import bytes_of_tokens
+from experiments.variants import LaurelSizes
 from llm_command_line import parse_options
 from llm_training import Recipe
 from llm_training import build_optimizer
@@ -15,8 +17,6 @@ from llm_training import compile_language_model
 from llm_training import evaluate
 from settings import pick
 from text_corpus import Corpus
-from text_tokenizers import byte_tokenizer
-from text_tokenizers import bytes_of_tokens
 from token_stream import Batches
 from token_stream import prepare_stream
 from training_log import typical_speed

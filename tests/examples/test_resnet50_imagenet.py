@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import pytest
 
-from accelerators import Devices
+from experiments.devices import Devices
 from resnet50_imagenet import check_processes
 from tests import processes
 from tests.processes import Program

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from text_tokenizers import byte_tokenizer
+from experiments.language.tokenizers import byte_tokenizer
 from token_stream import Batches
 from token_stream import TokenStream
 from token_stream import prepare_stream

@@ -10,16 +10,16 @@ import sys
 
 from logical_cpus import split_cpu
 
-import text_datasets
-from keras_laurel import paper_models
+from experiments.language import datasets as text_datasets
+from experiments.language import models
 
-SIZES = paper_models.Architecture(3, 16, 2, 32, 300, 32)
+SIZES = models.Architecture(3, 16, 2, 32, 300, 32)
 MODULES = 40
 
 
 def shrink():
     """Makes `tiny` tinier, and the standard library and the plays short."""
-    paper_models.ARCHITECTURES["tiny"] = SIZES
+    models.ARCHITECTURES["tiny"] = SIZES
     for builder in text_datasets.BUILDERS:
         builder.read_documents = shortened(builder.read_documents)
 
