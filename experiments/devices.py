@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import os
 
@@ -58,37 +59,59 @@ class Devices:
         return min(self.batch_parts, self.process_count)
 
 
-def find_devices(distribution="data", mesh=None, layout_map=None):
+def find_devices(machine, layout_map=None):
     """All devices of the current backend; keeps TensorFlow off JAX's GPUs.
 
     Args:
-        distribution: "data", "fsdp" or "tensor"; the latter two on JAX.
-        mesh: Tuple, the shape of the mesh; None for all devices in a row.
+        machine: A `Machine`, which names the distribution and the mesh.
         layout_map: For "tensor", a function that makes the model's layout
             map for a mesh.
 
     Raises:
-        ValueError: If the mesh is not one of these devices.
+        ValueError: If the mesh does not fit these devices, or the backend
+            divides batches only.
     """
     backend = keras.backend.backend()
+    if backend != "jax" and (machine.distribution != "data" or machine.mesh):
+        raise ValueError(
+            f"`--distribution {machine.distribution}` and `--mesh` need JAX. "
+            f"Received: KERAS_BACKEND={backend}, which trains whole models on "
+            "every device it sees (torch on one). Set KERAS_BACKEND=jax, or "
+            "leave out both."
+        )
     if backend == "tensorflow":
         return find_tensorflow_devices()
     hide_gpus_from_tensorflow()
     if backend == "jax":
-        return find_jax_devices(distribution, mesh, layout_map)
+        return find_jax_devices(machine.distribution, machine.mesh, layout_map)
     return find_torch_device()
 
 
-def find_jax_devices(kind, mesh, layout_map):
-    """Every device of every process, if there are several.
+@functools.cache
+def join_processes():
+    """Make one job of the processes that Keras' variables name, if any."""
+    if (
+        keras.backend.backend() == "jax"
+        and "KERAS_DISTRIBUTION_NUM_PROCESSES" in os.environ
+    ):
+        keras.distribution.initialize()
 
-    Processes, as on a TPU slice of several hosts, are joined if Keras's
-    variable KERAS_DISTRIBUTION_NUM_PROCESSES is set.
-    """
+
+def is_first_process():
+    """True in the process that writes results."""
+    join_processes()
+    if keras.backend.backend() != "jax":
+        return True
     import jax
 
-    if "KERAS_DISTRIBUTION_NUM_PROCESSES" in os.environ:
-        keras.distribution.initialize()
+    return jax.process_index() == 0
+
+
+def find_jax_devices(kind, mesh, layout_map):
+    """Every device of every process, if there are several."""
+    import jax
+
+    join_processes()
     name, count = jax.devices()[0].device_kind, len(jax.devices())
     if count == 1 and kind == "data" and mesh in (None, (1,)):
         return Devices(name)
@@ -113,7 +136,7 @@ def distribute(kind, mesh, layout_map):
     except ValueError as error:
         shape = "x".join(map(str, mesh or ())) or "not given"
         raise ValueError(
-            f"Received `--distribution {kind}`, `--mesh` {shape}: {error}"
+            f"`--distribution {kind}`, `--mesh` {shape}: {error}"
         ) from error
 
 
@@ -138,7 +161,7 @@ def wait_for_all(devices):
     if devices.process_count > 1:
         from jax.experimental import multihost_utils
 
-        multihost_utils.sync_global_devices("keras_laurel examples")
+        multihost_utils.sync_global_devices("experiments")
 
 
 def find_tensorflow_devices():
@@ -229,7 +252,7 @@ def check_batch_size(batch_size, devices):
         return
     next_multiple = -(-batch_size // parts) * parts
     raise ValueError(
-        f"Received `--batch-size {batch_size}` on {devices}, which divide a "
-        f"batch by {parts}; expected a multiple of {parts}, so that every "
-        f"device gets as much. Use `--batch-size {next_multiple}`."
+        f"A batch must have a multiple of {parts} samples, so that each part "
+        f"of {devices} gets as many. Received: {batch_size}. Use for example "
+        f"{next_multiple}."
     )

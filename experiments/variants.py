@@ -34,3 +34,14 @@ class LaurelSizes:
         if "rw" in parts and not self.keep_branch:
             options["keep_branch"] = False
         return get(variant, **options)
+
+
+def copy_shared_weights(source, target):
+    """Give `target` the weights of the layers of the same name.
+
+    A deeper model then starts like the baseline of its seed.
+    """
+    shared = {layer.name: layer for layer in source.layers}
+    for layer in target.layers:
+        if layer.name in shared:
+            layer.set_weights(shared[layer.name].get_weights())

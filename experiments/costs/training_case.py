@@ -3,12 +3,12 @@
 import dataclasses
 
 import keras
+from experiments.vision.resnet50 import STAGES
+from experiments.vision.resnet50 import build_resnet50
 
 from experiments.language.models import ARCHITECTURES
 from experiments.language.models import build_language_model
 from experiments.variants import LaurelSizes
-from experiments.vision.resnet50 import STAGES
-from experiments.vision.resnet50 import build_resnet50
 from keras_laurel.checks import check_integer
 
 # A chip's samples in a step: 4,096 images on 16 chips, and sequences as many
