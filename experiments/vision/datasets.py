@@ -5,14 +5,16 @@ they need no network. Every other name is looked up among the sets that TFDS
 has prepared on this machine. Nothing here ever starts a download.
 """
 
-import contextlib
 import gzip
-import io
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
+
+from experiments.prepared_sets import check_prepared
+from experiments.prepared_sets import find_builder
+from experiments.prepared_sets import prepare_packaged
 
 FASHION_LABELS = (
     "t-shirt/top trouser pullover dress coat sandal shirt sneaker bag "
@@ -124,7 +126,7 @@ def find_fashion_mnist():
         "`dataset-fashion-mnist` is not installed here. Expected its IDX "
         "files, as `dpkg -L dataset-fashion-mnist` lists them. Install it "
         "with `apt-get install dataset-fashion-mnist`, or use `--dataset "
-        "mnist_5k`."
+        "mnist_5k`, 4,000 training images, whose results say little."
     )
 
 
@@ -169,52 +171,14 @@ def open_builder(name, data_dir, packaged_dir):
     """
     if name in PACKAGED:
         return prepare_packaged(PACKAGED[name], data_dir or packaged_dir)
-    builder = find_builder(name, data_dir)
-    check_prepared(builder, name)
+    builder = find_builder(name, data_dir, PACKAGED)
+    check_prepared(builder, name, PACKAGED)
     check_features(builder, name)
     return builder
 
 
-def prepare_packaged(builder_class, data_dir):
-    """Writes the set's TFRecords into `data_dir` unless they are there."""
-    builder = builder_class(data_dir=data_dir)
-    if not builder.data_path.exists():
-        print(f"Preparing {builder.name} in {builder.data_path}", flush=True)
-        tfds.disable_progress_bar()
-        config = tfds.download.DownloadConfig(try_download_gcs=False)
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare(download_config=config)
-    return builder
-
-
-def find_builder(name, data_dir):
-    try:
-        return tfds.builder(name, data_dir=data_dir, try_gcs=False)
-    except tfds.core.DatasetNotFoundError as error:
-        raise ValueError(
-            f"Unknown data set: received `--dataset {name}`, expected one of "
-            f"{', '.join(PACKAGED)} or the name of a TFDS image classification "
-            "set. `tfds.list_builders()` lists those names."
-        ) from error
-
-
-def check_prepared(builder, name):
-    """Raises if the set is not on disk: this program never downloads."""
-    if builder.is_prepared():
-        return
-    raise ValueError(
-        f"The set `{name}` is not prepared: nothing at "
-        f"{builder.data_path}. Prepare it first, for example with "
-        f"`tfds build {name} --data_dir DIR` (imagenet2012 also needs its two "
-        "tar files under DIR/downloads/manual, see "
-        "https://www.tensorflow.org/datasets/catalog/imagenet2012), then pass "
-        "`--data-dir DIR`. Sets that need no download: "
-        f"{', '.join(PACKAGED)}."
-    )
-
-
 def check_features(builder, name):
-    """Raises unless examples have an `image` and a class `label`."""
+    """Raise unless examples have an `image` and a class `label`."""
     features = builder.info.features
     has_classes = "label" in features and hasattr(
         features["label"], "num_classes"
@@ -225,35 +189,3 @@ def check_features(builder, name):
             "`image` and a class `label`. Choose a TFDS image classification "
             "set."
         )
-
-
-def choose_splits(builder, train_split, eval_split):
-    """Names of the training and of the evaluation split, checked.
-
-    Without an `eval_split`, `validation` is taken before `test`: ImageNet's
-    test labels are not public.
-    """
-    known = builder.info.splits
-    preferred = [name for name in ("validation", "test") if name in known]
-    splits = train_split, eval_split or next(iter(preferred), "validation")
-    for split in splits:
-        check_split(builder, split)
-    return splits
-
-
-def check_split(builder, split):
-    try:
-        count = builder.info.splits[split].num_examples
-    except (KeyError, ValueError) as error:
-        raise unusable_split(builder, split) from error
-    if not count:
-        raise unusable_split(builder, split)
-
-
-def unusable_split(builder, split):
-    return ValueError(
-        f"`{builder.name}` has no examples in the split `{split}`; expected "
-        f"one of {sorted(builder.info.splits)} or a slice of one. Pass "
-        "`--train-split` and `--eval-split`, for example `train[:90%]` and "
-        "`train[90%:]`."
-    )

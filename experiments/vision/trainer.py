@@ -15,12 +15,12 @@ from experiments.devices import find_devices
 from experiments.devices import writer_first
 from experiments.plan import count
 from experiments.plan import describe_plan
+from experiments.prepared_sets import choose_splits
 from experiments.training import clear_checkpoints
 from experiments.training import fit
 from experiments.training import fresh_keras
 from experiments.training import gathered
 from experiments.training import prepared
-from experiments.vision.datasets import choose_splits
 from experiments.vision.datasets import open_builder
 from experiments.vision.models import build_classifier
 from experiments.vision.pipeline import ImagePipeline
