@@ -1,5 +1,7 @@
 """A command from its settings to its results."""
 
+import dataclasses
+import functools
 import importlib
 
 import keras
@@ -37,6 +39,8 @@ def run(experiment, machine, arguments):
             f"{text}\nRuns in {machine.output}",
             flush=True,
         )
+    plain = dataclasses.replace(experiment, arms={"baseline": {}})
+    about["baseline_parameters"] = count_arm(plain, "baseline", machine)
     rows = run_all(experiment, machine)
     if is_first_process():
         about = {
@@ -75,13 +79,13 @@ MODELS = ("model.keras", "preset")
 
 def count_parameters(experiment, machine, arguments):
     """Print what each arm has; no model gets memory, and nothing is trained."""
-    trainer = importlib.import_module(experiment.trainer)
     counts = {
-        arm: count(
-            without_memory(
-                lambda: trainer.build_model(experiment, arm, machine)
-            ).trainable_weights
-        )
-        for arm in experiment.arms
+        arm: count_arm(experiment, arm, machine) for arm in experiment.arms
     }
     print(describe_parameters(counts))
+
+
+def count_arm(experiment, arm, machine):
+    trainer = importlib.import_module(experiment.trainer)
+    build = functools.partial(trainer.build_model, experiment, arm, machine)
+    return count(without_memory(build).trainable_weights)

@@ -1,4 +1,4 @@
-"""`python -m keras_laurel.footprint`: what LAuReL costs in a paper's model.
+"""`python -m experiments.costs`: what LAuReL costs in a model of the paper.
 
 Without `--topology` the costs are counted from the model's shapes. With it
 the TPU compiler is asked for a slice of chips, which needs KERAS_BACKEND=jax
@@ -168,7 +168,7 @@ def mesh_shape(text):
 
 def parse(arguments=None):
     parser = argparse.ArgumentParser(
-        prog="python -m keras_laurel.footprint",
+        prog="python -m experiments.costs",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

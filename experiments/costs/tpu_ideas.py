@@ -4,31 +4,29 @@ Each idea replaces a function of the library and compiles the training step of
 a short version of the paper's 157M model. What came of it is told in
 `docs/tpu_costs.md`.
 
-    python benchmarks/tpu_ideas.py
+    python -m experiments.costs.tpu_ideas
 
 Needs KERAS_BACKEND=jax and the extra `tpu`; the ideas are written for JAX.
 """
 
 import contextlib
-import os
 import sys
 from unittest import mock
 
-os.environ.setdefault("KERAS_BACKEND", "jax")
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+import jax.numpy as jnp
+import keras
+from keras import ops
 
-import jax.numpy as jnp  # noqa: E402
-import keras  # noqa: E402
-from keras import ops  # noqa: E402
-
-from benchmarks.measuring import write  # noqa: E402
-from experiments.costs.literal_form import push_activations  # noqa: E402
-from experiments.costs.training_case import TrainingCase  # noqa: E402
-from keras_laurel import Laurel  # noqa: E402
-from keras_laurel import equation  # noqa: E402
-from keras_laurel.conversion.blocks.stream import ResidualStream  # noqa: E402
-from keras_laurel.tpu import compile_program  # noqa: E402
-from keras_laurel.tpu.comparison import overheads  # noqa: E402
+from experiments.costs.literal_form import push_activations
+from experiments.costs.training_case import TrainingCase
+from experiments.files import RESULTS
+from experiments.files import made_with
+from experiments.files import write_json
+from keras_laurel import Laurel
+from keras_laurel import equation
+from keras_laurel.conversion.blocks.stream import ResidualStream
+from keras_laurel.tpu import compile_program
+from keras_laurel.tpu.comparison import overheads
 
 NUM_BLOCKS = 4
 KEPT = "f(x) kept for the gradient of alpha"
@@ -158,14 +156,14 @@ def main():
             added = overheads(cost, baseline)
             rows.append({"variant": variant, "idea": idea, "added": added})
             print(f"{variant}, {idea}: {added}", flush=True)
-    write(
-        "tpu_ideas",
-        rows,
-        command="python benchmarks/tpu_ideas.py",
+    about = dict(
+        command="python -m experiments.costs.tpu_ideas",
         unit="for each chip; percent added to the baseline",
         setting=f"ablation-157m with {NUM_BLOCKS} blocks, {TOPOLOGY}, global "
         "batch 128, data parallel, mixed bfloat16",
+        run_on=made_with(),
     )
+    write_json(RESULTS / "tpu_ideas.json", {**about, "rows": rows})
 
 
 def compile_with(variant, replaced, keep_branch=False):

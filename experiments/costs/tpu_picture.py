@@ -2,11 +2,7 @@
 
 import textwrap
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.figure import Figure
 
 QUANTITIES = {
     "cycles": "scheduled cycles",
@@ -28,6 +24,9 @@ def draw(rows, title, path):
         rows: The rows of a table, as `tpu_tables` writes them.
         title: What was compiled for what.
         path: A PNG file.
+
+    Returns:
+        The matplotlib `Figure`.
     """
     rows = [
         row
@@ -41,7 +40,8 @@ def draw(rows, title, path):
     for name, label in PAPER.items():
         if any(row[name] is not None for row in rows):
             series[label] = [row[name] for row in rows]
-    figure, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.subplots()
     width = 0.8 / len(series)
     for i, (label, values) in enumerate(series.items()):
         places = [n - 0.4 + (i + 0.5) * width for n in range(len(rows))]
@@ -63,4 +63,4 @@ def draw(rows, title, path):
     axes.legend(frameon=False, fontsize=9, loc="upper left")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
+    return figure

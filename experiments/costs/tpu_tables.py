@@ -6,8 +6,8 @@ beside the paper's measurements. Compiling takes minutes for each program;
 programs that were compiled before are not compiled again.
 
     make tpu-tables
-    python benchmarks/tpu_tables.py --tables table_5 --effort O1
-    python benchmarks/tpu_tables.py --tables table_5 --literal
+    python -m experiments.costs.tpu_tables --tables table_5 --effort O1
+    python -m experiments.costs.tpu_tables --tables table_5 --literal
 
 Needs KERAS_BACKEND=jax and the extra `tpu`.
 """
@@ -15,26 +15,23 @@ Needs KERAS_BACKEND=jax and the extra `tpu`.
 import argparse
 import contextlib
 import dataclasses
-import os
 import sys
 
-os.environ.setdefault("KERAS_BACKEND", "jax")
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+import keras
 
-import keras  # noqa: E402
-
-from benchmarks.measuring import RESULTS  # noqa: E402
-from benchmarks.measuring import write  # noqa: E402
-from experiments.costs.literal_form import literal_form  # noqa: E402
-from experiments.costs.tpu_picture import draw  # noqa: E402
-from experiments.costs.training_case import TrainingCase  # noqa: E402
-from keras_laurel.distribution import llama_layout_map  # noqa: E402
-from keras_laurel.distribution import make_distribution  # noqa: E402
-from keras_laurel.tpu import compile_program  # noqa: E402
-from keras_laurel.tpu.chips import num_chips  # noqa: E402
-from keras_laurel.tpu.comparison import compare  # noqa: E402
-from keras_laurel.tpu.comparison import overheads  # noqa: E402
-from keras_laurel.tpu.compiler import EFFORTS  # noqa: E402
+from experiments.costs.literal_form import literal_form
+from experiments.costs.tpu_picture import draw
+from experiments.costs.training_case import TrainingCase
+from experiments.files import RESULTS
+from experiments.files import made_with
+from experiments.files import write_json
+from keras_laurel.distribution import llama_layout_map
+from keras_laurel.distribution import make_distribution
+from keras_laurel.tpu import compile_program
+from keras_laurel.tpu.chips import num_chips
+from keras_laurel.tpu.comparison import compare
+from keras_laurel.tpu.comparison import overheads
+from keras_laurel.tpu.compiler import EFFORTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,10 +194,8 @@ def row_of(table, variant, program, costs):
 
 def save(name, table, rows, arguments):
     effort = arguments.effort or "default"
-    write(
-        file_name(name, arguments),
-        rows,
-        command=f"python benchmarks/tpu_tables.py --tables {name}"
+    about = dict(
+        command=f"python -m experiments.costs.tpu_tables --tables {name}"
         + (f" --effort {arguments.effort}" if arguments.effort else "")
         + (" --literal" if arguments.literal else ""),
         unit="for each chip: flops, bytes, scheduled cycles; percent over "
@@ -208,7 +203,10 @@ def save(name, table, rows, arguments):
         setting=f"{table.model}, {table.topology} ({num_chips(table.topology)}"
         f" chips), global batch {table.batch_size}, {table.distribution}, "
         f"mixed bfloat16, compiler effort {effort}, {table.options}",
+        run_on=made_with(),
     )
+    path = RESULTS / f"{file_name(name, arguments)}.json"
+    write_json(path, {**about, "rows": rows})
 
 
 def file_name(name, arguments):

@@ -3,14 +3,20 @@
 import dataclasses
 
 import keras
-from experiments.vision.resnet50 import STAGES
-from experiments.vision.resnet50 import build_resnet50
 
 from experiments.language.models import ARCHITECTURES
 from experiments.language.models import build_language_model
+from experiments.variants import PLAIN_VARIANTS
 from experiments.variants import LaurelSizes
+from experiments.vision.models import BLOCKS
+from experiments.vision.models import DEEPER_BLOCKS
+from experiments.vision.models import FILTERS
+from experiments.vision.models import build_keras_hub
+from experiments.vision.models import with_head
 from keras_laurel.checks import check_integer
+from keras_laurel.conversion import laurelize
 
+STAGES = (1, 2, 3, 4)
 # A chip's samples in a step: 4,096 images on 16 chips, and sequences as many
 # as 16 GB hold.
 _SAMPLES_A_CHIP = {
@@ -117,14 +123,23 @@ class TrainingCase:
         if not self.is_language_model:
             rank = self.rank or 16
             sizes = LaurelSizes(rank, self.num_activations, keep_branch)
-            return build_resnet50(
-                self.variant, sizes, self.image_size, stages=self.stages
-            )
+            return self._build_resnet50(sizes)
         architecture = self.architecture()
         rank = self.rank or architecture.paper_rank
         sizes = LaurelSizes(rank, self.num_activations, keep_branch)
         return build_language_model(
             self.variant, architecture, sizes, remat=self.remat
+        )
+
+    def _build_resnet50(self, sizes):
+        blocks = DEEPER_BLOCKS if self.variant == "deeper" else BLOCKS
+        shape = (self.image_size, self.image_size, 3)
+        model = with_head(build_keras_hub(shape, blocks), num_classes=1000)
+        if self.variant in PLAIN_VARIANTS:
+            return model
+        layer = sizes.layer(self.variant)
+        return laurelize(
+            model, lambda site: layer if stage_of(site) in self.stages else None
         )
 
     def architecture(self):
@@ -153,3 +168,8 @@ class TrainingCase:
     def batch_size(self, num_chips):
         """The global batch that is used where none is asked for."""
         return _SAMPLES_A_CHIP[self.model] * num_chips
+
+
+def stage_of(site):
+    """The stage of a site of ResNet-50, 1 to 4, which its width tells."""
+    return STAGES[FILTERS.index(site.output_shape[-1] // 4)]

@@ -80,10 +80,8 @@ class Results:
 
     def percent_added(self, arm):
         """Parameters beyond those of the baseline, in per cent, or None."""
-        counts = [self.parameters(name) for name in (arm, "baseline")]
-        if None in counts:
-            return None
-        return 100 * (counts[0] - counts[1]) / counts[1]
+        count, plain = self.parameters(arm), self.about["baseline_parameters"]
+        return None if count is None else 100 * (count - plain) / plain
 
 
 def is_vision(experiment):

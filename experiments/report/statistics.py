@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import numpy as np
 from scipy import stats
 
 
@@ -13,15 +12,13 @@ class Difference:
     Args:
         mean: The mean.
         deviation: Their sample deviation; None for one pair.
-        interval: Student's, 95 %, which decides; None for one pair.
-        bootstrap: The percentile bootstrap's, which is shown beside it.
+        interval: Student's, 95 %; None for one pair.
         pairs: Number of pairs.
     """
 
     mean: float
     deviation: float | None
     interval: tuple | None
-    bootstrap: tuple | None
     pairs: int
 
 
@@ -37,12 +34,11 @@ def difference_of(values, reference):
         return None
     mean = float(pairs.mean())
     if len(pairs) == 1:
-        return Difference(mean, None, None, None, 1)
+        return Difference(mean, None, None, 1)
     return Difference(
         mean,
         float(pairs.std()),
         student_interval(pairs),
-        bootstrap_interval(pairs),
         len(pairs),
     )
 
@@ -53,18 +49,6 @@ def student_interval(pairs):
         return float(pairs.mean()), float(pairs.mean())
     low, high = stats.t.interval(0.95, len(pairs) - 1, pairs.mean(), error)
     return float(low), float(high)
-
-
-def bootstrap_interval(pairs):
-    """Too narrow for few pairs: of five it covers 84 %, of three 75 %."""
-    found = stats.bootstrap(
-        (np.asarray(pairs),),
-        np.mean,
-        n_resamples=10_000,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(found.low), float(found.high)
 
 
 def with_deviation(values, digits):
