@@ -7,6 +7,7 @@ import keras
 import pytest
 
 from experiments.devices import find_devices
+from experiments.options import Machine
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("is about TensorFlow", allow_module_level=True)
@@ -82,7 +83,7 @@ def test_a_tpu_is_connected_and_initialised_before_its_strategy(
         monkeypatch.setenv("TPU_NAME", name)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: physical)
     monkeypatch.setattr(tf.config, "list_logical_devices", devices_once(steps))
-    found = find_devices()
+    found = find_devices(Machine())
     names, tpus = zip(*steps)
     assert names == ("connect", "initialise", "strategy")
     assert len(set(map(id, tpus))) == 1 and tpus[0].master() == master
@@ -90,6 +91,6 @@ def test_a_tpu_is_connected_and_initialised_before_its_strategy(
 
 
 def test_without_a_tpu_there_is_no_tpu_strategy(steps):
-    found = find_devices()
+    found = find_devices(Machine())
     assert [name for name, _ in steps] == ["determinism"]
     assert (str(found), found.distribution) == ("CPU", None)

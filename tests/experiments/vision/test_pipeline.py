@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from experiments.vision.datasets import choose_splits
+from experiments.prepared_sets import choose_splits
 from experiments.vision.datasets import open_builder
 from experiments.vision.pipeline import ImagePipeline
 
