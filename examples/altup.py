@@ -1,18 +1,21 @@
-"""LAuReL in blocks that run under AltUp: a stream twice as wide, at the cost of
-one block.
+"""
+Title: LAuReL under AltUp
+Author: The keras_laurel authors
+Date created: 2026/11/24
+Last modified: 2026/11/27
+Description: Blocks with LAuReL on a stream twice as wide, at one block's cost.
+Accelerator: GPU
+"""
 
+"""
 Alternating Updates (Baykal et al., arXiv 2301.13310) keep two streams, x_0 and
-x_1. A block runs on one of them in turn; the other is updated by a prediction
-and what the block has shown to be wrong with it:
+x_1. A block runs on one in turn; the other is predicted and corrected:
 
-    p_i = sum_j P_ij x_j                the prediction, P the identity at first
+    p_i = sum_j P_ij x_j                P is the identity at first
     y   = block(p_a)                    a = 0, 1, 0, 1, ...
-    x_i = p_i + g_i (y - p_a)           the correction, g one at first
+    x_i = p_i + g_i (y - p_a)           g is one at first
 
-Here both start as the embeddings and end as their sum ("recycled" AltUp, K = 2
-there), so that KerasHub's own tasks train and generate with such a backbone.
-
-    KERAS_BACKEND=jax python examples/altup.py
+Both start as the embeddings and end as their sum ("recycled" AltUp, K = 2).
 """
 
 import keras
@@ -41,22 +44,11 @@ class AltUp(keras.layers.Layer):
         self.prediction = self.add_weight(shape=(2, 2), initializer="identity")
         self.correction = self.add_weight(shape=(2,), initializer="ones")
 
-    def call(
-        self,
-        x,
-        decoder_padding_mask=None,
-        self_attention_cache=None,
-        self_attention_cache_update_index=None,
-    ):
+    def call(self, x, **masks_and_cache):
         x = [x, x] if self.is_first else ops.split(x, 2, axis=-1)
         p, g = ops.cast(self.prediction, x[0].dtype), self.correction
         predicted = [p[i, 0] * x[0] + p[i, 1] * x[1] for i in range(2)]
-        y = self.block(
-            predicted[self.active],
-            decoder_padding_mask=decoder_padding_mask,
-            self_attention_cache=self_attention_cache,
-            self_attention_cache_update_index=self_attention_cache_update_index,
-        )
+        y = self.block(predicted[self.active], **masks_and_cache)
         y, *cache = y if isinstance(y, tuple) else (y,)
         error = y - predicted[self.active]
         g = ops.cast(g, error.dtype)
@@ -97,12 +89,9 @@ class AltUpLlama(keras_hub.models.Backbone):
         self.num_query_heads = self.num_key_value_heads = num_heads
 
     def get_config(self):
-        return {
-            "vocabulary_size": self.vocabulary_size,
-            "num_layers": self.num_layers,
-            "hidden_dim": self.hidden_dim,
-            "num_heads": self.num_query_heads,
-        }
+        names = ("vocabulary_size", "num_layers", "hidden_dim")
+        sizes = {name: getattr(self, name) for name in names}
+        return {**sizes, "num_heads": self.num_query_heads}
 
 
 def make_task(layer=None, **sizes):
@@ -116,22 +105,16 @@ def make_task(layer=None, **sizes):
     return task
 
 
-def main():
-    keras.utils.set_random_seed(0)
-    sizes = dict(vocabulary_size=64, num_layers=4, hidden_dim=32, num_heads=4)
-    task = make_task(keras_laurel.get("rw+lr+pa", rank=4), **sizes)
-    text = np.arange(9)[None].repeat(16, 0) % 8 + np.arange(16)[:, None]
-    tokens, mask = text[:, :-1], np.ones((16, 8), "int32")
-    task.compile(
-        optimizer=keras.optimizers.Adam(0.01),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        sampler="greedy",
-    )
-    x = {"token_ids": tokens, "padding_mask": mask}
-    task.fit(x, text[:, 1:], epochs=20, verbose=2)
-    prompt = {"token_ids": tokens, "padding_mask": mask * (np.arange(8) < 4)}
-    print(task.generate(prompt, stop_token_ids=None)["token_ids"][:2])
-
-
-if __name__ == "__main__":
-    main()
+keras.utils.set_random_seed(0)
+sizes = dict(vocabulary_size=64, num_layers=4, hidden_dim=32, num_heads=4)
+task = make_task(keras_laurel.get("rw+lr+pa", rank=4), **sizes)
+text = np.arange(9)[None].repeat(16, 0) % 8 + np.arange(16)[:, None]
+x = {"token_ids": text[:, :-1], "padding_mask": np.ones((16, 8), "int32")}
+task.compile(
+    optimizer=keras.optimizers.Adam(0.01),
+    loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    sampler="greedy",
+)
+task.fit(x, text[:, 1:], epochs=20, verbose=0)
+prompt = {**x, "padding_mask": x["padding_mask"] * (np.arange(8) < 4)}
+print(task.generate(prompt, stop_token_ids=None)["token_ids"][:2])

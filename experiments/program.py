@@ -10,7 +10,6 @@ from experiments.devices import is_first_process
 from experiments.files import made_with
 from experiments.files import write_json
 from experiments.files import write_whole
-from experiments.plan import count
 from experiments.plan import describe_parameters
 from experiments.plan import without_memory
 from experiments.report.pictures import draw_curves
@@ -88,4 +87,4 @@ def count_parameters(experiment, machine, arguments):
 def count_arm(experiment, arm, machine):
     trainer = importlib.import_module(experiment.trainer)
     build = functools.partial(trainer.build_model, experiment, arm, machine)
-    return count(without_memory(build).trainable_weights)
+    return trainer.parameters_of(without_memory(build))

@@ -153,7 +153,7 @@ def clear_checkpoints(folder):
 
 
 def read_history(path):
-    frame = pandas.read_csv(path, float_precision="round_trip")
+    frame = pandas.read_csv(path)
     return frame.to_dict("records")
 
 

@@ -139,12 +139,12 @@ class LanguageSettings(Checked):
         False, "save a KerasHub preset and a .keras file"
     )
     prompt: str | None = setting(
-        None, "beginning of a sample text, written by the model that was kept"
+        None, "beginning of a sample text, by the model that was kept"
     )
 
     def __post_init__(self):
         super().__post_init__()
-        if self.prompt is not None and not self.keep_model:
+        if self.prompt and not self.keep_model:
             raise ValueError(
                 "Setting `prompt` needs a model that was kept. Received: "
                 f"prompt={self.prompt!r}, keep_model=False. Pass "

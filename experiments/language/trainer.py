@@ -211,10 +211,15 @@ def callbacks_of(settings, folder, machine, devices):
     return callbacks
 
 
+def parameters_of(model):
+    """All of them: LoRA's and LAuReL's may train alone."""
+    return count(model.weights)
+
+
 def describe(model):
     """Its size and what it has learned; every process takes part."""
     return {
-        "parameters": count(model.weights),
+        "parameters": parameters_of(model),
         "trainable_parameters": count(model.trainable_weights),
         **learned_ranges(model),
     }
@@ -274,7 +279,7 @@ def keep(model, settings, seed, folder, corpus, devices):
     """
     length = corpus.sizes.sequence_length
     save_language_model(model, corpus.tokenizer, length, folder)
-    if settings.prompt is None:
+    if not settings.prompt:
         return {}
     with fresh_keras(settings.precision, devices.local_scope):
         return {"sample": write_sample(folder, settings.prompt, seed)}

@@ -155,7 +155,7 @@ def train(settings, seed, folder, machine):
             lambda epoch, logs: {},
             callbacks,
         )
-        parameters = count(model.trainable_weights)
+        parameters = parameters_of(model)
         if settings.keep_model:
             model = gathered(model, build, settings.precision, devices)
     if not devices.is_writer:
@@ -165,6 +165,11 @@ def train(settings, seed, folder, machine):
         numbers["accuracy_reloaded"] = save(model, images, folder, devices)
     clear_checkpoints(folder)
     return numbers
+
+
+def parameters_of(model):
+    """Trainable ones, without the statistics of batch normalisation."""
+    return count(model.trainable_weights)
 
 
 def summarize(history, parameters):

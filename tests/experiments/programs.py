@@ -11,8 +11,6 @@ from tests.experiments.tiny import LANGUAGE
 from tests.experiments.tiny import VISION
 
 TINY = Path(__file__).with_name("tiny.py")
-# Numbers that depend on the clock.
-TIMES = ("seconds", "tokens_per_second", "begins_sitting")
 
 
 def command(name, output, *options):
@@ -46,11 +44,3 @@ def in_process(name, output, *options, **environment):
     """The exit status of an experiment's program, and what it printed."""
     with start(name, output, *options, **environment) as program:
         return program.wait(), program.output
-
-
-def without_times(row):
-    """A run's history, apart from the clock."""
-    return [
-        {key: value for key, value in round_.items() if key not in TIMES}
-        for round_ in row["history"]
-    ]

@@ -1,24 +1,43 @@
-"""LAuReL and AltUp go together: the recipe of `examples/altup.py`."""
+"""Each script in examples/ runs, and is as short as it promises."""
+
+import runpy
+from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 
-import altup
 import keras_laurel
 from tests.conversion.hub import checks
 
+FOLDER = Path(__file__).parents[1] / "examples"
+SCRIPTS = sorted(FOLDER.glob("*.py"))
 SIZES = {"vocabulary_size": 64, "num_layers": 4, "hidden_dim": 32}
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_it_runs_and_is_short(script, tmp_path, monkeypatch, capsys):
+    text = script.read_text()
+    assert len(text.splitlines()) <= 120 and "argparse" not in text
+    assert script.name in (FOLDER / "README.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(script), run_name="__main__")
+    printed = capsys.readouterr().out
+    if script.stem in ("resnet50", "own_transformer", "llama"):
+        count = {"resnet50": 16, "own_transformer": 6, "llama": 3}
+        assert f"{count[script.stem]} connections in the loaded" in printed
+
+
 def test_altup(tmp_path):
+    """LAuReL and AltUp go together: the recipe of the example."""
+    make_task = runpy.run_path(str(FOLDER / "altup.py"))["make_task"]
     rng = np.random.default_rng(0)
     tokens = rng.integers(1, 64, (2, 8)).astype("int32")
     x = {"token_ids": tokens, "padding_mask": np.ones((2, 8), "int32")}
-    layer = keras_laurel.get("rw+lr+pa", rank=4)
     tasks = []
-    for each in (None, layer):
+    for layer in (None, keras_laurel.get("rw+lr+pa", rank=4)):
         keras.utils.set_random_seed(0)
-        tasks.append(altup.make_task(each, **SIZES, num_heads=4))
+        tasks.append(make_task(layer, **SIZES, num_heads=4))
     plain, task = tasks
     # Where the streams meet and part is no longer where they started.
     for model in tasks:
