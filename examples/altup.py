@@ -115,6 +115,6 @@ task.compile(
     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     sampler="greedy",
 )
-task.fit(x, text[:, 1:], epochs=20, verbose=0)
+task.fit(x, text[:, 1:], epochs=20, shuffle=False, verbose=0)
 prompt = {**x, "padding_mask": x["padding_mask"] * (np.arange(8) < 4)}
 print(task.generate(prompt, stop_token_ids=None)["token_ids"][:2])

@@ -50,7 +50,7 @@ model.compile(
     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     sampler="greedy",
 )
-model.fit(x, text[:, 1:], epochs=20, verbose=0)
+model.fit(x, text[:, 1:], epochs=20, shuffle=False, verbose=0)
 loss = model.evaluate(x, text[:, 1:], verbose=0, return_dict=True)["loss"]
 print(f"loss {loss:.3f}")
 

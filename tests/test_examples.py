@@ -11,7 +11,11 @@ import keras_laurel
 from tests.conversion.hub import checks
 
 FOLDER = Path(__file__).parents[1] / "examples"
-SCRIPTS = sorted(FOLDER.glob("*.py"))
+# ResNet-50 takes its minutes to compile.
+SCRIPTS = [
+    pytest.param(path, marks=pytest.mark.slow if "resnet" in path.stem else ())
+    for path in sorted(FOLDER.glob("*.py"))
+]
 SIZES = {"vocabulary_size": 64, "num_layers": 4, "hidden_dim": 32}
 
 

@@ -56,7 +56,9 @@ class Corpus:
         )
 
     def evaluation(self, rounds=1):
-        return read_ahead(self._held_out(*self.shard).repeat(rounds))
+        """The held-out batches, in the same order in every round."""
+        found = self._held_out(*self.shard)
+        return read_ahead(found.repeat(rounds, reseed_each_epoch=False))
 
     def _held_out(self, *shard):
         found = batches(self.windows[1], self.sizes.batch_size, 0, *shard)
