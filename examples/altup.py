@@ -5,17 +5,14 @@ Date created: 2026/11/24
 Last modified: 2026/11/27
 Description: Blocks with LAuReL on a stream twice as wide, at one block's cost.
 Accelerator: GPU
-"""
 
-"""
-Alternating Updates (Baykal et al., arXiv 2301.13310) keep two streams, x_0 and
-x_1. A block runs on one in turn; the other is predicted and corrected:
+Alternating Updates (Baykal et al., arXiv 2301.13310) keep two streams. A block
+runs on one of them, a = 0, 1, 0, 1, ...; both are predicted and corrected:
 
-    p_i = sum_j P_ij x_j                P is the identity at first
-    y   = block(p_a)                    a = 0, 1, 0, 1, ...
-    x_i = p_i + g_i (y - p_a)           g is one at first
+    p_i = sum_j P_ij x_j,    y = block(p_a),    x_i = p_i + g_i (y - p_a)
 
-Both start as the embeddings and end as their sum ("recycled" AltUp, K = 2).
+P starts as the identity, g as ones, both streams as the embeddings; their sum
+is the output ("recycled" AltUp, K = 2).
 """
 
 import keras
@@ -44,11 +41,22 @@ class AltUp(keras.layers.Layer):
         self.prediction = self.add_weight(shape=(2, 2), initializer="identity")
         self.correction = self.add_weight(shape=(2,), initializer="ones")
 
-    def call(self, x, **masks_and_cache):
+    def call(
+        self,
+        x,
+        decoder_padding_mask=None,
+        self_attention_cache=None,
+        self_attention_cache_update_index=None,
+    ):
         x = [x, x] if self.is_first else ops.split(x, 2, axis=-1)
         p, g = ops.cast(self.prediction, x[0].dtype), self.correction
         predicted = [p[i, 0] * x[0] + p[i, 1] * x[1] for i in range(2)]
-        y = self.block(predicted[self.active], **masks_and_cache)
+        y = self.block(
+            predicted[self.active],
+            decoder_padding_mask=decoder_padding_mask,
+            self_attention_cache=self_attention_cache,
+            self_attention_cache_update_index=self_attention_cache_update_index,
+        )
         y, *cache = y if isinstance(y, tuple) else (y,)
         error = y - predicted[self.active]
         g = ops.cast(g, error.dtype)
@@ -80,25 +88,20 @@ class AltUpLlama(keras_hub.models.Backbone):
         x = self.token_embedding(tokens)
         for layer in self.transformer_layers:
             x = layer(x, decoder_padding_mask=mask)
-        super().__init__(
-            inputs={"token_ids": tokens, "padding_mask": mask},
-            outputs=self.layer_norm(x),
-        )
+        inputs = {"token_ids": tokens, "padding_mask": mask}
+        super().__init__(inputs=inputs, outputs=self.layer_norm(x))
         self.vocabulary_size, self.num_layers = vocabulary_size, num_layers
-        self.hidden_dim = hidden_dim
+        self.hidden_dim, self.num_heads = hidden_dim, num_heads
         self.num_query_heads = self.num_key_value_heads = num_heads
 
     def get_config(self):
-        names = ("vocabulary_size", "num_layers", "hidden_dim")
-        sizes = {name: getattr(self, name) for name in names}
-        return {**sizes, "num_heads": self.num_query_heads}
+        names = ("vocabulary_size", "num_layers", "hidden_dim", "num_heads")
+        return {name: getattr(self, name) for name in names}
 
 
 def make_task(layer=None, **sizes):
     """A KerasHub task over blocks under AltUp, with `layer` around each."""
-    task = keras_hub.models.LlamaCausalLM(
-        AltUpLlama(**sizes), preprocessor=None
-    )
+    task = keras_hub.models.LlamaCausalLM(AltUpLlama(**sizes))
     if layer is not None:
         blocks = [x.block for x in task.backbone.transformer_layers]
         keras_laurel.laurelize(task, layer, blocks=blocks)
@@ -110,11 +113,8 @@ sizes = dict(vocabulary_size=64, num_layers=4, hidden_dim=32, num_heads=4)
 task = make_task(keras_laurel.get("rw+lr+pa", rank=4), **sizes)
 text = np.arange(9)[None].repeat(16, 0) % 8 + np.arange(16)[:, None]
 x = {"token_ids": text[:, :-1], "padding_mask": np.ones((16, 8), "int32")}
-task.compile(
-    optimizer=keras.optimizers.Adam(0.01),
-    loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    sampler="greedy",
-)
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+task.compile(keras.optimizers.Adam(0.01), loss, sampler="greedy")
 task.fit(x, text[:, 1:], epochs=20, shuffle=False, verbose=0)
 prompt = {**x, "padding_mask": x["padding_mask"] * (np.arange(8) < 4)}
 print(task.generate(prompt, stop_token_ids=None)["token_ids"][:2])

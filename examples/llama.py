@@ -75,4 +75,4 @@ loaded = keras_hub.models.CausalLM.from_preset(
     "llama_laurel", preprocessor=None
 )
 print(len(keras_laurel.laurel_layers(loaded)), "connections in the loaded one")
-keras_laurel.save_laurel_weights(model, "llama.laurel.weights.h5")
+keras_laurel.save_laurel_weights(model, "llama.laurel.h5")
