@@ -244,7 +244,7 @@ def learned_ranges(model):
     """The smallest and the largest alpha and beta of a model's layers."""
     learned = {
         name: [
-            float(getattr(layer, name))
+            float(keras.ops.convert_to_numpy(getattr(layer, name)))
             for layer in keras_laurel.laurel_layers(model)
             if layer.residual_weights
         ]
