@@ -22,7 +22,8 @@
 ##   make tpu-tables  the paper's cost tables, from the TPU compiler; hours
 ##   make experiments the paper's experiments, reduced, with several seeds, and
 ##                    docs/results.md made of them; three hours on two cores;
-##                    goes on with what is missing
+##                    continues with what is missing. One of them:
+##                    python -m experiments NAME; see experiments/README.md
 ##   make clean       remove the environments and everything else generated
 ##
 ## Each target sets up what it needs in .venv; that takes a few minutes once,
@@ -38,9 +39,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 BACKENDS := jax tensorflow torch
 TESTS := $(BACKENDS:%=test-%) test-no-tensorflow test-tpu-compiler
 
-BENCHMARKS := $(filter-out %/measuring.py %/tpu_tables.py \
-    %/tpu_picture.py %/literal_form.py %/tpu_ideas.py,\
-    $(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out %/measuring.py, $(wildcard benchmarks/*.py))
 
 VENV := .venv
 VENV_NO_TENSORFLOW := .venv-no-tensorflow
@@ -54,6 +53,8 @@ COMMA := ,
 # Without it TensorFlow describes the processor at each start.
 export TF_CPP_MIN_LOG_LEVEL ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# As everywhere in Keras; its own default is TensorFlow.
+export KERAS_BACKEND ?= jax
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -65,10 +66,10 @@ help:
 	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/stamp
-	$(VENV)/bin/python examples/resnet50_imagenet.py --demo
+	$(IN_VENV) experiments demo
 
 demo-llm: $(VENV)/stamp
-	$(VENV)/bin/python examples/llm_pretrain.py --demo
+	$(IN_VENV) experiments demo_llm
 
 test:
 	@$(call each,target,$(TESTS),$(MAKE) --no-print-directory $$target)
@@ -123,15 +124,15 @@ bench: $(VENV)/stamp
 	    $$script)
 
 tpu-tables: $(VENV)/stamp $(LIBTPU)/stamp
-	$(WITH_LIBTPU) $(VENV)/bin/python benchmarks/tpu_tables.py
-	$(WITH_LIBTPU) $(VENV)/bin/python benchmarks/tpu_ideas.py
+	$(WITH_LIBTPU) $(IN_VENV) experiments.costs.tpu_tables
+	$(WITH_LIBTPU) $(IN_VENV) experiments.costs.tpu_ideas
 
+# Upcycling begins with the baselines of Table 5.
+EXPERIMENTS := table_1 figure_3 vision_choices table_5 bfloat16 upcycling
 experiments: $(VENV)/stamp
-	$(VENV)/bin/python examples/vision_experiments.py --workers 2 \
-	    --results results/vision.json
-	$(VENV)/bin/python examples/language_experiments.py --workers 2 \
-	    --results results/language.json
-	$(VENV)/bin/python examples/experiments_report.py
+	@$(call each,name,$(EXPERIMENTS),$(IN_VENV) experiments $$name \
+	    --workers 2 --results results/$$name.json)
+	$(IN_VENV) experiments.report
 
 clean:
 	rm -rf $(VENV) $(VENV_NO_TENSORFLOW) $(VENV_EXPORT) $(LIBTPU) .wheels build dist *.egg-info

@@ -254,7 +254,7 @@ def step_of(arguments, variant):
     import keras
     import numpy as np
 
-    from keras_laurel.paper_models import TrainingCase
+    from experiments.costs.training_case import TrainingCase
 
     keras.config.set_dtype_policy("mixed_bfloat16")
     case = TrainingCase(arguments.model, variant)

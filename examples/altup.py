@@ -1,18 +1,18 @@
-"""LAuReL in blocks that run under AltUp: a stream twice as wide, at the cost of
-one block.
+"""
+Title: LAuReL under AltUp
+Author: The keras_laurel authors
+Date created: 2026/11/24
+Last modified: 2026/11/27
+Description: Blocks with LAuReL on a stream twice as wide, at one block's cost.
+Accelerator: GPU
 
-Alternating Updates (Baykal et al., arXiv 2301.13310) keep two streams, x_0 and
-x_1. A block runs on one of them in turn; the other is updated by a prediction
-and what the block has shown to be wrong with it:
+Alternating Updates (Baykal et al., arXiv 2301.13310) keep two streams. A block
+runs on one of them, a = 0, 1, 0, 1, ...; both are predicted and corrected:
 
-    p_i = sum_j P_ij x_j                the prediction, P the identity at first
-    y   = block(p_a)                    a = 0, 1, 0, 1, ...
-    x_i = p_i + g_i (y - p_a)           the correction, g one at first
+    p_i = sum_j P_ij x_j,    y = block(p_a),    x_i = p_i + g_i (y - p_a)
 
-Here both start as the embeddings and end as their sum ("recycled" AltUp, K = 2
-there), so that KerasHub's own tasks train and generate with such a backbone.
-
-    KERAS_BACKEND=jax python examples/altup.py
+P starts as the identity, g as ones, both streams as the embeddings; their sum
+is the output ("recycled" AltUp, K = 2).
 """
 
 import keras
@@ -88,50 +88,33 @@ class AltUpLlama(keras_hub.models.Backbone):
         x = self.token_embedding(tokens)
         for layer in self.transformer_layers:
             x = layer(x, decoder_padding_mask=mask)
-        super().__init__(
-            inputs={"token_ids": tokens, "padding_mask": mask},
-            outputs=self.layer_norm(x),
-        )
+        inputs = {"token_ids": tokens, "padding_mask": mask}
+        super().__init__(inputs=inputs, outputs=self.layer_norm(x))
         self.vocabulary_size, self.num_layers = vocabulary_size, num_layers
-        self.hidden_dim = hidden_dim
+        self.hidden_dim, self.num_heads = hidden_dim, num_heads
         self.num_query_heads = self.num_key_value_heads = num_heads
 
     def get_config(self):
-        return {
-            "vocabulary_size": self.vocabulary_size,
-            "num_layers": self.num_layers,
-            "hidden_dim": self.hidden_dim,
-            "num_heads": self.num_query_heads,
-        }
+        names = ("vocabulary_size", "num_layers", "hidden_dim", "num_heads")
+        return {name: getattr(self, name) for name in names}
 
 
 def make_task(layer=None, **sizes):
     """A KerasHub task over blocks under AltUp, with `layer` around each."""
-    task = keras_hub.models.LlamaCausalLM(
-        AltUpLlama(**sizes), preprocessor=None
-    )
+    task = keras_hub.models.LlamaCausalLM(AltUpLlama(**sizes))
     if layer is not None:
         blocks = [x.block for x in task.backbone.transformer_layers]
         keras_laurel.laurelize(task, layer, blocks=blocks)
     return task
 
 
-def main():
-    keras.utils.set_random_seed(0)
-    sizes = dict(vocabulary_size=64, num_layers=4, hidden_dim=32, num_heads=4)
-    task = make_task(keras_laurel.get("rw+lr+pa", rank=4), **sizes)
-    text = np.arange(9)[None].repeat(16, 0) % 8 + np.arange(16)[:, None]
-    tokens, mask = text[:, :-1], np.ones((16, 8), "int32")
-    task.compile(
-        optimizer=keras.optimizers.Adam(0.01),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        sampler="greedy",
-    )
-    x = {"token_ids": tokens, "padding_mask": mask}
-    task.fit(x, text[:, 1:], epochs=20, verbose=2)
-    prompt = {"token_ids": tokens, "padding_mask": mask * (np.arange(8) < 4)}
-    print(task.generate(prompt, stop_token_ids=None)["token_ids"][:2])
-
-
-if __name__ == "__main__":
-    main()
+keras.utils.set_random_seed(0)
+sizes = dict(vocabulary_size=64, num_layers=4, hidden_dim=32, num_heads=4)
+task = make_task(keras_laurel.get("rw+lr+pa", rank=4), **sizes)
+text = np.arange(9)[None].repeat(16, 0) % 8 + np.arange(16)[:, None]
+x = {"token_ids": text[:, :-1], "padding_mask": np.ones((16, 8), "int32")}
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+task.compile(keras.optimizers.Adam(0.01), loss, sampler="greedy")
+task.fit(x, text[:, 1:], epochs=20, shuffle=False, verbose=0)
+prompt = {**x, "padding_mask": x["padding_mask"] * (np.arange(8) < 4)}
+print(task.generate(prompt, stop_token_ids=None)["token_ids"][:2])

@@ -1,10 +1,6 @@
-"""LAuReL: learned augmented residual connections for Keras 3.
-
-`keras_laurel.evaluation` needs an extra and is imported by its own name.
-"""
+"""LAuReL: learned augmented residual connections for Keras 3."""
 
 from keras_laurel import distribution
-from keras_laurel import paper_models
 from keras_laurel import plots
 from keras_laurel import tpu
 from keras_laurel.conversion import ResidualSite
@@ -60,7 +56,6 @@ __all__ = [
     "laurel_summary",
     "laurelize",
     "load_laurel_weights",
-    "paper_models",
     "plots",
     "prepare_optimizer",
     "register_blocks",

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PATHS = os.pathsep.join((str(ROOT), str(ROOT / "examples")))
 SECONDS = 500
 # What JAX says in the processes that are left.
 LOST = "another task died|Connection (closed|reset) by peer"
@@ -32,7 +31,7 @@ class Program:
         self._printed = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             [sys.executable, *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": PATHS, **environment},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
             stdout=self._printed,
             stderr=subprocess.STDOUT,
         )

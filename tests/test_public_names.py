@@ -18,8 +18,6 @@ NAMES = {
     name
     for file in FILES
     for name in re.findall(r"`keras_laurel\.([A-Za-z_.]*\w)", file.read_text())
-    # Needs an extra, and is imported by its own name.
-    if name.partition(".")[0] != "evaluation"
 }
 
 

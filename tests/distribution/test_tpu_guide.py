@@ -7,17 +7,13 @@ from pathlib import Path
 import keras
 import pytest
 
-import command_line
-import llm_command_line
+from experiments.configs import find_experiment
+from experiments.options import parse
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "tpu.md").read_text()
-PARSERS = {
-    "llm_pretrain": llm_command_line.parse_options,
-    "resnet50_imagenet": command_line.parse_options,
-}
 # A command goes on behind a backslash at the end of its line.
 COMMANDS = re.findall(
-    r"python3? examples/(\w+)\.py ((?:\\\n|[^\\\n\"&])*)", GUIDE
+    r"python3? -m experiments (\w+) ((?:\\\n|[^\\\n\"&])*)", GUIDE
 )
 
 
@@ -34,8 +30,8 @@ def test_all_commands_are_found():
     assert len(COMMANDS) == 6
 
 
-@pytest.mark.parametrize("program, arguments", COMMANDS)
-def test_a_command_has_options_that_there_are(program, arguments, monkeypatch):
+@pytest.mark.parametrize("name, arguments", COMMANDS)
+def test_a_command_has_options_that_there_are(name, arguments):
     words = shlex.split(arguments.replace("\\\n", " "))
-    options = PARSERS[program]([*words, "--backend", "jax"])
-    assert str(options.output) in words
+    _, machine, _ = parse(find_experiment(name), words)
+    assert str(machine.output) in words

@@ -21,9 +21,9 @@ import jax
 import keras
 import numpy as np
 
+from experiments.training import Checkpoints
+from experiments.training import restore
 from keras_laurel import distribution
-from llm_training import build_checkpoints
-from llm_training import restore
 from tests.small_models import convert
 from tests.small_models import residual_mlp
 
@@ -31,10 +31,7 @@ BATCH, STEPS, ROUNDS = 8, 2, 3
 
 
 class Losses(keras.callbacks.Callback):
-    """As `restore` knows a log. Prints at once, since the process may end."""
-
-    def read(self):
-        return []
+    """Prints at once, since the process may end."""
 
     def on_epoch_end(self, epoch, logs):
         print(f"round {epoch}: {logs['loss']}", flush=True)
@@ -56,14 +53,13 @@ def train(folder, callbacks=(), shard=0, shards=1):
     keras.utils.set_random_seed(0)
     model = convert(residual_mlp(), rank=2)
     model.compile(keras.optimizers.AdamW(0.1), "mse")
-    losses = Losses()
     fitted = model.fit(
         *part_of_data(shard, shards),
         batch_size=BATCH // shards,
         shuffle=False,
-        initial_epoch=restore(model, folder, losses),
+        initial_epoch=restore(model, folder),
         epochs=ROUNDS,
-        callbacks=[*callbacks, losses, build_checkpoints(folder)],
+        callbacks=[*callbacks, Losses(), Checkpoints(folder / "checkpoints")],
         verbose=0,
     )
     return fitted.history["loss"]

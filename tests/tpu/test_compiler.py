@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_laurel import paper_models
+from experiments.costs.__main__ import main
+from experiments.costs.training_case import TrainingCase
 from keras_laurel.distribution import llama_layout_map
 from keras_laurel.distribution import make_distribution
-from keras_laurel.footprint.__main__ import main
 from keras_laurel.tpu import compile_program
 from keras_laurel.tpu.comparison import overheads
 from tests.tpu.small_models import build_classifier
@@ -43,7 +43,7 @@ def costs(cache_dir):
 
 
 def compile_variant(variant, cache_dir):
-    case = paper_models.TrainingCase(
+    case = TrainingCase(
         "ablation-157m", variant, num_blocks=2, sequence_length=256
     )
     return compile_program(
@@ -79,7 +79,7 @@ def test_overheads_of_the_variants(costs):
 def test_divided_weights_are_gathered_and_their_gradients_summed(
     kind, mesh, cache_dir
 ):
-    case = paper_models.TrainingCase("tiny", "rw+lr", num_blocks=1)
+    case = TrainingCase("tiny", "rw+lr", num_blocks=1)
     cost = compile_program(
         case.build,
         *case.batch(8),

@@ -1,0 +1,63 @@
+"""Weights of the sum in bfloat16.
+
+Under mixed_bfloat16 the library keeps alpha, beta and gamma in float32 and
+applies them there. The arms `-cast` apply them rounded to bfloat16, in which
+1.002 is 1; the sum stays in float32, so that nothing else differs.
+"""
+
+import dataclasses
+
+from experiments.configs.table_5 import NAMES
+from experiments.configs.text import FULL
+from experiments.configs.text import REDUCED
+from experiments.configs.text import TRAINER
+from experiments.configs.text import at_full_scale
+from experiments.experiment import Claim
+from experiments.experiment import Experiment
+
+VARIANTS = ("rw", "pa", "rw+lr")
+
+
+def claims(variant):
+    name = NAMES[variant]
+    return (
+        Claim(
+            f"{name}: trained with the sum's weights in bfloat16",
+            f"{variant}-cast",
+            variant,
+        ),
+        Claim(
+            f"{name}: the sum's weights rounded after training",
+            variant,
+            variant,
+            value="held_out_loss_after_casting",
+        ),
+    )
+
+
+BFLOAT16 = Experiment(
+    name="bfloat16",
+    title="Weights of the sum in bfloat16 against float32, half of the steps.",
+    trainer=TRAINER,
+    settings=dataclasses.replace(
+        REDUCED, precision="mixed_bfloat16", tokens=REDUCED.tokens // 2
+    ),
+    seeds=3,
+    arms={
+        "baseline": {},
+        **{
+            name: changes
+            for variant in VARIANTS
+            for name, changes in {
+                variant: {"variant": variant},
+                f"{variant}-cast": {
+                    "variant": variant,
+                    "weights_in": "bfloat16",
+                },
+            }.items()
+        },
+    },
+    references={f"{variant}-cast": variant for variant in VARIANTS},
+    claims=tuple(claim for variant in VARIANTS for claim in claims(variant)),
+)
+EXPERIMENTS = (BFLOAT16, at_full_scale(BFLOAT16, tokens=FULL.tokens // 2))

@@ -1,0 +1,43 @@
+"""Settings that the experiments on images share."""
+
+import dataclasses
+
+from experiments.vision.settings import VisionSettings
+
+TRAINER = "experiments.vision.trainer"
+# The narrow network has ResNet-50's 16 residual connections. At rank 1, RW+LR
+# adds about the share of parameters that it has in the paper.
+REDUCED = VisionSettings(
+    backbone="narrow",
+    width=16,
+    image_size=28,
+    dataset="fashion_mnist",
+    eval_split="test",
+    epochs=3,
+    batch_size=128,
+    # The best of results/vision_tuning.json.
+    learning_rate=0.2,
+    warmup_epochs=0.25,
+    label_smoothing=0.0,
+)
+# The rate is not tuned: pass the one that vision_tuning_full finds best.
+FULL = VisionSettings(
+    dataset="imagenet2012",
+    eval_split="validation",
+    augment=("crop", "flip", "rand_augment"),
+    batch_size=4096,
+    learning_rate=1.6,
+    precision="mixed_bfloat16",
+)
+
+
+def at_full_scale(experiment):
+    """The same arms with the paper's network, data and length."""
+    return dataclasses.replace(
+        experiment,
+        name=f"{experiment.name}_full",
+        title=f"{experiment.title[:-1]}, at the paper's size.",
+        settings=FULL,
+        family="vision_full",
+        claims=(),
+    )

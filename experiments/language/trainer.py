@@ -1,0 +1,285 @@
+"""The trainer for text: one arm with one seed.
+
+Arms of one seed begin alike, as far as they have the same weights, and read
+the same text in the same order.
+"""
+
+import dataclasses
+import functools
+import statistics
+
+import keras
+
+import keras_laurel
+from experiments.devices import check_batch_size
+from experiments.devices import find_devices
+from experiments.devices import writer_first
+from experiments.language.conversion import build_model as build_arm
+from experiments.language.corpus import bits_per_byte
+from experiments.language.corpus import open_corpus
+from experiments.language.initialization import initialize
+from experiments.language.memory import step_memory
+from experiments.language.models import architecture_of
+from experiments.language.optimizer import compile_language_model
+from experiments.language.optimizer import sizes_of
+from experiments.language.saving import find_preset
+from experiments.language.saving import read_language_model
+from experiments.language.saving import save_language_model
+from experiments.language.saving import sizes_of_preset
+from experiments.language.saving import write_sample
+from experiments.plan import count
+from experiments.plan import describe_plan
+from experiments.training import clear_checkpoints
+from experiments.training import fit
+from experiments.training import fresh_keras
+from experiments.training import gathered
+from keras_laurel.distribution import llama_layout_map
+
+# The order in which a trained model has not seen its text.
+OTHER_ORDER = 1000
+
+
+def prepare(experiment, machine):
+    """Find what is wrong with an experiment, and put its tokens on disk.
+
+    Returns:
+        Dict of what belongs to the numbers, and a text that describes it.
+
+    Raises:
+        ValueError: If it cannot be run.
+    """
+    devices = find_devices(machine, llama_layout_map)
+    about = {}
+    for arm in experiment.arms:
+        settings = experiment.settings_of(arm)
+        for seed in range(experiment.seeds):
+            find_preset(settings, seed, machine.output)
+        sizes = sizes_of(settings, find_architecture(settings, 0, machine))
+        check_batch_size(sizes.batch_size, devices)
+        check_accumulation(settings.accumulate, devices)
+        with writer_first(devices):
+            corpus = open_text(settings, 0, machine, devices)
+        about[settings.dataset] = {
+            "training_tokens": len(corpus.windows[0].tokens),
+            "evaluation_tokens": corpus.evaluation_tokens,
+            "evaluation_bytes": corpus.evaluation_bytes(),
+        }
+    # AdamW has two; a third where gradients are added up, or averages kept.
+    slots = 2 + (settings.accumulate > 1) + (settings.averaging > 0)
+    build = functools.partial(build_model, experiment, arm, machine)
+    text = (
+        f"{settings.precision} on {devices}; {settings.dataset}: "
+        f"{settings.tokens:,} of {len(corpus.windows[0].tokens):,} tokens in "
+        f"steps of {settings.tokens_per_step:,}\n"
+        + describe_plan(arm, build, devices, slots)
+    )
+    return {"device": str(devices), "data": about}, text
+
+
+def check_accumulation(accumulate, devices):
+    """Keras averages gradients in a branch, where `tf.distribute` may not."""
+    several = devices.count > 1 and keras.backend.backend() == "tensorflow"
+    if accumulate > 1 and several:
+        raise ValueError(
+            "Setting `accumulate` must be 1 on several devices of TensorFlow, "
+            "under whose strategies Keras cannot accumulate gradients. "
+            f"Received: accumulate={accumulate} on {devices}."
+        )
+
+
+def find_architecture(settings, seed, machine):
+    preset = find_preset(settings, seed, machine.output)
+    if preset is None:
+        return architecture_of(settings)
+    return sizes_of_preset(preset, settings.rank)
+
+
+def open_text(settings, seed, machine, devices):
+    """The `Corpus` of a run."""
+    sizes = sizes_of(settings, find_architecture(settings, seed, machine))
+    preset = find_preset(settings, seed, machine.output)
+    order = seed + OTHER_ORDER if preset else seed
+    return open_corpus(settings, sizes, machine, devices, order, preset)
+
+
+def build_model(experiment, arm, machine):
+    """The model of an arm, for counting."""
+    settings = experiment.settings_of(arm)
+    return build_arm(settings, find_architecture(settings, 0, machine), seed=0)
+
+
+def train(settings, seed, folder, machine):
+    """Train one model; the numbers of its run.
+
+    Args:
+        settings: `LanguageSettings`.
+        seed: Of the weights and of the order of the text.
+        folder: Of the run.
+        machine: A `Machine`.
+
+    Returns:
+        Dict, or None in all processes except the first.
+    """
+    devices = find_devices(machine, llama_layout_map)
+    corpus = open_text(settings, seed, machine, devices)
+    architecture = find_architecture(settings, seed, machine)
+    build = functools.partial(build_arm, settings, architecture, seed)
+    with fresh_keras(settings.precision, devices.scope):
+        model = start(settings, architecture, seed, machine, build)
+        compile_language_model(model, settings, corpus.sizes.steps)
+        numbers = evaluate_before(model, settings, corpus)
+        history = fit(
+            model,
+            corpus,
+            corpus.sizes.rounds,
+            corpus.sizes.steps_per_round,
+            folder,
+            devices,
+            measure_of(corpus),
+            callbacks_of(settings, folder, machine, devices),
+        )
+        numbers |= describe(model)
+        if settings.measure_memory:
+            numbers["step_memory_mb"] = step_memory(model, corpus)
+        if learns_in_float32(model, settings):
+            numbers |= evaluate_cast(model, settings, corpus, build)
+        if settings.keep_model:
+            model = gathered(model, build, settings.precision, devices)
+    if not devices.is_writer:
+        return None
+    numbers |= summarize(history)
+    if settings.keep_model:
+        numbers |= keep(model, settings, seed, folder, corpus, devices)
+    clear_checkpoints(folder)
+    return numbers
+
+
+def start(settings, architecture, seed, machine, build):
+    """The model that a run trains, new or read from a preset."""
+    preset = find_preset(settings, seed, machine.output)
+    if preset is None:
+        model = build()
+        initialize(model, settings, architecture, seed)
+        return model
+    keras.utils.set_random_seed(seed)
+    return build(start=read_language_model(preset))
+
+
+def evaluate_before(model, settings, corpus):
+    """The loss of a model that was trained before, as a dict."""
+    if settings.start_from is None:
+        return {}
+    return {"held_out_loss_before": evaluate(model, corpus)}
+
+
+def evaluate(model, corpus):
+    """The mean loss on the held-out batches; `model` is compiled."""
+    logs = model.evaluate(
+        corpus.evaluation(),
+        steps=corpus.evaluation_steps,
+        return_dict=True,
+        verbose=0,
+    )
+    return float(logs["loss"])
+
+
+def measure_of(corpus):
+    """The numbers of a round that Keras does not log."""
+    per_round = corpus.sizes.steps_per_round * corpus.sizes.tokens_per_batch
+    num_bytes = corpus.evaluation_bytes()
+
+    def measure(rounds, logs):
+        bits = bits_per_byte(
+            logs["val_loss"], corpus.evaluation_tokens, num_bytes
+        )
+        return {
+            "tokens": rounds * per_round,
+            "bits_per_byte": bits,
+            "tokens_per_second": per_round / logs["seconds"],
+        }
+
+    return measure
+
+
+def callbacks_of(settings, folder, machine, devices):
+    callbacks = []
+    if settings.averaging:
+        callbacks.append(keras.callbacks.SwapEMAWeights())
+    if machine.tensorboard and devices.is_writer:
+        logs = str(folder / "tensorboard")
+        callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False))
+    return callbacks
+
+
+def parameters_of(model):
+    """All of them: LoRA's and LAuReL's may train alone."""
+    return count(model.weights)
+
+
+def describe(model):
+    """Its size and what it has learned; every process takes part."""
+    return {
+        "parameters": parameters_of(model),
+        "trainable_parameters": count(model.trainable_weights),
+        **learned_ranges(model),
+    }
+
+
+def summarize(history):
+    last = history[-1]
+    # Rounds that compiled nothing, if there are any.
+    warm = [row for row in history if not row["begins_sitting"]] or history
+    return {
+        "held_out_loss": last["val_loss"],
+        "bits_per_byte": last["bits_per_byte"],
+        "tokens": last["tokens"],
+        "tokens_per_second": statistics.median(
+            row["tokens_per_second"] for row in warm
+        ),
+        "history": history,
+    }
+
+
+def learned_ranges(model):
+    """The smallest and the largest alpha and beta of a model's layers."""
+    learned = {
+        name: [
+            float(keras.ops.convert_to_numpy(getattr(layer, name)))
+            for layer in keras_laurel.laurel_layers(model)
+            if layer.residual_weights
+        ]
+        for name in ("alpha", "beta")
+    }
+    return {name: [min(x), max(x)] for name, x in learned.items() if x}
+
+
+def learns_in_float32(model, settings):
+    """Whether the sum's weights could be cast to bfloat16 after training."""
+    return bool(
+        settings.precision == "mixed_bfloat16"
+        and settings.weights_in == "float32"
+        and settings.start_from is None
+        and keras_laurel.laurel_layers(model)
+    )
+
+
+def evaluate_cast(model, settings, corpus, build):
+    """The loss with alpha, beta and gamma rounded to bfloat16, as a dict."""
+    cast = dataclasses.replace(settings, weights_in="bfloat16")
+    twin = build_arm(cast, *build.args[1:])
+    twin.set_weights(model.get_weights())
+    compile_language_model(twin, settings, corpus.sizes.steps)
+    return {"held_out_loss_after_casting": evaluate(twin, corpus)}
+
+
+def keep(model, settings, seed, folder, corpus, devices):
+    """Save the model; the loss and the sample of what is read back.
+
+    A file that cannot be read is of no use.
+    """
+    length = corpus.sizes.sequence_length
+    save_language_model(model, corpus.tokenizer, length, folder)
+    if not settings.prompt:
+        return {}
+    with fresh_keras(settings.precision, devices.local_scope):
+        return {"sample": write_sample(folder, settings.prompt, seed)}

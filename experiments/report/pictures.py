@@ -1,0 +1,149 @@
+"""Pictures: curves of all seeds, differences to the baseline, ranks."""
+
+from matplotlib.figure import Figure
+
+from experiments.files import write_whole
+from experiments.report.results import is_vision
+from experiments.report.verdicts import judge
+
+# 840 pixels, as wide as GitHub shows a page.
+WIDTH, FONT_SIZE = 5.25, 8
+INK, FAINT = "#1f2933", "#cbd2d9"
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
+COLORS = ("#52606d", VERMILION, BLUE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+SEEN = {"better": BLUE, "worse": VERMILION, "no difference seen": "#767676"}
+
+
+def draw_curves(path, results):
+    """The held-out measure of every run as training goes on: thin lines.
+
+    The mean of the seeds is a thick line.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for index, arm in enumerate(results.arms):
+        draw_arm(axes, results, arm, COLORS[index % len(COLORS)])
+    vision = is_vision(results.experiment)
+    axes.set_title(results.experiment.title, loc="left", color=INK, fontsize=11)
+    axes.set_xlabel("epoch" if vision else "million tokens", color=INK)
+    axes.set_ylabel(
+        "accuracy, %" if vision else "held-out loss, nats per token", color=INK
+    )
+    style(axes, "y", 10)
+    axes.legend(frameon=False, loc="best", labelcolor=INK)
+    save(path, figure)
+
+
+def draw_arm(axes, results, arm, color):
+    curves = [curve_of(x, results) for x in results.runs(arm)["history"]]
+    for places, values in curves:
+        axes.plot(places, values, color=color, linewidth=0.7, alpha=0.5)
+    lengths = min(len(values) for _, values in curves)
+    means = [
+        sum(values[i] for _, values in curves) / len(curves)
+        for i in range(lengths)
+    ]
+    label = f"{arm}: {means[-1]:.{results.measure.digits}f}"
+    places = curves[0][0][:lengths]
+    axes.plot(places, means, color=color, linewidth=2, marker="o", ms=3.5)
+    axes.plot([], [], color=color, linewidth=2, label=label)
+
+
+def curve_of(history, results):
+    if is_vision(results.experiment):
+        return [row["epoch"] + 1 for row in history], [
+            100 * row["val_accuracy"] for row in history
+        ]
+    return [row["tokens"] / 1e6 for row in history], [
+        row["val_loss"] for row in history
+    ]
+
+
+def draw_differences(path, results, labels):
+    """A dot with its interval for each arm, over the baseline.
+
+    Args:
+        path: A PNG file.
+        results: `Results`.
+        labels: Dict, the text of each arm that is drawn.
+    """
+    found = {
+        text: results.difference(arm, "baseline")
+        for arm, text in labels.items()
+        if arm in results.arms
+    }
+    height = 0.75 + 0.26 * len(found)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color=INK, linewidth=0.8)
+    for place, difference in enumerate(found.values()):
+        color = SEEN["no difference seen"]
+        if difference.interval:
+            color = SEEN[judge("which", difference, results.measure)]
+            axes.plot(difference.interval, (place, place), color=color, lw=1.4)
+        axes.plot(difference.mean, place, "o", color=color, markersize=5)
+    axes.set_yticks(range(len(found)), list(found))
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    name = "accuracy" if is_vision(results.experiment) else "held-out loss"
+    text = f"{name}, {results.measure.unit} more than the baseline"
+    axes.set_xlabel(text, fontsize=FONT_SIZE, color=INK)
+    style(axes, "x")
+    for text, color in SEEN.items():
+        axes.plot([], [], "o-", color=color, lw=1.4, markersize=5, label=text)
+    place_legend(figure, len(SEEN))
+    save(path, figure)
+
+
+def draw_ranks(path, results, ranks, levels, label):
+    """Accuracy by rank: each seed, the mean, and arms without a rank.
+
+    Args:
+        path: A PNG file.
+        results: `Results`.
+        ranks: Dict, the arm of each rank.
+        levels: Dict, a `Series` of values by the name of an arm without.
+        label: Of the axis of ranks.
+    """
+    values = {rank: results.values(arm) for rank, arm in ranks.items()}
+    figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
+    axes = figure.subplots()
+    means = [x.mean() for x in values.values()]
+    axes.plot(list(values), means, "o-", color=BLUE, lw=1.4, ms=5)
+    points = [(rank, x) for rank, xs in values.items() for x in xs]
+    axes.plot(*zip(*points), "o", color=BLUE, ms=3, alpha=0.4, mew=0)
+    axes.plot([], [], "o-", color=BLUE, label="RW+LR, each seed and the mean")
+    for (name, level), color, line in zip(
+        levels.items(), (GREEN, INK), ("--", ":")
+    ):
+        axes.axhline(level.mean(), color=color, lw=1.2, ls=line, label=name)
+        ends = level.mean() - level.std(), level.mean() + level.std()
+        axes.axhspan(*ends, color=color, alpha=0.1, lw=0)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(values), [str(rank) for rank in values])
+    axes.set_xlabel(label, fontsize=FONT_SIZE, color=INK)
+    axes.set_ylabel("accuracy, %", fontsize=FONT_SIZE, color=INK)
+    style(axes, "y")
+    place_legend(figure, 3)
+    save(path, figure)
+
+
+def place_legend(figure, columns):
+    figure.legend(
+        loc="outside upper left",
+        ncols=columns,
+        frameon=False,
+        fontsize=FONT_SIZE,
+        labelcolor=INK,
+    )
+
+
+def style(axes, grid, size=FONT_SIZE):
+    axes.grid(axis=grid, color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(colors=INK, length=0, labelsize=size)
+
+
+def save(path, figure):
+    write_whole(path, lambda partial: figure.savefig(partial, dpi=160))

@@ -1,0 +1,109 @@
+"""The table and the picture of one experiment's runs."""
+
+import pandas
+
+from experiments.report.results import is_vision
+from experiments.report.statistics import with_deviation
+from experiments.report.statistics import with_interval
+
+NOTE = """\
+Mean ± standard deviation over the seeds. Differences are paired by seed, with
+Student's 95 % interval; "deviation" is theirs, what pairing leaves of chance.
+One seed does not show how much of a difference is chance."""
+
+
+def summary(results):
+    """Data frame with a row of text for each arm; empty columns left out.
+
+    Args:
+        results: `Results`.
+    """
+    describe = image_columns if is_vision(results.experiment) else text_columns
+    rows = [
+        {
+            "arm": arm,
+            "seeds": str(len(results.runs(arm))),
+            **difference_columns(results, arm),
+            **describe(results, arm),
+            "parameters added %": added(results.percent_added(arm)),
+            **paper_columns(results.experiment, arm),
+        }
+        for arm in results.arms
+    ]
+    frame = pandas.DataFrame(rows).fillna("")
+    return frame.loc[:, (frame != "").any()]
+
+
+def difference_columns(results, arm):
+    reference = results.experiment.reference_of(arm)
+    found = results.difference(arm, reference)
+    digits = results.measure.digits
+    deviation = found.deviation if found else None
+    return {
+        "against": reference if found else "",
+        "difference": with_interval(found, digits),
+        "deviation": "" if deviation is None else f"{deviation:.{digits}f}",
+    }
+
+
+def image_columns(results, arm):
+    runs = results.runs(arm)
+    percent = 100 * runs[["accuracy_last", "accuracy_best"]]
+    return {
+        "accuracy %": with_deviation(percent["accuracy_last"], 2),
+        "best epoch %": with_deviation(percent["accuracy_best"], 2),
+        "held-out loss": with_deviation(runs["held_out_loss"], 4),
+    }
+
+
+def text_columns(results, arm):
+    runs = results.runs(arm)
+
+    def column(name, digits=4):
+        values = runs[name].dropna() if name in runs else pandas.Series()
+        return with_deviation(values, digits)
+
+    return {
+        "loss before": column("held_out_loss_before"),
+        "held-out loss": column("held_out_loss"),
+        "bits per byte": column("bits_per_byte"),
+        "cast to bfloat16": with_interval(
+            results.difference(arm, arm, "held_out_loss_after_casting"), 4
+        ),
+        "step time": relative_time(results, arm),
+        "step MB": column("step_memory_mb", 0),
+    }
+
+
+def relative_time(results, arm):
+    """Ratio to the reference's time: mean and range over the seeds."""
+    reference = results.experiment.reference_of(arm)
+    if reference is None:
+        return ""
+    speeds = [results.runs(x)["tokens_per_second"] for x in (reference, arm)]
+    ratios = (speeds[0] / speeds[1]).dropna()
+    if ratios.empty:
+        return ""
+    if len(ratios) == 1:
+        return f"{ratios.mean():.3f}"
+    return f"{ratios.mean():.3f} ({ratios.min():.3f} to {ratios.max():.3f})"
+
+
+def added(percent):
+    """Per cent with as many decimals as 32 of 25 million parameters need."""
+    if percent is None:
+        return ""
+    digits = 3 if percent == 0 or percent >= 0.01 else 5
+    return f"{percent:.{digits}f}"
+
+
+def paper_columns(experiment, arm):
+    if not experiment.paper:
+        return {}
+    measure, parameters = experiment.paper.get(arm, ("", ""))
+    return {"paper": measure, "paper: added %": parameters}
+
+
+def markdown(frame):
+    """A Markdown table of text, which is also readable in a terminal."""
+    return frame.to_markdown(index=False, disable_numparse=True) + "\n"

@@ -1,0 +1,186 @@
+"""The one input pipeline: from a TFDS set to batches, reproducibly.
+
+Nothing random here keeps a state. The order of an epoch follows from (seed,
+epoch), the augmentation of an image from (seed, epoch, position in the epoch).
+A run that resumes at epoch 7 therefore sees exactly the images that it would
+have seen without the interruption.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from experiments.vision.augmentation import augment
+from experiments.vision.augmentation import center_crop
+from experiments.vision.augmentation import decode
+from experiments.vision.augmentation import resize
+
+SHUFFLE_BUFFER = 16_384
+
+
+@dataclasses.dataclass(frozen=True)
+class ImagePipeline:
+    """How the examples of one TFDS set become batches.
+
+    Args:
+        builder: A prepared TFDS builder with the features `image`, `label`.
+        image_size: Side of the square images that the model gets, in pixels.
+        batch_size: Images per batch, over all processes together.
+        augmentations: Some of `"crop"`, `"flip"`, `"rand_augment"`.
+        magnitude: Strength of RandAugment, from 0 to 1.
+        process_index: Which of the processes that share the work this is.
+        process_count: How many processes share the work.
+    """
+
+    builder: tfds.core.DatasetBuilder
+    image_size: int
+    batch_size: int
+    augmentations: tuple = ()
+    magnitude: float = 0.3
+    process_index: int = 0
+    process_count: int = 1
+
+    @property
+    def num_classes(self):
+        return self.builder.info.features["label"].num_classes
+
+    @property
+    def sizes_vary(self):
+        return None in self.builder.info.features["image"].shape
+
+    @property
+    def local_batch_size(self):
+        return self.batch_size // self.process_count
+
+    def count(self, split):
+        """Number of examples of a split."""
+        return self.builder.info.splits[split].num_examples
+
+    def training_steps(self, split):
+        """Full batches in an epoch; what is left over waits for the next."""
+        return self.count(split) // self.batch_size
+
+    def training_batches(self, split, seed, epochs):
+        """Batches `(images, one_hot_labels)` of the given range of epochs."""
+
+        @tf.autograph.experimental.do_not_convert
+        def one_epoch(epoch):
+            # In this function's graph only: beside a global seed, shuffling
+            # does not take a seed that is a tensor.
+            tf.random.set_seed(None)
+            return self._training_epoch(split, fold_in((seed, 0), epoch))
+
+        epochs = tf.data.Dataset.range(epochs.start, epochs.stop)
+        return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
+
+    def _training_epoch(self, split, seed):
+        def prepare(position, example):
+            image = self._augmented(example["image"], fold_in(seed, position))
+            return image, self._one_hot(example["label"])
+
+        return (
+            self._read_shuffled(split, seed)
+            .repeat()
+            .take(self.training_steps(split) * self.local_batch_size)
+            .enumerate()
+            .map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+            .batch(self.local_batch_size, drop_remainder=True)
+        )
+
+    def _read_shuffled(self, split, seed):
+        """This process's part: whole files if there are enough, else rows.
+
+        The order is drawn once for an epoch: `.repeat()` only fills up a
+        process whose files hold fewer examples than the others'.
+        """
+        if self.builder.info.splits[split].num_shards >= self.process_count:
+            rows = self._read(split, seed, self._input_context())
+        else:
+            rows = self._read(split, seed).shard(
+                self.process_count, self.process_index
+            )
+        buffer = min(SHUFFLE_BUFFER, self.count(split))
+        return rows.shuffle(buffer, as_scalar(seed), False)
+
+    def _input_context(self):
+        return tf.distribute.InputContext(
+            num_input_pipelines=self.process_count,
+            input_pipeline_id=self.process_index,
+        )
+
+    def _read(self, split, seed=None, input_context=None):
+        """Examples whose image is still encoded, files shuffled by `seed`."""
+        read_config = tfds.ReadConfig(
+            shuffle_seed=None if seed is None else as_scalar(seed),
+            shuffle_reshuffle_each_iteration=False,
+            input_context=input_context,
+            try_autocache=False,
+        )
+        return self.builder.as_dataset(
+            split=split,
+            shuffle_files=seed is not None,
+            decoders={"image": tfds.decode.SkipDecoding()},
+            read_config=read_config,
+        )
+
+    def _augmented(self, encoded, seed):
+        image = augment(
+            encoded,
+            self.image_size,
+            self.sizes_vary,
+            self.augmentations,
+            self.magnitude,
+            seed,
+        )
+        return normalize(image)
+
+    def evaluation_steps(self, split):
+        return -(-self.count(split) // self.batch_size)
+
+    def evaluation_batches(self, split):
+        """The whole split in full batches `(images, labels, weights)`.
+
+        The last batch is filled up with examples of weight 0: weighted
+        metrics stay exact, every batch divides by the number of devices, and
+        XLA need not compile the model again for one odd shape.
+        """
+        rows = self._read(split).shard(self.process_count, self.process_index)
+        size = self.evaluation_steps(split) * self.local_batch_size
+        return (
+            rows.map(self._evaluated, num_parallel_calls=tf.data.AUTOTUNE)
+            .concatenate(self._padding())
+            .take(size)
+            .batch(self.local_batch_size, drop_remainder=True)
+            .prefetch(tf.data.AUTOTUNE)
+        )
+
+    def _evaluated(self, example):
+        fit = center_crop if self.sizes_vary else resize
+        image = normalize(fit(decode(example["image"]), self.image_size))
+        return image, self._one_hot(example["label"]), 1.0
+
+    def _padding(self):
+        image = tf.zeros((self.image_size, self.image_size, 3))
+        empty = (image, tf.zeros(self.num_classes), 0.0)
+        return tf.data.Dataset.from_tensors(empty).repeat()
+
+    def _one_hot(self, label):
+        return tf.one_hot(label, self.num_classes)
+
+
+def normalize(image):
+    """Pixels from 0 to 255 become numbers from -1 to 1."""
+    return tf.cast(image, tf.float32) / 127.5 - 1.0
+
+
+def fold_in(seed, number):
+    """A new seed, of shape (2,), that depends on both."""
+    return tf.random.experimental.stateless_fold_in(
+        tf.cast(seed, tf.int64), tf.cast(number, tf.int64)
+    )
+
+
+def as_scalar(seed):
+    """One positive int64 of a seed: tf.data takes 0 for "no seed"."""
+    return tf.random.stateless_uniform([], seed, 1, 2**62, tf.int64)

@@ -1,0 +1,243 @@
+"""The trainer for images: one arm with one seed.
+
+The order of the images and their augmentation follow from the seed and the
+epoch alone, so that arms of one seed see the same images, and a resumed run
+sees those it would have seen.
+"""
+
+import dataclasses
+import functools
+
+import keras
+
+from experiments.devices import check_batch_size
+from experiments.devices import find_devices
+from experiments.devices import writer_first
+from experiments.plan import count
+from experiments.plan import describe_plan
+from experiments.prepared_sets import choose_splits
+from experiments.training import clear_checkpoints
+from experiments.training import fit
+from experiments.training import fresh_keras
+from experiments.training import gathered
+from experiments.training import prepared
+from experiments.vision.datasets import open_builder
+from experiments.vision.models import build_classifier
+from experiments.vision.pipeline import ImagePipeline
+from keras_laurel.distribution import convolution_layout_map
+
+NOT_DECAYED = ["bias", "beta", "gamma"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """The batches of a run, as `training.fit` takes them."""
+
+    settings: object
+    pipeline: ImagePipeline
+    splits: tuple
+    seed: int = 0
+
+    def training(self, done):
+        epochs = range(done, self.settings.epochs)
+        return self.pipeline.training_batches(self.splits[0], self.seed, epochs)
+
+    def evaluation(self, rounds=1):
+        return self.pipeline.evaluation_batches(self.splits[1])
+
+    @property
+    def training_steps(self):
+        return self.pipeline.training_steps(self.splits[0])
+
+    @property
+    def evaluation_steps(self):
+        return self.pipeline.evaluation_steps(self.splits[1])
+
+
+def open_images(settings, machine, devices, seed=0):
+    """The `Images` of some settings, in the order of a seed."""
+    builder = open_builder(
+        settings.dataset, machine.data_dir, machine.output / "data"
+    )
+    pipeline = ImagePipeline(
+        builder=builder,
+        image_size=settings.image_size,
+        batch_size=settings.batch_size,
+        augmentations=settings.augment,
+        magnitude=settings.magnitude,
+        process_index=devices.data_shard,
+        process_count=devices.data_shards,
+    )
+    splits = choose_splits(builder, settings.train_split, settings.eval_split)
+    return Images(settings, pipeline, splits, seed)
+
+
+def prepare(experiment, machine):
+    """Find what is wrong with an experiment, and put its images on disk.
+
+    Returns:
+        Dict of what belongs to the numbers, and a text that describes it.
+
+    Raises:
+        ValueError: If it cannot be run.
+    """
+    devices = find_devices(machine, convolution_layout_map)
+    about = {}
+    for arm in experiment.arms:
+        settings = experiment.settings_of(arm)
+        check_batch_size(settings.batch_size, devices)
+        with writer_first(devices):
+            images = open_images(settings, machine, devices)
+        check_enough_images(images)
+        about[settings.dataset] = {
+            "training_images": images.pipeline.count(images.splits[0]),
+            "evaluation_images": images.pipeline.count(images.splits[1]),
+            "classes": images.pipeline.num_classes,
+        }
+    build = functools.partial(build_model, experiment, arm, machine)
+    # SGD has its momentum, AdamW two.
+    slots = 1 if settings.optimizer == "sgd" else 2
+    text = f"{settings.precision} on {devices}\n"
+    text += describe_plan(arm, build, devices, slots)
+    return {"device": str(devices), "data": about}, text
+
+
+def check_enough_images(images):
+    if images.training_steps < 1:
+        pipeline, split = images.pipeline, images.splits[0]
+        raise ValueError(
+            f"Split `{split}` must have at least one batch. Received: "
+            f"{pipeline.count(split)} images, batch_size="
+            f"{pipeline.batch_size}. Lower `--batch-size`."
+        )
+
+
+def build_model(experiment, arm, machine):
+    """The model of an arm, for counting."""
+    settings = experiment.settings_of(arm)
+    devices = find_devices(machine, convolution_layout_map)
+    images = open_images(settings, machine, devices)
+    return build_classifier(settings, images.pipeline.num_classes, seed=0)
+
+
+def train(settings, seed, folder, machine):
+    """Train one model; the numbers of its run.
+
+    `accuracy_last` is that of the last epoch, by which nothing was chosen;
+    `accuracy_best` that of the best one, as in the paper's table.
+    `held_out_loss` is cross-entropy in nats, without label smoothing.
+
+    Args:
+        settings: `VisionSettings`.
+        seed: Of the weights and of the order of the images.
+        folder: Of the run.
+        machine: A `Machine`.
+
+    Returns:
+        Dict, or None in all processes except the first.
+    """
+    devices = find_devices(machine, convolution_layout_map)
+    images = open_images(settings, machine, devices, seed)
+    classes = images.pipeline.num_classes
+    build = functools.partial(build_classifier, settings, classes, seed)
+    callbacks = []
+    if machine.tensorboard and devices.is_writer:
+        callbacks = [keras.callbacks.TensorBoard(str(folder / "tensorboard"))]
+    with fresh_keras(settings.precision, devices.scope):
+        model = compiled(build(), settings, images.training_steps)
+        history = fit(
+            model,
+            images,
+            settings.epochs,
+            images.training_steps,
+            folder,
+            devices,
+            lambda epoch, logs: {},
+            callbacks,
+        )
+        parameters = parameters_of(model)
+        if settings.keep_model:
+            model = gathered(model, build, settings.precision, devices)
+    if not devices.is_writer:
+        return None
+    numbers = summarize(history, parameters)
+    if settings.keep_model:
+        numbers["accuracy_reloaded"] = save(model, images, folder, devices)
+    clear_checkpoints(folder)
+    return numbers
+
+
+def parameters_of(model):
+    """Trainable ones, without the statistics of batch normalisation."""
+    return count(model.trainable_weights)
+
+
+def summarize(history, parameters):
+    accuracies = [row["val_accuracy"] for row in history]
+    return {
+        "accuracy_last": accuracies[-1],
+        "accuracy_best": max(accuracies),
+        "held_out_loss": history[-1]["val_cross_entropy"],
+        "parameters": parameters,
+        "history": history,
+    }
+
+
+def save(model, images, folder, devices):
+    """Write the model to `model.keras`; the accuracy of what is read back."""
+    with fresh_keras(images.settings.precision, devices.local_scope):
+        model.save(folder / "model.keras", include_optimizer=False)
+        model = keras.models.load_model(folder / "model.keras")
+        compiled(model, images.settings, steps_per_epoch=1)
+        alone = dataclasses.replace(
+            images.pipeline, process_index=0, process_count=1
+        )
+        logs = model.evaluate(
+            alone.evaluation_batches(images.splits[1]),
+            steps=images.evaluation_steps,
+            return_dict=True,
+            verbose=0,
+        )
+    return float(logs["accuracy"])
+
+
+def compiled(model, settings, steps_per_epoch):
+    """Compile the model for padded batches: metrics are weighted."""
+    model.compile(
+        optimizer=build_optimizer(settings, steps_per_epoch),
+        loss=keras.losses.CategoricalCrossentropy(
+            from_logits=True,
+            label_smoothing=settings.label_smoothing,
+            reduction="mean_with_sample_weight",
+        ),
+        weighted_metrics=[
+            keras.metrics.CategoricalAccuracy(name="accuracy"),
+            keras.metrics.CategoricalCrossentropy(
+                name="cross_entropy", from_logits=True
+            ),
+        ],
+    )
+    return model
+
+
+def build_optimizer(settings, steps_per_epoch):
+    """SGD or AdamW: linear warm-up to the peak, then half a cosine to 0."""
+    warmup = round(settings.warmup_epochs * steps_per_epoch)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else settings.learning_rate,
+        decay_steps=settings.epochs * steps_per_epoch - warmup,
+        warmup_target=settings.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    if settings.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(
+            schedule,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=settings.weight_decay,
+        )
+    else:
+        optimizer = keras.optimizers.AdamW(
+            schedule, weight_decay=settings.weight_decay
+        )
+    return prepared(optimizer, settings, NOT_DECAYED)

@@ -1,0 +1,74 @@
+"""Each script in examples/ runs, and is as short as it promises."""
+
+import runpy
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_laurel
+from tests.conversion.hub import checks
+
+FOLDER = Path(__file__).parents[1] / "examples"
+# ResNet-50 takes its minutes to compile.
+SCRIPTS = [
+    pytest.param(path, marks=pytest.mark.slow if "resnet" in path.stem else ())
+    for path in sorted(FOLDER.glob("*.py"))
+]
+SIZES = {"vocabulary_size": 64, "num_layers": 4, "hidden_dim": 32}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_it_runs_and_is_short(script, tmp_path, monkeypatch, capsys):
+    text = script.read_text()
+    assert len(text.splitlines()) <= 120 and "argparse" not in text
+    assert script.name in (FOLDER / "README.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(script), run_name="__main__")
+    printed = capsys.readouterr().out
+    if script.stem in ("resnet50", "own_transformer", "llama"):
+        count = {"resnet50": 16, "own_transformer": 6, "llama": 3}
+        assert f"{count[script.stem]} connections in the loaded" in printed
+
+
+def test_altup(tmp_path):
+    """LAuReL and AltUp go together: the recipe of the example."""
+    make_task = runpy.run_path(str(FOLDER / "altup.py"))["make_task"]
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(1, 64, (2, 8)).astype("int32")
+    x = {"token_ids": tokens, "padding_mask": np.ones((2, 8), "int32")}
+    tasks = []
+    for layer in (None, keras_laurel.get("rw+lr+pa", rank=4)):
+        keras.utils.set_random_seed(0)
+        tasks.append(make_task(layer, **SIZES, num_heads=4))
+    plain, task = tasks
+    # Where the streams meet and part is no longer where they started.
+    for model in tasks:
+        for i, block in enumerate(model.backbone.transformer_layers):
+            block.prediction.assign([[1, 0.1 * i], [0.2, 0.9]])
+            block.correction.assign([0.8, 1.1])
+    expected = checks.logits(plain, x)
+    np.testing.assert_array_equal(checks.logits(task, x), expected)
+
+    before = checks.values(checks.laurel_weights(task))
+    first, *_, last = checks.train(
+        task, x, steps=5, optimizer=keras.optimizers.Adam(0.01)
+    )
+    assert last < first
+    for old, new in zip(before, checks.values(checks.laurel_weights(task))):
+        assert (old != new).any()
+
+    task.compile(sampler="greedy")
+    known = np.arange(8)[None].repeat(2, 0) < 3
+    prompt = {"token_ids": tokens, "padding_mask": known}
+    np.testing.assert_array_equal(
+        checks.generated(task, prompt),
+        checks.greedy_by_recomputation(task, prompt),
+    )
+
+    task.save(tmp_path / "task.keras")
+    loaded = keras.saving.load_model(tmp_path / "task.keras", compile=False)
+    assert len(keras_laurel.laurel_layers(loaded)) == 4
+    expected = checks.logits(task, x)
+    np.testing.assert_array_equal(checks.logits(loaded, x), expected)
