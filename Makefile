@@ -14,7 +14,8 @@
 ##                    ONLY_MISSING=1 goes on with a run that was interrupted
 ##   make test-export exports to SavedModel, ONNX, LiteRT, OpenVINO and
 ##                    torch.export, on each backend, and the table in
-##                    docs/export.md made of them; an hour or two
+##                    docs/export.md made of them; an hour or two;
+##                    ONLY_MISSING=1 resumes a run that was interrupted
 ##   make lint        what ruff finds
 ##   make format      what ruff can put right itself
 ##   make bench       each script in benchmarks/ but the next

@@ -52,7 +52,8 @@ class FoldedModel:
     def __repr__(self):
         lines = []
         for one in self.connections:
-            lines.append(one.layer)
+            plain = "" if one.folded or one.left else ": a plain addition"
+            lines.append(one.layer + plain)
             lines += [f"  folded: {x}" for x in one.folded]
             lines += [f"  left: {x}" for x in one.left]
         return "\n".join(lines)
@@ -95,12 +96,14 @@ def fold(model):
 
     >>> x = keras.Input((8,))
     >>> fx = keras.layers.Dense(8, name="dense")(x)
-    >>> y = keras_laurel.LaurelRW(name="residual")([x, fx])
-    >>> folded = keras_laurel.fold(keras.Model(x, y))
-    >>> print(folded)
-    residual
-      folded: alpha, into 'dense'
-      left: beta, a factor of the skip: its maker has no weights to fold into
+    >>> layer = keras_laurel.LaurelRW(name="residual")
+    >>> model = keras.Model(x, layer([x, fx]))
+    >>> layer.set_weights([keras.ops.array([0.5, -0.5])])  # as if trained
+    >>> folded = keras_laurel.fold(model)
+    >>> folded.connections[0].folded
+    ("alpha, into 'dense'",)
+    >>> len(keras_laurel.laurel_layers(folded.model))
+    0
     """
     check_model("model", model)
     _check(model)

@@ -64,10 +64,10 @@ def check(format_name, model, x, folder):
 @pytest.mark.parametrize("format_name, name", CELLS)
 def test_plain(format_name, name, tmp_path):
     """It works, or fails as we say that it does."""
-    keras.utils.set_random_seed(0)
-    model = MODELS[name]()
     known = limit(BACKEND, format_name, name)
     with matrix.recorded(format_name, name, "plain", bool(known)):
+        keras.utils.set_random_seed(0)
+        model = MODELS[name]()
         if known is None:
             check(format_name, model, example(model), tmp_path)
             return
@@ -82,8 +82,8 @@ def test_plain(format_name, name, tmp_path):
     [cell for cell in CELLS if limit(BACKEND, *cell) is None],
 )
 def test_converted(format_name, name, variant, tmp_path):
-    model, x = converted(name, variant)
     with matrix.recorded(format_name, name, variant):
+        model, x = converted(name, variant)
         check(format_name, model, x, tmp_path)
 
 
