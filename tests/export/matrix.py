@@ -88,7 +88,9 @@ def _cell(results, backend, format_name, model):
         return known.reason
     if set(found.values()) == {"passed"}:
         return "yes"
-    return "; ".join(f"{k}: {v}" for k, v in found.items() if v != "passed")
+    kinds = ("passed", "failed", "not run", "upstream")
+    some = {k: [v for v in found if found[v] == k] for k in kinds}
+    return "; ".join(f"{k}: {', '.join(v)}" for k, v in some.items() if v)
 
 
 def table():

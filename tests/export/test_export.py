@@ -25,6 +25,17 @@ BACKEND = keras.config.backend()
 CELLS = [(f, m) for m in MODELS for f in FORMATS]
 
 
+@pytest.fixture(autouse=True)
+def forget():
+    """What a backend has compiled for one model serves no other."""
+    yield
+    keras.utils.clear_session()
+    if BACKEND == "jax":
+        import jax
+
+        jax.clear_caches()
+
+
 def computed(model, x):
     outputs = keras.tree.flatten(model(x, training=False))
     return [ops.convert_to_numpy(y) for y in outputs]
