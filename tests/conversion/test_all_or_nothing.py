@@ -11,6 +11,7 @@ import pytest
 import keras_laurel
 from keras_laurel.conversion.blocks import connection
 from keras_laurel.conversion.blocks import owner
+from keras_laurel.conversion.inside import opened
 from tests.conversion.models import shake
 
 TOKENS = {k: np.ones((2, 4), "int32") for k in ("token_ids", "padding_mask")}
@@ -61,14 +62,16 @@ def test_an_optimizer_that_cannot_be_made_again():
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize(
-    ("module", "name", "calls"),
+    ("granularity", "module", "name", "calls"),
     [
-        (connection, "_block_class", 2),
-        (connection.keras_internals, "add_sublayer", 2),
-        (owner, "set_optimizers", 1),
+        ("block", connection, "_block_class", 2),
+        ("sublayer", opened, "opened_class", 2),
+        ("block", connection.keras_internals, "add_sublayer", 2),
+        ("sublayer", connection.keras_internals, "add_sublayer", 2),
+        ("block", owner, "set_optimizers", 1),
+        ("sublayer", owner, "set_optimizers", 1),
     ],
 )
-@pytest.mark.parametrize("granularity", ["block", "sublayer"])
 def test_interrupted(granularity, module, name, calls, error, monkeypatch):
     model = task("adam")
     before, optimizer, count = state(model), model.optimizer, []

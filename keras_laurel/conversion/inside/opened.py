@@ -211,7 +211,8 @@ def detach(layer, plain_class=None):
     layer.__dict__.pop("_laurel_called", None)
     opened = layer.__dict__.pop("_laurel_opened", None)
     for connected in _layers_of(opened.connections) if opened else ():
-        keras_internals.remove_sublayer(layer, connected.name)
+        if getattr(layer, connected.name, None) is not None:
+            keras_internals.remove_sublayer(layer, connected.name)
 
 
 def _layers_of(connections):
