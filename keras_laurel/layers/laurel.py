@@ -551,6 +551,11 @@ def observed(note):
         _observers.remove(entry)
 
 
+def is_observed():
+    """Whether connections that run on this thread are noted."""
+    return any(thread == threading.get_ident() for thread, _ in _observers)
+
+
 def _move_axis(x, source, target):
     """`ops.moveaxis`, which `torch.vmap` does not know."""
     axes = list(range(len(x.shape)))

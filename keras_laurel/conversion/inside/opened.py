@@ -18,6 +18,7 @@ from keras_laurel.conversion.inside.values import is_tensor_like
 from keras_laurel.conversion.inside.values import map_leaves
 from keras_laurel.conversion.inside.values import signature
 from keras_laurel.conversion.inside.values import tensors_of
+from keras_laurel.layers.laurel import is_observed
 
 # Programs of one layer that are kept: lengths of texts may go on and on.
 MOST_PROGRAMS = 64
@@ -132,7 +133,7 @@ class LaurelOpened:
         return layer_call
 
     def _laurel_run(self, call, args, kwargs):
-        if keras_recording.is_inferring_shapes():
+        if keras_recording.is_inferring_shapes() and not is_observed():
             return call(*args, **kwargs)
         program = self._laurel_opened.program(self, call, args, kwargs)
         if keras_internals.is_rematerialized(self):
