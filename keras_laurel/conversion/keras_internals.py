@@ -457,6 +457,16 @@ def is_rematerialized(layer):
     return layer._remat_mode is not None
 
 
+@contextlib.contextmanager
+def not_rematerialized(layer):
+    """For shapes nothing is computed twice, and JAX would trace flags."""
+    mode, layer._remat_mode = layer._remat_mode, None
+    try:
+        yield
+    finally:
+        layer._remat_mode = mode
+
+
 def keep_mask(result, tensor):
     """Put on `result` the mask that Keras has put on `tensor`."""
     mask = masking.get_keras_mask(tensor)

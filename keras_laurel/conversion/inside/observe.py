@@ -104,7 +104,10 @@ class _Observer:
             self._trace(call, args, kwargs)
         self._stack.append(call)
         try:
-            with self._seeing_direct_calls(layer):
+            with (
+                self._seeing_direct_calls(layer),
+                keras_internals.not_rematerialized(layer),
+            ):
                 return original(layer, *args, **kwargs)
         finally:
             self._stack.pop()
