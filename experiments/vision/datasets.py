@@ -12,9 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from experiments.prepared_sets import check_prepared
-from experiments.prepared_sets import find_builder
-from experiments.prepared_sets import prepare_packaged
+from experiments.prepared_sets import find_prepared
 
 FASHION_LABELS = (
     "t-shirt/top trouser pullover dress coat sandal shirt sneaker bag "
@@ -169,10 +167,7 @@ def open_builder(name, data_dir, packaged_dir):
         data_dir: The TFDS folder to look in; None is TFDS's own default.
         packaged_dir: Where packaged sets are prepared without a `data_dir`.
     """
-    if name in PACKAGED:
-        return prepare_packaged(PACKAGED[name], data_dir or packaged_dir)
-    builder = find_builder(name, data_dir, PACKAGED)
-    check_prepared(builder, name, PACKAGED)
+    builder = find_prepared(name, PACKAGED, data_dir, packaged_dir)
     check_features(builder, name)
     return builder
 

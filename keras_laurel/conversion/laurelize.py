@@ -217,7 +217,7 @@ def _convert_additions(model, pairs, found):
         return _convert(model, pairs, found)
     prototypes = [prototype for _, prototype in pairs]
     planned = plan(found.inside, pairs)
-    streams = [x.stream for xs in planned.values() for x in xs.values()]
+    streams = {x.stream for xs in planned.values() for x in xs.values()}
     check_history(model, prototypes, [len(x.layers) for x in streams])
     return adopt.convert_inside(model, planned, found.inside)
 

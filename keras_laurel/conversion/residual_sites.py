@@ -13,7 +13,7 @@ from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.graphs.search import search_one
 from keras_laurel.conversion.hub import adopt
 from keras_laurel.conversion.inside.blocks import carrying_blocks
-from keras_laurel.conversion.inside.blocks import sites_of_blocks
+from keras_laurel.conversion.inside.blocks import note_stacks
 from keras_laurel.conversion.inside.convert import sites_inside
 from keras_laurel.conversion.inside.survey import Survey
 from keras_laurel.conversion.inside.survey import survey_inside
@@ -156,8 +156,10 @@ def _inside_blocks(model, stacks, inputs):
     """The additions inside the blocks of a model, its other ones left out."""
     check_blocks(stacks, by_call_only=True)
     inside = survey_inside(model, inputs)
+    note_stacks(inside, stacks)
+    known = {x.layer for x in inside.insides if x.stack is not None}
     found, left_out = sites_inside(inside)
-    sites = sites_of_blocks(found, inside, stacks)
+    sites = [site for site in found if site.node[0] in known]
     left_out += [
         LeftOut(f"not in the stream of the blocks of {model.name!r}", x.name, x)
         for x in found

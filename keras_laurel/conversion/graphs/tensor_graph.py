@@ -35,7 +35,6 @@ class TensorGraph:
         self._calls = collections.defaultdict(list)
         self._operands = {}
         self._outputs = {id(t) for t in outputs}
-        self._ancestors = None
         for node in self.nodes:
             self._add(node)
 
@@ -106,23 +105,3 @@ class TensorGraph:
             found.add(node)
             waiting += self.operands(node)
         return found
-
-    def is_ancestor(self, tensor, of):
-        """Whether `of` is computed from `tensor`.
-
-        The first question computes the answers to all, as bit sets.
-        """
-        if self._ancestors is None:
-            self._ancestors = self._all_ancestors()
-        bit = 1 << self.position(tensor)
-        return bool(bit & self._ancestors.get(id(of), 0))
-
-    def _all_ancestors(self):
-        ancestors = {}
-        for node in self.nodes:
-            before = 0
-            for tensor in self.inputs(node):
-                before |= ancestors.get(id(tensor), 0)
-                before |= 1 << self.position(tensor)
-            ancestors.update((id(t), before) for t in node.outputs)
-        return ancestors

@@ -223,12 +223,6 @@ for _name, _family in {**FAMILIES, **PARTS}.items():
     registry.add(("keras_hub", _name), _family)
 
 
-def family_of(backbone):
-    """The `Family` of a backbone, or `None` where it is none of KerasHub's."""
-    row = registry.row_of(backbone)
-    return row if isinstance(row, Family) else None
-
-
 def why_unsupported(model):
     """The reason why a backbone or a task cannot be converted, or `None`.
 

@@ -85,25 +85,22 @@ def _carries(call, skips):
     return carries
 
 
-def sites_of_blocks(sites, survey, stacks):
-    """Of sites inside layers those that belong to known blocks.
+def note_stacks(survey, stacks):
+    """Note of what is inside known blocks which stack that belongs to.
 
-    Each stack of blocks has a history of its own.
-
-    They stand in the `call` of a block or in those of the layers in it, as of
-    an attention that is given the input of the block, and adds it.
+    Additions stand in the `call` of a block or in those of the layers in it,
+    as of an attention that is given the input of the block, and adds it. Each
+    stack has a history of its own.
 
     Args:
-        sites: List of `ResidualSite`s.
-        survey: The `Survey` that they are of.
+        survey: The `Survey` of the model.
         stacks: List of `Stack`s.
     """
-    insides = {id(x.layer): x for x in survey.insides}
-    chosen = set()
-    for number, stack in enumerate(stacks):
-        for block in stack.blocks:
-            layers = [block, *flatten_layers(block)]
-            chosen |= {id(x) for x in layers}
-            for inside in filter(None, (insides.get(id(x)) for x in layers)):
-                inside.stack = number
-    return [site for site in sites if id(site.node[0]) in chosen]
+    numbers = {
+        id(layer): number
+        for number, stack in enumerate(stacks)
+        for block in stack.blocks
+        for layer in (block, *flatten_layers(block))
+    }
+    for inside in survey.insides:
+        inside.stack = numbers.get(id(inside.layer))
