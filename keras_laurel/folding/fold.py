@@ -128,7 +128,8 @@ def _check(model):
             f"model={model.name!r}, without any. Convert it by "
             "`keras_laurel.laurelize`."
         )
-    graph = keras_internals.nodes(model) if _is_graph(model) else []
+    is_graph = keras_internals.is_functional(model)
+    graph = keras_internals.nodes(model) if is_graph else []
     here = {id(node.operation) for node in graph}
     inside = [layer.path for layer in layers if id(layer) not in here]
     if len(inside) == len(layers):
@@ -140,10 +141,6 @@ def _check(model):
             "out, and there is nothing to fold into. Export the model as it "
             "is; or fold a nested functional model by itself."
         )
-
-
-def _is_graph(model):
-    return keras_internals.is_functional(model)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Neighbours:
 
 
 def _why_not(layer, weight):
-    if isinstance(layer, _NORM) and type(layer) is _NORM:
+    if type(layer) is _NORM:
         is_last = layer.axis in (-1, len(layer.output.shape) - 1)
         if weight.ndim and not is_last:
             return f"{layer.name!r} has its features on another axis"

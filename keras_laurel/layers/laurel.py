@@ -394,9 +394,8 @@ class Laurel(keras.layers.Layer):
         Args:
             carried: `(activations or codes, gamma)`, or `None`.
         """
-        for thread, note in _observers:
-            if thread == threading.get_ident():
-                note(self, terms, carried)
+        for note in _notes():
+            note(self, terms, carried)
         return self._sum(terms, carried)
 
     def _sum(self, terms, carried):
@@ -553,7 +552,11 @@ def observed(note):
 
 def is_observed():
     """Whether connections that run on this thread are noted."""
-    return any(thread == threading.get_ident() for thread, _ in _observers)
+    return bool(_notes())
+
+
+def _notes():
+    return [f for thread, f in _observers if thread == threading.get_ident()]
 
 
 def _move_axis(x, source, target):
