@@ -30,6 +30,7 @@ def draw_curves(path, results):
     axes.set_ylabel(
         "accuracy, %" if vision else "held-out loss, nats per token", color=INK
     )
+    axes.xaxis.get_major_locator().set_params(integer=vision)
     style(axes, "y", 10)
     axes.legend(frameon=False, loc="best", labelcolor=INK)
     save(path, figure)
