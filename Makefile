@@ -83,7 +83,7 @@ test-no-tensorflow: $(VENV_NO_TENSORFLOW)/stamp
 	    $(PYTEST_ARGS) tests/no_tensorflow/test_no_tensorflow.py
 
 test-tpu-compiler: $(VENV)/stamp $(LIBTPU)/stamp
-	$(WITH_LIBTPU) $(IN_VENV) pytest tests/tpu/test_compiler.py
+	$(WITH_LIBTPU) $(IN_VENV) pytest tests/costs/tpu/test_compiler.py
 
 # pytest exits with 5 when no test is marked slow.
 test-slow: $(VENV)/stamp

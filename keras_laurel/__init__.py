@@ -1,9 +1,9 @@
 """LAuReL: learned augmented residual connections for Keras 3."""
 
+from keras_laurel import costs
 from keras_laurel import distribution
-from keras_laurel import plots
-from keras_laurel import tpu
-from keras_laurel.conversion import ResidualSite
+from keras_laurel import initializers
+from keras_laurel import learned
 from keras_laurel.conversion import laurel_layers
 from keras_laurel.conversion import laurelize
 from keras_laurel.conversion import load_laurel_weights
@@ -12,21 +12,13 @@ from keras_laurel.conversion import remove_laurel
 from keras_laurel.conversion import residual_sites
 from keras_laurel.conversion import save_laurel_weights
 from keras_laurel.conversion.hub.registration import register as _register_hub
-from keras_laurel.folding import FoldedConnection
-from keras_laurel.folding import FoldedModel
 from keras_laurel.folding import fold
-from keras_laurel.footprint import ConnectionFootprint
-from keras_laurel.footprint import Footprint
-from keras_laurel.footprint import footprint
-from keras_laurel.initializers import ColumnOrthogonal
 from keras_laurel.layers import Laurel
 from keras_laurel.layers import LaurelLR
 from keras_laurel.layers import LaurelPA
 from keras_laurel.layers import LaurelRW
 from keras_laurel.layers import get
-from keras_laurel.learned import ConnectionSummary
 from keras_laurel.learned import LaurelLogger
-from keras_laurel.learned import LaurelSummary
 from keras_laurel.learned import laurel_summary
 from keras_laurel.optimizers import prepare_optimizer
 
@@ -35,32 +27,24 @@ __version__ = "0.1.0"
 _register_hub()
 
 __all__ = [
-    "ColumnOrthogonal",
-    "ConnectionFootprint",
-    "ConnectionSummary",
-    "FoldedConnection",
-    "FoldedModel",
-    "Footprint",
     "Laurel",
     "LaurelLR",
     "LaurelLogger",
     "LaurelPA",
     "LaurelRW",
-    "LaurelSummary",
-    "ResidualSite",
+    "costs",
     "distribution",
     "fold",
-    "footprint",
     "get",
+    "initializers",
     "laurel_layers",
     "laurel_summary",
     "laurelize",
+    "learned",
     "load_laurel_weights",
-    "plots",
     "prepare_optimizer",
     "register_blocks",
     "remove_laurel",
     "residual_sites",
     "save_laurel_weights",
-    "tpu",
 ]

@@ -23,7 +23,7 @@ class ColumnOrthogonal(keras.initializers.Initializer):
     Example:
 
     >>> layer = keras_laurel.LaurelLR(
-    ...     rank=32, a_initializer=keras_laurel.ColumnOrthogonal())
+    ...     rank=32, a_initializer=keras_laurel.initializers.ColumnOrthogonal())
 
     Reference: arXiv 2411.07501, initialisation of A for language models.
     """

@@ -6,6 +6,9 @@ import pytest
 
 import keras_laurel
 from keras_laurel import distribution
+from keras_laurel.costs import footprint
+from keras_laurel.initializers import ColumnOrthogonal
+from keras_laurel.learned import plots
 
 
 def mesh(*shape):
@@ -52,27 +55,29 @@ BAD = {
         "dtype",
         lambda: keras_laurel.LaurelRW(dtype="int32"),
     ),
-    "no shape": ("shape", lambda: keras_laurel.ColumnOrthogonal()(None)),
-    "no columns": ("shape", lambda: keras_laurel.ColumnOrthogonal()((3, 0))),
+    "no shape": (
+        "shape",
+        lambda: ColumnOrthogonal()(None),
+    ),
+    "no columns": (
+        "shape",
+        lambda: ColumnOrthogonal()((3, 0)),
+    ),
     "a shape of floats": (
         "shape",
-        lambda: keras_laurel.ColumnOrthogonal()((4.0, 2)),
+        lambda: ColumnOrthogonal()((4.0, 2)),
     ),
     "a number of quantities": (
         "quantities",
-        lambda: keras_laurel.plots.residual_weights(summary(), quantities=5),
+        lambda: plots.residual_weights(summary(), quantities=5),
     ),
     "a quantity by itself": (
         "quantities",
-        lambda: keras_laurel.plots.residual_weights(
-            summary(), quantities="alpha"
-        ),
+        lambda: plots.residual_weights(summary(), quantities="alpha"),
     ),
     "a list in quantities": (
         "quantities",
-        lambda: keras_laurel.plots.residual_weights(
-            summary(), quantities=[["alpha"]]
-        ),
+        lambda: plots.residual_weights(summary(), quantities=[["alpha"]]),
     ),
     "a number for a path": ("path", lambda: keras_laurel.LaurelLogger(path=5)),
     "a number for a folder": (
@@ -87,7 +92,10 @@ BAD = {
         "model",
         lambda: keras_laurel.laurel_summary(keras.layers.Dense(2)),
     ),
-    "a footprint of None": ("model", lambda: keras_laurel.footprint(None)),
+    "a footprint of None": (
+        "model",
+        lambda: footprint(None),
+    ),
     "folding an array": ("model", lambda: keras_laurel.fold(np.ones(2))),
     "no mesh": ("device_mesh", lambda: FSDP(None)),
     "a mesh of two axes": ("device_mesh", lambda: FSDP(mesh(1, 1))),

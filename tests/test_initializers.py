@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_laurel
-from keras_laurel import ColumnOrthogonal
+from keras_laurel.initializers import ColumnOrthogonal
 
 
 @pytest.mark.parametrize("width, rank", [(12, 3), (13, 4), (5, 5), (7, 1)])

@@ -16,17 +16,17 @@ import keras
 
 from experiments.costs.training_case import MODELS
 from experiments.costs.training_case import TrainingCase
+from keras_laurel.costs.measure import footprint
+from keras_laurel.costs.tpu import compile_program
+from keras_laurel.costs.tpu.chips import find_chip
+from keras_laurel.costs.tpu.chips import find_devices
+from keras_laurel.costs.tpu.comparison import compare
+from keras_laurel.costs.tpu.comparison import overheads
+from keras_laurel.costs.tpu.compiler import EFFORTS
+from keras_laurel.costs.tpu.compiler import PROGRAMS
 from keras_laurel.distribution import llama_layout_map
 from keras_laurel.distribution import make_distribution
 from keras_laurel.distribution.layout_maps import convolution_layout_map
-from keras_laurel.footprint.measure import footprint
-from keras_laurel.tpu import compile_program
-from keras_laurel.tpu.chips import find_chip
-from keras_laurel.tpu.chips import find_devices
-from keras_laurel.tpu.comparison import compare
-from keras_laurel.tpu.comparison import overheads
-from keras_laurel.tpu.compiler import EFFORTS
-from keras_laurel.tpu.compiler import PROGRAMS
 
 
 def main(arguments=None):

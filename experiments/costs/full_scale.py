@@ -10,7 +10,7 @@ from experiments.files import made_with
 from experiments.files import write_json
 from experiments.plan import count
 from experiments.plan import without_memory
-from keras_laurel import footprint
+from keras_laurel.costs import footprint
 
 CASES = {
     "resnet50": ("baseline", "deeper", "rw", "rw+lr", "rw+lr+pa"),

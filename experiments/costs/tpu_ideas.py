@@ -25,8 +25,8 @@ from experiments.files import write_json
 from keras_laurel import Laurel
 from keras_laurel import equation
 from keras_laurel.conversion.blocks.stream import ResidualStream
-from keras_laurel.tpu import compile_program
-from keras_laurel.tpu.comparison import overheads
+from keras_laurel.costs.tpu import compile_program
+from keras_laurel.costs.tpu.comparison import overheads
 
 NUM_BLOCKS = 4
 KEPT = "f(x) kept for the gradient of alpha"

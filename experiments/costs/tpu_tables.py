@@ -25,13 +25,13 @@ from experiments.costs.training_case import TrainingCase
 from experiments.files import RESULTS
 from experiments.files import made_with
 from experiments.files import write_json
+from keras_laurel.costs.tpu import compile_program
+from keras_laurel.costs.tpu.chips import num_chips
+from keras_laurel.costs.tpu.comparison import compare
+from keras_laurel.costs.tpu.comparison import overheads
+from keras_laurel.costs.tpu.compiler import EFFORTS
 from keras_laurel.distribution import llama_layout_map
 from keras_laurel.distribution import make_distribution
-from keras_laurel.tpu import compile_program
-from keras_laurel.tpu.chips import num_chips
-from keras_laurel.tpu.comparison import compare
-from keras_laurel.tpu.comparison import overheads
-from keras_laurel.tpu.compiler import EFFORTS
 
 
 @dataclasses.dataclass(frozen=True)

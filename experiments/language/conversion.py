@@ -6,6 +6,7 @@ import keras_laurel
 from experiments.language.models import build_language_model
 from experiments.variants import PLAIN_VARIANTS
 from experiments.variants import LaurelSizes
+from keras_laurel.initializers import ColumnOrthogonal
 
 
 def build_model(settings, sizes, seed, start=None):
@@ -36,7 +37,8 @@ def laurel_layers(model):
 
 def add_laurel(model, settings, rank):
     layer = LaurelSizes(rank, settings.num_activations).layer(
-        settings.variant, a_initializer=keras_laurel.ColumnOrthogonal()
+        settings.variant,
+        a_initializer=ColumnOrthogonal(),
     )
     if settings.weights_in == "bfloat16":
         layer = CastLaurel.from_config(layer.get_config())

@@ -19,7 +19,7 @@ def step_memory(model, corpus):
         return None
     import jax
 
-    from keras_laurel.tpu.keras_programs import make_program
+    from keras_laurel.costs.tpu.keras_programs import make_program
 
     if len(jax.devices()) > 1:
         return None

@@ -5,7 +5,7 @@ import pandas
 from experiments.report.results import is_vision
 from experiments.report.summary import markdown
 
-# As `keras_laurel.tpu.chips` has it, which would import Keras.
+# As `keras_laurel.costs.tpu.chips` has it, which would import Keras.
 CHIP, PEAK_FLOPS, UTILISATION = "v5e", 197e12, 0.4
 IMAGENET_IMAGES = 1_281_167
 # Two models each: on 256 chips for about two weeks, on 1,024 for slightly more

@@ -43,7 +43,7 @@ class FoldedModel:
 
     Attributes:
         model: The new `keras.Model`, for inference.
-        connections: Tuple of `keras_laurel.FoldedConnection`.
+        connections: Tuple of `keras_laurel.folding.FoldedConnection`.
     """
 
     model: keras.Model
@@ -83,8 +83,9 @@ def fold(model):
             form for inference: do not train the result.
 
     Returns:
-        A `keras_laurel.FoldedModel`: its `model`, and its `connections`, which
-        say for each LAuReL layer what was folded, what was left, and why.
+        A `keras_laurel.folding.FoldedModel`: its `model`, and its
+        `connections`, which say for each LAuReL layer what was folded, what
+        was left, and why.
         `print` it.
 
     Raises:

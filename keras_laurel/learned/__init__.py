@@ -1,5 +1,6 @@
-"""What LAuReL connections have learned: read, tabled, logged."""
+"""What LAuReL connections have learned: read, tabled, logged, drawn."""
 
+from keras_laurel.learned import plots as plots
 from keras_laurel.learned.connection import (
     ConnectionSummary as ConnectionSummary,
 )

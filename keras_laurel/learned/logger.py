@@ -27,7 +27,7 @@ class LaurelLogger(keras.callbacks.Callback):
     dropped, none is written twice, so that a run that was killed and resumed
     leaves the file of one that was not. From step 0 the file starts anew.
 
-    `keras_laurel.plots.residual_weights(path)` draws the file.
+    `keras_laurel.learned.plots.residual_weights(path)` draws the file.
 
     Args:
         path: The CSV file, or `None`. Missing folders are made.

@@ -5,7 +5,7 @@ import contextlib
 import keras
 from keras import ops
 
-from keras_laurel.footprint.replacing import replaced
+from keras_laurel.costs.replacing import replaced
 from keras_laurel.layers.laurel import observed
 
 

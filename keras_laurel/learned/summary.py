@@ -27,7 +27,7 @@ def laurel_summary(model, inputs=None):
 
     Returns:
         A `LaurelSummary`: print it, or use its `connections` or `to_dict()`.
-        `keras_laurel.ConnectionSummary` defines each number.
+        `keras_laurel.learned.ConnectionSummary` defines each number.
 
     Raises:
         ValueError: if `model` has no LAuReL layer, or one that is not built.
@@ -61,8 +61,8 @@ class LaurelSummary:
 
     Attributes:
         model: Name of the model.
-        connections: Tuple of `keras_laurel.ConnectionSummary`, in the order
-            of `keras_laurel.laurel_layers`.
+        connections: Tuple of `ConnectionSummary`, in the order of
+            `keras_laurel.laurel_layers`.
     """
 
     model: str

@@ -212,7 +212,7 @@ def test_the_table():
             beta=1.0,
         ),
     )
-    summary = keras_laurel.LaurelSummary("net", connections)
+    summary = keras_laurel.learned.LaurelSummary("net", connections)
     assert (
         str(summary)
         == """\

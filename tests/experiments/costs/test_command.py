@@ -1,4 +1,4 @@
-"""`python -m keras_laurel.footprint`: what it counts, and what it refuses."""
+"""`python -m keras_laurel.costs`: what it counts, and what it refuses."""
 
 import json
 

@@ -19,7 +19,7 @@ from experiments.report import pictures
 from experiments.report.results import Results
 from experiments.report.results import load
 from experiments.report.summary import summary
-from keras_laurel.tpu.chips import CHIPS
+from keras_laurel.costs.tpu.chips import CHIPS
 
 if keras.backend.backend() != "jax":
     pytest.skip("is the same on each backend", allow_module_level=True)

@@ -11,11 +11,11 @@ import pytest
 from keras import ops
 from keras.src import backend
 
-from keras_laurel.footprint import keras_products
-from keras_laurel.footprint import products
-from keras_laurel.footprint.keras_products import product_flops
+from keras_laurel.costs import keras_products
+from keras_laurel.costs import products
+from keras_laurel.costs.keras_products import product_flops
 
-ADAPT = "Keras changed; adapt keras_laurel/footprint/keras_products.py"
+ADAPT = "Keras changed; adapt keras_laurel/costs/keras_products.py"
 X = keras.KerasTensor((3, 4))
 NAMES = [
     (module, name)

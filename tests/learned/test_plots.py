@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import keras_laurel
-from keras_laurel.plots import residual_weights
+from keras_laurel.learned.plots import residual_weights
 
 LOG = """\
 step,epoch,connection,layer,variant,alpha,alpha_min,alpha_max,gamma_0,\

@@ -8,7 +8,7 @@ import collections
 import math
 import re
 
-from keras_laurel.tpu.program_cost import Collectives
+from keras_laurel.costs.tpu.program_cost import Collectives
 
 COLLECTIVES = (
     "all-reduce",

@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 
-from keras_laurel.footprint import table
+from keras_laurel.costs import table
 
 _BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
@@ -56,7 +56,7 @@ class ConnectionFootprint:
 
 @dataclasses.dataclass(frozen=True)
 class Footprint:
-    """What a model costs, made by `keras_laurel.footprint`.
+    """What a model costs, made by `keras_laurel.costs.footprint`.
 
     `print` it for a table. Of what is counted, and how, see there.
 
@@ -67,8 +67,7 @@ class Footprint:
         parameters: All weights of the model.
         forward_flops: Floating point operations of a forward pass.
         training_flops: Those of a forward and a backward pass.
-        connections: Tuple of `keras_laurel.ConnectionFootprint`, in the order
-            they run.
+        connections: Tuple of `ConnectionFootprint`, in the order they run.
         baseline: The `Footprint` of the model it is compared with, or `None`.
     """
 

@@ -4,10 +4,10 @@ import math
 
 from keras_laurel.checks import check_integer
 from keras_laurel.checks import check_model
-from keras_laurel.footprint.keras_products import product_flops
-from keras_laurel.footprint.model_inputs import sized_inputs
-from keras_laurel.footprint.report import ConnectionFootprint
-from keras_laurel.footprint.report import Footprint
+from keras_laurel.costs.keras_products import product_flops
+from keras_laurel.costs.model_inputs import sized_inputs
+from keras_laurel.costs.report import ConnectionFootprint
+from keras_laurel.costs.report import Footprint
 
 
 def footprint(model, baseline=None, batch_size=1, sequence_length=None):
@@ -61,7 +61,7 @@ def footprint(model, baseline=None, batch_size=1, sequence_length=None):
     >>> x = keras.Input((8, 64))
     >>> fx = keras.layers.Dense(64, activation="relu")(x)
     >>> model = keras.Model(x, keras_laurel.LaurelLR(rank=4)([x, fx]))
-    >>> cost = keras_laurel.footprint(model, batch_size=2)
+    >>> cost = keras_laurel.costs.footprint(model, batch_size=2)
     >>> cost.parameters, cost.laurel_parameters
     (4672, 512)
     """

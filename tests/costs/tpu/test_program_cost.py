@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from keras_laurel.tpu.comparison import compare
-from keras_laurel.tpu.comparison import overheads
-from keras_laurel.tpu.program_cost import Collectives
-from keras_laurel.tpu.program_cost import ProgramCost
+from keras_laurel.costs.tpu.comparison import compare
+from keras_laurel.costs.tpu.comparison import overheads
+from keras_laurel.costs.tpu.program_cost import Collectives
+from keras_laurel.costs.tpu.program_cost import ProgramCost
 
 COST = ProgramCost(
     program="train",

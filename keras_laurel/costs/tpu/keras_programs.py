@@ -6,7 +6,7 @@ The one place that reads what Keras and KerasHub keep private of them:
   optimizer before the first batch;
 - `CausalLM._build_cache`, which reads a prompt and fills the cache.
 
-Both are pinned by `tests/tpu/test_keras_programs.py`.
+Both are pinned by `tests/costs/tpu/test_keras_programs.py`.
 """
 
 import functools

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_laurel.footprint.keras_products import product_flops
+from keras_laurel.costs.keras_products import product_flops
 
 BACKEND = keras.backend.backend()
 

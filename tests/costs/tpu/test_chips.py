@@ -5,11 +5,11 @@ import sys
 import keras
 import pytest
 
-from keras_laurel.tpu import CHIPS
-from keras_laurel.tpu import compile_program
-from keras_laurel.tpu.chips import find_chip
-from keras_laurel.tpu.chips import find_devices
-from keras_laurel.tpu.chips import num_chips
+from keras_laurel.costs.tpu import CHIPS
+from keras_laurel.costs.tpu import compile_program
+from keras_laurel.costs.tpu.chips import find_chip
+from keras_laurel.costs.tpu.chips import find_devices
+from keras_laurel.costs.tpu.chips import num_chips
 
 
 def test_chips_of_a_slice():

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import keras_laurel
-from keras_laurel import footprint
 from keras_laurel import get
 from keras_laurel import laurelize
+from keras_laurel.costs import footprint
 from tests import small_models
 
 BACKEND = keras.backend.backend()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_laurel
-from keras_laurel.footprint.model_inputs import sized_inputs
+from keras_laurel.costs.model_inputs import sized_inputs
 
 
 def model_of(*shapes, **options):
@@ -87,7 +87,7 @@ def test_a_model_of_ones_own_that_was_called():
 )
 def test_what_is_missing_is_named(make, sizes, message):
     with pytest.raises(ValueError, match=message):
-        keras_laurel.footprint(make(), None, *sizes)
+        keras_laurel.costs.footprint(make(), None, *sizes)
 
 
 def test_the_remedy_for_images_is_one():
@@ -95,7 +95,7 @@ def test_the_remedy_for_images_is_one():
     images = keras.Input((None, None, 3))
     model = keras.Model(images, keras.layers.Conv2D(4, 3)(images))
     x = keras.Input((8, 8, 3))
-    cost = keras_laurel.footprint(keras.Model(x, model(x)))
+    cost = keras_laurel.costs.footprint(keras.Model(x, model(x)))
     assert cost.forward_flops == 2 * 6 * 6 * 9 * 3 * 4
 
 
@@ -104,4 +104,4 @@ def test_only_models_have_a_footprint(argument):
     arguments = {"model": model_of((4,)), argument: keras.layers.Dense(3)}
     message = f"`{argument}` must be a `keras.Model`.*a Dense"
     with pytest.raises(ValueError, match=message):
-        keras_laurel.footprint(**arguments)
+        keras_laurel.costs.footprint(**arguments)

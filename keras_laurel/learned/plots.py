@@ -102,8 +102,8 @@ def _panels(rows, columns):
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ValueError(
-            "`keras_laurel.plots` draws with matplotlib, and this Python has "
-            f"no `{error.name}`. Install the extra: "
+            "`keras_laurel.learned.plots` draws with matplotlib, and this "
+            f"Python has no `{error.name}`. Install the extra: "
             '`pip install "keras-laurel[plots]"`.'
         ) from error
     size = (_WIDTH, rows * _ROW_HEIGHT + _FOOT)

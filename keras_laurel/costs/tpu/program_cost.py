@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_laurel.tpu.chips import find_chip
+from keras_laurel.costs.tpu.chips import find_chip
 
 # What crosses the network of a ring of chips, in the size of the buffer.
 _TRIPS = {"all-reduce": 2.0}

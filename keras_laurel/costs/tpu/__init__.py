@@ -3,9 +3,9 @@
 Needs the JAX backend and the extra `tpu`: `pip install "keras-laurel[tpu]"`.
 """
 
-from keras_laurel.tpu.chips import CHIPS
-from keras_laurel.tpu.chips import Chip
-from keras_laurel.tpu.compiler import compile_program
-from keras_laurel.tpu.program_cost import ProgramCost
+from keras_laurel.costs.tpu.chips import CHIPS
+from keras_laurel.costs.tpu.chips import Chip
+from keras_laurel.costs.tpu.compiler import compile_program
+from keras_laurel.costs.tpu.program_cost import ProgramCost
 
 __all__ = ["CHIPS", "Chip", "ProgramCost", "compile_program"]

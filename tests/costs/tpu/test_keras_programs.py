@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 
 from keras_laurel.distribution import make_distribution
-from tests.tpu.small_models import LENGTH
-from tests.tpu.small_models import TOKENS
-from tests.tpu.small_models import X
-from tests.tpu.small_models import build_classifier
-from tests.tpu.small_models import build_language_model
+from tests.costs.tpu.small_models import LENGTH
+from tests.costs.tpu.small_models import TOKENS
+from tests.costs.tpu.small_models import X
+from tests.costs.tpu.small_models import build_classifier
+from tests.costs.tpu.small_models import build_language_model
 
 if keras.config.backend() != "jax":
     pytest.skip("the compiler is called by JAX", allow_module_level=True)
 
-from keras_laurel.tpu.lowering import lower
+from keras_laurel.costs.tpu.lowering import lower
 
 DATA = (X, TOKENS, None)
 

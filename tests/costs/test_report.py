@@ -7,7 +7,7 @@ import keras
 import pytest
 
 import keras_laurel
-from keras_laurel import footprint
+from keras_laurel.costs import footprint
 
 
 def model_of(layers, size=64, name="small"):

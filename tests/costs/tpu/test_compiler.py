@@ -9,11 +9,11 @@ import pytest
 
 from experiments.costs.__main__ import main
 from experiments.costs.training_case import TrainingCase
+from keras_laurel.costs.tpu import compile_program
+from keras_laurel.costs.tpu.comparison import overheads
 from keras_laurel.distribution import llama_layout_map
 from keras_laurel.distribution import make_distribution
-from keras_laurel.tpu import compile_program
-from keras_laurel.tpu.comparison import overheads
-from tests.tpu.small_models import build_classifier
+from tests.costs.tpu.small_models import build_classifier
 
 if keras.config.backend() != "jax":
     pytest.skip("the compiler is called by JAX", allow_module_level=True)

@@ -1,4 +1,4 @@
-"""`python -m keras_laurel.footprint`: what a saved model costs.
+"""`python -m keras_laurel.costs`: what a saved model costs.
 
 Counts parameters, flops and what LAuReL keeps, from the model's shapes.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 
-from keras_laurel.footprint.measure import footprint
+from keras_laurel.costs.measure import footprint
 
 
 def main(arguments=None):
@@ -36,7 +36,7 @@ def load(path):
 
 def parse(arguments):
     parser = argparse.ArgumentParser(
-        prog="python -m keras_laurel.footprint",
+        prog="python -m keras_laurel.costs",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from keras_laurel.tpu.optimized_hlo import count_loops
-from keras_laurel.tpu.optimized_hlo import estimated_cycles
-from keras_laurel.tpu.optimized_hlo import find_collectives
-from keras_laurel.tpu.program_cost import Collectives
+from keras_laurel.costs.tpu.optimized_hlo import count_loops
+from keras_laurel.costs.tpu.optimized_hlo import estimated_cycles
+from keras_laurel.costs.tpu.optimized_hlo import find_collectives
+from keras_laurel.costs.tpu.program_cost import Collectives
 
 # In the forms that libtpu 0.0.52 writes.
 MODULE = """\

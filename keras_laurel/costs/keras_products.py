@@ -10,7 +10,7 @@ Private are
 - the modules `keras.src.backend.numpy`, `.nn` and `.core`, where the functions
   lie, and `keras.src.backend` itself, where layers find some of them.
 
-`tests/footprint/test_keras_products.py` pins their names and arguments.
+`tests/costs/test_keras_products.py` pins their names and arguments.
 """
 
 import functools
@@ -19,8 +19,8 @@ import keras
 from keras import ops
 from keras.src import backend
 
-from keras_laurel.footprint import products
-from keras_laurel.footprint.replacing import replaced
+from keras_laurel.costs import products
+from keras_laurel.costs.replacing import replaced
 from keras_laurel.layers.laurel import observed
 
 PRODUCTS = {

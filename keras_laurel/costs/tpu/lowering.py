@@ -2,8 +2,8 @@
 
 import jax
 
+from keras_laurel.costs.tpu import keras_programs
 from keras_laurel.distribution.layout_maps import parts
-from keras_laurel.tpu import keras_programs
 
 # What reading an abstract value raises.
 _NO_VALUE = (

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import keras
 
+from keras_laurel.costs.tpu import optimized_hlo
+from keras_laurel.costs.tpu.chips import find_chip
+from keras_laurel.costs.tpu.chips import find_devices
+from keras_laurel.costs.tpu.program_cost import ProgramCost
 from keras_laurel.distribution import make_distribution
-from keras_laurel.tpu import optimized_hlo
-from keras_laurel.tpu.chips import find_chip
-from keras_laurel.tpu.chips import find_devices
-from keras_laurel.tpu.program_cost import ProgramCost
 
 PROGRAMS = ("train", "predict", "prefill", "decode")
 EFFORTS = ("O0", "O1", "O2", "O3")
@@ -68,7 +68,7 @@ def compile_program(
         effort: The compiler's effort, `"O0"` to `"O3"`, or `None` for its
             own default. `"O1"` is several times faster and schedules worse.
         cache_dir: Folder for results. The default is
-            `keras_laurel/tpu` in Keras' own folder, `~/.keras`.
+            `keras_laurel/costs/tpu` in Keras' own folder, `~/.keras`.
 
     Returns:
         A `ProgramCost`. One that does not fit the chip's memory has `fits`
@@ -89,7 +89,7 @@ def compile_program(
         model.compile("adamw", "sparse_categorical_crossentropy")
         return model
 
-    cost = keras_laurel.tpu.compile_program(
+    cost = keras_laurel.costs.tpu.compile_program(
         build,
         x=keras.KerasTensor((4096, 224, 224, 3)),
         y=keras.KerasTensor((4096,), "int32"),
@@ -103,7 +103,7 @@ def compile_program(
     chip = find_chip(topology)
     devices = find_devices(topology)
     # Needs JAX, which only this backend has for certain.
-    from keras_laurel.tpu.lowering import lower
+    from keras_laurel.costs.tpu.lowering import lower
 
     lowered = lower(
         build,

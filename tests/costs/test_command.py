@@ -1,4 +1,4 @@
-"""`python -m keras_laurel.footprint`: what it counts, and what it refuses."""
+"""`python -m keras_laurel.costs`: what it counts, and what it refuses."""
 
 import json
 
@@ -6,7 +6,7 @@ import keras
 import pytest
 
 import keras_laurel
-from keras_laurel.footprint.__main__ import main
+from keras_laurel.costs.__main__ import main
 
 
 def test_a_saved_model_is_counted(tmp_path, capsys):
