@@ -1,10 +1,10 @@
 """What it costs that layers of one's own are opened.
 
 A GPT of blocks that add in their `call`, converted, and its twin, whose blocks
-call LAuReL layers. By backend: seconds to convert for each layer that is
-opened, beyond those in which the model is run for its shapes; operations
-of a compiled pass over the twin's (JAX); and the time of a call op by op, the
-converted model and the twin in turn.
+call LAuReL layers. By backend: the processor's time to find the additions, and
+to convert them, for each layer that is opened, beyond one run of the model
+for its shapes; operations of a compiled step over the twin's (JAX); and
+the time of a call op by op, the converted model and the twin in turn.
 
     python benchmarks/opened_layers.py
 """
@@ -20,9 +20,9 @@ from measuring import ratio
 from measuring import write
 
 BACKENDS = ("jax", "tensorflow", "torch")
-DEPTHS = (4, 24)
+DEPTH = 16
 WIDTH, LENGTH, BATCH = 64, 32, 2
-ROUNDS = 60
+ROUNDS = 40
 
 
 def main():
@@ -55,41 +55,46 @@ def in_fresh_process(backend):
 def measure():
     import keras_laurel
 
-    convert_seconds(2)  # What is imported and compiled on first use.
-    short, long = (convert_seconds(depth) for depth in DEPTHS)
+    seconds_per_layer(2)  # What is imported and compiled on first use.
+    find, convert = seconds_per_layer(DEPTH)
     twin, converted = gpt(8, keras_laurel.get("rw+lr", rank=4)), gpt(8)
     layer = keras_laurel.get("rw+lr", rank=4)
     keras_laurel.laurelize(converted, layer, verbose=False)
     x = tokens()
     calls = {"twin": lambda: wait(twin(x)), "made": lambda: wait(converted(x))}
     measured = interleaved(calls, ROUNDS, warm_up=5)
-    layers = DEPTHS[1] - DEPTHS[0]
     return {
-        "milliseconds_per_layer": 1000 * (long - short) / layers,
+        "find_milliseconds": 1000 * find,
+        "convert_milliseconds": 1000 * convert,
         "eager_call": ratio(measured, "made", "twin"),
         "flops": flops(converted) / flops(twin) if is_jax() else None,
     }
 
 
-def convert_seconds(depth):
-    """Seconds to convert, without those to run the model for its shapes."""
+def seconds_per_layer(depth):
+    """Of finding, and of converting, beyond a run of the model for shapes."""
     import keras
 
     import keras_laurel
 
     model = gpt(depth)
     x = keras.KerasTensor((BATCH, LENGTH), "int32")
-    start = time.perf_counter()
-    # Twice: with `training` and without.
-    for training in (False, True):
-        keras.src.backend.compute_output_spec(
-            lambda x: model(x, training=training), x
-        )
-    own = time.perf_counter() - start
-    start = time.perf_counter()
     layer = keras_laurel.get("rw+lr", rank=4)
-    keras_laurel.laurelize(model, layer, verbose=False)
-    return time.perf_counter() - start - own
+    own, find, convert = [
+        seconds(function)
+        for function in (
+            lambda: keras.src.backend.compute_output_spec(model, x),
+            lambda: keras_laurel.residual_sites(model),
+            lambda: keras_laurel.laurelize(model, layer, verbose=False),
+        )
+    ]
+    return (find - own) / depth, (convert - own) / depth
+
+
+def seconds(function):
+    start = time.process_time()
+    function()
+    return time.process_time() - start
 
 
 def gpt(depth, laurel=None):

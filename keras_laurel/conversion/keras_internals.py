@@ -29,6 +29,7 @@ used, pinned by `tests/conversion/test_keras_internals.py`:
 """
 
 import contextlib
+import functools
 import gc
 
 import keras
@@ -344,13 +345,17 @@ def _attributes(model):
 
 def attributes_with_layers(layer):
     """The attributes of a layer that its class set, not Keras or PyTorch."""
-    plain = keras.layers.Layer()
-    known = _attributes(plain).keys() | _KERAS_LISTS
+    known = _plain_attributes()
     return {
         name: value
         for name, value in _attributes(layer).items()
         if name not in known
     }
+
+
+@functools.cache
+def _plain_attributes():
+    return _attributes(keras.layers.Layer()).keys() | _KERAS_LISTS
 
 
 # Where Keras lists again the layers that attributes hold.

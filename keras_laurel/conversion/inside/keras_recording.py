@@ -198,6 +198,12 @@ def _replaced(recorder, original, handler):
 
 
 def _modules_with_any_symbolic_tensors():
+    return _modules_with_it(len(sys.modules))
+
+
+@functools.lru_cache(1)
+def _modules_with_it(count):
+    """Of the `count` modules there are; while they are so many, the same."""
     return [
         module
         for name, module in list(sys.modules.items())

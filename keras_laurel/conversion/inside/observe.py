@@ -68,7 +68,7 @@ class Observed:
         return calls, others
 
 
-def observe(model, args, kwargs, is_opaque):
+def observe(model, args, kwargs, is_opaque, known):
     """The `Observed` call of `model` on these arguments.
 
     Args:
@@ -76,18 +76,20 @@ def observe(model, args, kwargs, is_opaque):
         args: Positional arguments, with `KerasTensor`s of known sizes.
         kwargs: Keyword arguments.
         is_opaque: Function of a layer: whether it is to be traced.
+        known: `KnownOutputs`, to which this pass adds.
     """
-    observer = _Observer(is_opaque)
+    observer = _Observer(is_opaque, known)
     with keras_recording.observing(observer):
         symbolic_spec(model, args, kwargs)
     return observer.root
 
 
 class _Observer:
-    def __init__(self, is_opaque):
+    def __init__(self, is_opaque, known):
         self.root = None
         self._stack = []
         self._is_opaque = is_opaque
+        self._known = known
         self._is_tracing = False
         self._traces = {}
 
@@ -100,17 +102,22 @@ class _Observer:
         else:
             # PyTorch begins anew on another device where the first fails.
             self.root = call
-        if self._is_opaque(layer):
-            self._trace(call, args, kwargs)
+        outputs = self._known.again(layer, args, kwargs, _zeros)
+        if outputs is not None:
+            return outputs
         self._stack.append(call)
         try:
             with (
                 self._seeing_direct_calls(layer),
                 keras_internals.not_rematerialized(layer),
             ):
-                return original(layer, *args, **kwargs)
+                outputs = original(layer, *args, **kwargs)
         finally:
             self._stack.pop()
+        self._known.note(layer, args, kwargs, outputs)
+        if self._is_opaque(layer):
+            self._trace(call, args, kwargs)
+        return outputs
 
     @contextlib.contextmanager
     def _seeing_direct_calls(self, wrapper):
@@ -142,11 +149,16 @@ class _Observer:
     def _traced(self, layer, args, kwargs):
         self._is_tracing = True
         try:
-            return trace(_call_of(layer), args, kwargs), None
+            known = self._known
+            return trace(_call_of(layer), args, kwargs, known), None
         except CannotTrace as error:
             return None, str(error)
         finally:
             self._is_tracing = False
+
+
+def _zeros(x):
+    return keras.ops.zeros(x.shape, x.dtype)
 
 
 def _plain_call(call):

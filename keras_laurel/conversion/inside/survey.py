@@ -12,6 +12,7 @@ from keras_laurel.conversion.graphs.layer_options import FeatureAxes
 from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
 from keras_laurel.conversion.inside.blocks import find_blocks
 from keras_laurel.conversion.inside.example import examples
+from keras_laurel.conversion.inside.known_outputs import KnownOutputs
 from keras_laurel.conversion.inside.layer_paths import layer_paths
 from keras_laurel.conversion.inside.merges import find_merges
 from keras_laurel.conversion.inside.observe import observe
@@ -141,13 +142,15 @@ def survey_inside(model, inputs=None):
 
 def survey_calls(model, args, kwargs):
     """The `Survey` of a model that is called on these arguments."""
-    found = _Found(layer_paths(model))
-    found.add(observe(model, args, {**kwargs, "training": False}, is_opaque))
+    found, known = _Found(layer_paths(model)), KnownOutputs()
+    plain = {**kwargs, "training": False}
+    found.add(observe(model, args, plain, is_opaque, known))
     # On shapes alone not every layer trains. What is missed here and comes to
     # light in training raises then.
     with contextlib.suppress(Exception):
         training = {**kwargs, "training": True}
-        found.add_training(observe(model, args, training, is_opaque))
+        observed = observe(model, args, training, is_opaque, known)
+        found.add_training(observed)
     found.called[id(model)] = args, kwargs
     return found.survey()
 

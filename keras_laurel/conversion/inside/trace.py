@@ -18,6 +18,7 @@ from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.inside import keras_recording
+from keras_laurel.conversion.inside.known_outputs import KnownOutputs
 from keras_laurel.conversion.inside.values import flatten
 from keras_laurel.conversion.inside.values import is_tensor_like
 from keras_laurel.conversion.inside.values import map_leaves
@@ -134,7 +135,7 @@ class Trace:
         return needed[::-1]
 
 
-def trace(function, args, kwargs):
+def trace(function, args, kwargs, known=None):
     """The `Trace` of `function(*args, **kwargs)`.
 
     Args:
@@ -142,12 +143,13 @@ def trace(function, args, kwargs):
         args: Positional arguments; tensors, real or symbolic, count by shape
             and dtype, all else by value.
         kwargs: Keyword arguments.
+        known: `KnownOutputs` of the layers that are called inside.
 
     Raises:
         CannotTrace: if the code does what a graph cannot carry; it says what,
             and where.
     """
-    recorder = _Recorder()
+    recorder = _Recorder(known or KnownOutputs())
     (args, kwargs), inputs = recorder.symbolic_inputs((args, kwargs))
     try:
         with keras_recording.recording(recorder):
@@ -165,8 +167,9 @@ def trace(function, args, kwargs):
 class _Recorder:
     """Writes down what the code calls."""
 
-    def __init__(self):
+    def __init__(self, known):
         self.calls = []
+        self._known = known
         self._values = {}
         self._depth = 0
         self._seen = collections.Counter()
@@ -219,6 +222,9 @@ class _Recorder:
         if self._depth:
             return original(layer, *args, **kwargs)
         args, kwargs = keras.tree.map_structure(self._constant, (args, kwargs))
+        outputs = self._known.again(layer, args, kwargs, _symbolic)
+        if outputs is not None:
+            return self._append(layer, args, kwargs, outputs)
         try:
             outputs = self._inside(original, layer, *args, **dict(kwargs))
         except Exception:
@@ -330,6 +336,10 @@ def _kinds(structure):
         lambda x: (tuple(x.shape), x.dtype) if is_tensor_like(x) else type(x),
         structure,
     )
+
+
+def _symbolic(x):
+    return keras.KerasTensor(x.shape, x.dtype)
 
 
 def symbolic_spec(function, args, kwargs):

@@ -1,0 +1,87 @@
+"""Shapes that Keras' own layers have returned, so that none runs again for
+them."""
+
+import keras
+
+from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.inside.values import is_tensor_like
+from keras_laurel.conversion.inside.values import map_leaves
+from keras_laurel.conversion.inside.values import signature
+from keras_laurel.conversion.inside.values import tensors_of
+
+# They make masks, which Keras hangs on what is returned.
+_MASKING = keras.layers.Embedding, keras.layers.Masking
+
+
+class KnownOutputs:
+    """Kinds of what layers of Keras returned for arguments of these kinds.
+
+    Layers of other classes may do more than return something, and do it
+    otherwise in training. They run each time.
+    """
+
+    def __init__(self):
+        self._outputs = {}
+        # With the layer, so that its id remains its own: a `call` may make
+        # layers that do not outlive it.
+        self._is_pure = {}
+
+    def note(self, layer, args, kwargs, outputs):
+        if self._can_know(layer, args, kwargs) and _has_known_sizes(outputs):
+            specs = map_leaves(_spec, outputs)
+            self._outputs[_key(layer, args, kwargs)] = specs
+
+    def again(self, layer, args, kwargs, make):
+        """The kind of output that is known for this call, or `None`.
+
+        Args:
+            layer, args, kwargs: The call.
+            make: Function of a `KerasTensor` that makes the tensor.
+        """
+        if not self._can_know(layer, args, kwargs):
+            return None
+        specs = self._outputs.get(_key(layer, args, kwargs))
+        return map_leaves(
+            lambda x: make(x) if isinstance(x, keras.KerasTensor) else x, specs
+        )
+
+    def _can_know(self, layer, args, kwargs):
+        if id(layer) not in self._is_pure:
+            self._is_pure[id(layer)] = layer, _is_pure(layer)
+        _, is_pure = self._is_pure[id(layer)]
+        return is_pure and not _is_masked(args, kwargs)
+
+
+def _is_pure(layer):
+    layers = layer, *keras_internals.flatten_layers(layer)
+    return all(
+        keras_internals.is_public_layer(x) and not isinstance(x, _MASKING)
+        for x in layers
+    )
+
+
+def _has_known_sizes(outputs):
+    return all(
+        isinstance(size, int) for x in tensors_of(outputs) for size in x.shape
+    )
+
+
+def _spec(x):
+    if not is_tensor_like(x):
+        return x
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    return keras.KerasTensor(tuple(x.shape), dtype)
+
+
+def _key(layer, args, kwargs):
+    """Keras fills in `training`, on which no shape of its layers depends."""
+    kwargs = {
+        name: value
+        for name, value in kwargs.items()
+        if name != "training" and value is not None
+    }
+    return id(layer), signature(map_leaves(_spec, (args, kwargs)))
+
+
+def _is_masked(args, kwargs):
+    return any(map(keras_internals.has_mask, tensors_of((args, kwargs))))
