@@ -40,6 +40,8 @@ TABLE, CONVERTED = own_models.TABLE, own_models.CONVERTED
 # What compiles, or converts again, is done for these; for all if slow tests
 # are asked for.
 FEW = ("gpt", "keyword context", "router", "variational", "wavenet")
+# What is the same on each backend is done for all rows on the fastest.
+ALL_ROWS_ON = "torch"
 
 
 def few(names):
@@ -48,6 +50,14 @@ def few(names):
 
 
 every = pytest.mark.parametrize("name", CONVERTED)
+every_on_one = pytest.mark.parametrize(
+    "name",
+    CONVERTED if keras.config.backend() == ALL_ROWS_ON else few(CONVERTED),
+)
+
+
+def test_there_are_thirty_models():
+    assert len(TABLE) >= 30
 
 
 @every
@@ -97,7 +107,7 @@ def test_what_is_kept(name):
     assert len(found.layers) == found.row.sites
 
 
-@every
+@every_on_one
 def test_equals_its_twin(name):
     found = conversion(name)
     found.restart()
@@ -130,7 +140,7 @@ def equals_its_twin(model, row, name, layer, found=None):
     assert_close(run(model, x), expected)
 
 
-@every
+@every_on_one
 def test_saving(name, tmp_path):
     """To `.keras` where the plain model can be, and weights in any case."""
     found = conversion(name)
