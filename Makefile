@@ -96,6 +96,9 @@ test-jax test-families: export JAX_COMPILATION_CACHE_DIR = \
 test-jax test-families: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test-jax test-families: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
 
+# Two processes share two cores: more threads of PyTorch wait for each other.
+$(TESTS) test-slow test-families: export OMP_NUM_THREADS ?= 1
+
 # Tests run what is compiled once or twice: optimizing it takes longer.
 test-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
 

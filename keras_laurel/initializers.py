@@ -1,4 +1,4 @@
-"""Initial values for the low-rank maps."""
+"""Initializers of `A`, the low-rank map that reads the skip."""
 
 import keras
 from keras import ops

@@ -7,7 +7,10 @@ from keras import ops
 
 import keras_laurel
 from keras_laurel.conversion.residual_sites import search
+from tests.backends import once
 from tests.conversion import graphs
+
+pytestmark = once
 
 
 @pytest.mark.parametrize("name", graphs.FOUND)

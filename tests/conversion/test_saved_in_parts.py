@@ -1,5 +1,7 @@
 """A model converted in place, or a part of it, saved inside another."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from keras import ops
 
 import keras_laurel
 from keras_laurel.layers import LaurelPA
+from tests.backends import rows
 from tests.conversion.models import outputs
 from tests.conversion.models import shake
 
@@ -104,9 +107,20 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("around", ["additions", "blocks"])
-@pytest.mark.parametrize("make", [functional, OwnConfig, Outer])
+@pytest.mark.parametrize(
+    ("make", "around", "part"),
+    rows(
+        itertools.product(
+            (functional, OwnConfig, Outer), ("additions", "blocks"), PARTS
+        ),
+        few=[
+            (functional, "additions", "head"),
+            (OwnConfig, "blocks", "in functional"),
+            (Outer, "blocks", "first stage"),
+            (Outer, "additions", "itself"),
+        ],
+    ),
+)
 def test_is_loaded_as_it_was(make, around, part, tmp_path):
     model = make()
     model(X)

@@ -11,11 +11,14 @@ import pytest
 
 import keras_laurel
 from keras_laurel.conversion.residual_sites import search
+from tests.backends import once
 from tests.conversion import zoo
 from tests.conversion.models import assert_moved
 from tests.conversion.models import assert_same_outputs
 from tests.conversion.models import outputs
 from tests.conversion.models import random_input
+
+pytestmark = once
 
 ALL_ROWS_ON = "tensorflow"
 

@@ -13,6 +13,9 @@ from matplotlib.figure import Figure
 
 import keras_laurel
 from keras_laurel.learned.plots import residual_weights
+from tests.backends import once
+
+pytestmark = once
 
 LOG = """\
 step,epoch,connection,layer,variant,alpha,alpha_min,alpha_max,gamma_0,\

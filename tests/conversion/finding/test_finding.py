@@ -1,22 +1,18 @@
-"""What is found in the tables, on one backend for all of them.
-
-It depends on the graph alone, so each other backend gets a few.
-"""
+"""The residual additions of the tables are found, and no others."""
 
 import collections
 
-import keras
 import pytest
 
 from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.graphs.search import search_one
+from tests.backends import rows
 from tests.conversion.finding import attention
 from tests.conversion.finding import images
 from tests.conversion.finding import networks
 from tests.conversion.finding import sequences
 from tests.conversion.finding import traps
 
-ALL_ROWS_ON = "torch"
 REPRESENTATIVE = (
     "windows by layers",
     "masked by hand",
@@ -47,11 +43,7 @@ def search(model):
     return sites, [reason for _, rejected in pairs for reason in rejected]
 
 
-def _names():
-    return ROWS if keras.config.backend() == ALL_ROWS_ON else REPRESENTATIVE
-
-
-@pytest.mark.parametrize("name", _names())
+@pytest.mark.parametrize("name", rows(ROWS, REPRESENTATIVE))
 def test_residual_additions_are_found(name):
     row = ROWS[name]
     found, rejected = search(row.build())

@@ -8,6 +8,7 @@ import pytest
 
 import keras_laurel
 from keras_laurel.conversion.hub import families
+from tests.backends import once
 from tests.conversion import graphs
 from tests.conversion.hub import rows
 from tests.conversion.hub.checks import logits
@@ -15,6 +16,8 @@ from tests.conversion.hub.checks import plain_task
 from tests.conversion.hub.checks import prototype
 from tests.conversion.hub.rows import DECODERS
 from tests.conversion.hub.rows import GEMMA3N
+
+pytestmark = once
 
 ALL = {family.name: family for family in [*DECODERS, GEMMA3N]}
 LLAMA = ALL["Llama"]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_laurel
+from tests.backends import rows
 from tests.conversion.hub.checks import ALL
 from tests.conversion.hub.checks import GRANULARITIES
 from tests.conversion.hub.checks import logits
@@ -12,13 +13,16 @@ from tests.conversion.hub.checks import prototype
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
+# One of each build.
+FEW = ("GPT2", "GPTNeoX", "Gemma3", "Gemma4", "Mixtral", "Qwen3_5")
+
 SHORT = dict(batch=1, length=3)
 
 
 # RWKV7 asks for kernels.
 @pytest.mark.filterwarnings("ignore:The 'rwkv_ops' package")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", rows(ALL, FEW))
 def test_no_bit_changes(name, dtype):
     family = ALL[name]
     x = family.inputs(**SHORT)

@@ -11,6 +11,7 @@ import pytest
 from keras import ops
 
 import keras_laurel
+from tests.backends import rows
 from tests.conversion.hub import oracle
 from tests.conversion.hub.checks import ALL
 from tests.conversion.hub.checks import FIRST_KERAS_HUB
@@ -43,7 +44,10 @@ SIZE = dict(batch=2, length=8)
 CASES = [("GPT2", variant) for variant in VARIANTS] + [
     (name, variant) for name in FOUR[1:] for variant in ("pa", "rw+lr+pa")
 ]
-each_case = pytest.mark.parametrize(("name", "variant"), CASES)
+FULLEST = [(name, "rw+lr+pa") for name in FOUR]
+each_case = pytest.mark.parametrize(
+    ("name", "variant"), rows(CASES, [*FULLEST, ("GPT2", "lr")])
+)
 each_granularity = pytest.mark.parametrize("granularity", GRANULARITIES)
 
 

@@ -1,5 +1,7 @@
 """Opened layers read the activations that the same graph would give them."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from keras import layers
 import keras_laurel
 from keras_laurel import Laurel
 from keras_laurel import LaurelPA
+from tests.backends import rows
 from tests.conversion.inside.running import perturb
 from tests.conversion.inside.running import run
 
@@ -159,8 +162,14 @@ def two_models(network):
     return [keras.Model(inputs, network(x, inputs)) for x in (opened, in_graph)]
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=lambda x: x.name)
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda x: x.__name__)
+@pytest.mark.parametrize(
+    ("network", "layer"),
+    rows(
+        itertools.product(NETWORKS, LAYERS),
+        few=[(network, LAYERS[0]) for network in NETWORKS],
+    ),
+    ids=lambda x: getattr(x, "__name__", None) or x.name,
+)
 def test_history_is_that_of_the_graph(network, layer):
     x = np.random.default_rng(0).normal(size=(5, 12)).astype("float32")
     model, graph = two_models(network)

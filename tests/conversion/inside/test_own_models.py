@@ -11,6 +11,7 @@ import pytest
 from keras import ops
 
 import keras_laurel
+from tests.backends import rows
 from tests.conversion.inside import own_models
 from tests.conversion.inside.conversions import conversion
 from tests.conversion.inside.conversions import convert
@@ -40,8 +41,6 @@ TABLE, CONVERTED = own_models.TABLE, own_models.CONVERTED
 # What compiles, or converts again, is done for these; for all if slow tests
 # are asked for.
 FEW = ("gpt", "keyword context", "router", "variational", "wavenet")
-# What is the same on each backend is done for all rows on the fastest.
-ALL_ROWS_ON = "torch"
 
 
 def few(names):
@@ -50,10 +49,7 @@ def few(names):
 
 
 every = pytest.mark.parametrize("name", CONVERTED)
-every_on_one = pytest.mark.parametrize(
-    "name",
-    CONVERTED if keras.config.backend() == ALL_ROWS_ON else few(CONVERTED),
-)
+every_once = pytest.mark.parametrize("name", rows(CONVERTED, FEW))
 
 
 def test_there_are_thirty_models():
@@ -107,7 +103,7 @@ def test_what_is_kept(name):
     assert len(found.layers) == found.row.sites
 
 
-@every_on_one
+@every_once
 def test_equals_its_twin(name):
     found = conversion(name)
     found.restart()
@@ -140,7 +136,7 @@ def equals_its_twin(model, row, name, layer, found=None):
     assert_close(run(model, x), expected)
 
 
-@every_on_one
+@every_once
 def test_saving(name, tmp_path):
     """To `.keras` where the plain model can be, and weights in any case."""
     found = conversion(name)
