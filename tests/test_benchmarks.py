@@ -6,11 +6,11 @@ import sys
 import time
 from pathlib import Path
 
-import keras
 import pytest
 
-if keras.backend.backend() != "jax":
-    pytest.skip("is the same on each backend", allow_module_level=True)
+from tests.backends import once
+
+pytestmark = once
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"

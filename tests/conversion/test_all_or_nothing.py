@@ -12,7 +12,10 @@ import keras_laurel
 from keras_laurel.conversion.blocks import connection
 from keras_laurel.conversion.blocks import owner
 from keras_laurel.conversion.inside import opened
+from tests.backends import once
 from tests.conversion.models import shake
+
+pytestmark = once
 
 TOKENS = {k: np.ones((2, 4), "int32") for k in ("token_ids", "padding_mask")}
 

@@ -1,5 +1,6 @@
 """Tasks of KerasCV and KerasHub: over a converted backbone, and whole."""
 
+import itertools
 import json
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import keras_laurel
+from tests.backends import rows
 from tests.conversion import zoo
 from tests.conversion.models import assert_moved
 from tests.conversion.models import assert_same_outputs
@@ -60,11 +62,20 @@ def converted_whole(task):
 
 
 WAYS = pytest.mark.parametrize(
-    "way", [over_a_converted_backbone, converted_whole]
+    ("task", "way"),
+    rows(
+        itertools.product(
+            BACKBONES, (over_a_converted_backbone, converted_whole)
+        ),
+        few=[
+            (cv_classifier, converted_whole),
+            (zoo.hub_retinanet, over_a_converted_backbone),
+        ],
+    ),
+    ids=lambda f: f.__name__,
 )
 
 
-@TASKS
 @WAYS
 def test_laurel_layers_are_on_the_path(task, way):
     model = way(task)
@@ -88,7 +99,6 @@ def test_a_task_is_converted_without_a_changed_bit(task):
 
 # KerasCV's RetinaNet feeds itself a tensor where its input is a dict.
 @pytest.mark.filterwarnings("ignore:(?s).*The structure of `inputs`")
-@TASKS
 @WAYS
 def test_a_step_of_training(task, way):
     keras.utils.set_random_seed(0)

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import pytest
 
 import experiments.__main__ as program
@@ -20,9 +19,9 @@ from experiments.options import parse
 from experiments.plan import count
 from experiments.plan import without_memory
 from experiments.report.verdicts import RULES
+from tests.backends import once
 
-if keras.backend.backend() != "jax":
-    pytest.skip("is the same on each backend", allow_module_level=True)
+pytestmark = once
 
 EXPERIMENTS = all_experiments()
 README = Path(program.__file__).with_name("README.md").read_text("utf-8")

@@ -13,11 +13,11 @@ import pytest
 from experiments.experiment import Experiment
 from experiments.options import Machine
 from experiments.runs import run_all
+from tests.backends import once
 from tests.experiments.counting_trainer import Settings
 from tests.processes import Program
 
-if keras.backend.backend() != "jax":
-    pytest.skip("is the same on each backend", allow_module_level=True)
+pytestmark = once
 
 WAITING = Path(__file__).with_name("waiting_experiment.py")
 TRAINER = "tests.experiments.counting_trainer"
@@ -63,7 +63,7 @@ def test_runs_that_are_finished_are_not_trained_again(tmp_path):
     kept = json.loads((tmp_path / "double/seed_2/result.json").read_text())
     assert kept == results[-1]
     assert kept["settings"]["factor"] == 2
-    assert kept["settings"]["backend"] == "jax"
+    assert kept["settings"]["backend"] == keras.backend.backend()
     assert "keras" in kept["made_with"] and kept["made_with"]["processor"]
 
 
@@ -83,7 +83,7 @@ def test_an_unfinished_run_continues_only_as_it_began(
     assert "In the run" in error.value.__notes__[0]
     factor = 3 if changed == "settings" else 1
     if changed == "backend":
-        monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+        monkeypatch.setattr(keras.backend, "backend", lambda: "another")
     with pytest.raises(ValueError, match="choose another `--output`"):
         run(tmp_path, 2, ["failing"], factor=factor)
     assert calls(tmp_path) == {"failing/seed_0": 1, "failing/seed_1": 1}
@@ -102,7 +102,10 @@ def test_two_processes_give_the_same_numbers_and_show_errors(tmp_path):
     assert values(two) == values(run(tmp_path / "one", 2))
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "end",
+    [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL],
+)
 def test_no_process_continues_training_alone(end, tmp_path):
     files = [tmp_path / arm / "seed_1" / "process" for arm in "ab"]
     with Program(WAITING, tmp_path) as program:

@@ -1,5 +1,7 @@
 """A folded model computes the same, of Keras' own layers."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from keras import layers
 from keras import ops
 
 import keras_laurel
+from tests.backends import rows
 from tests.conversion.models import outputs
 from tests.conversion.models import random_input
 from tests.conversion.models import shake
@@ -87,8 +90,13 @@ def assert_close(actual, expected):
         np.testing.assert_allclose(y, e, rtol=0, atol=1e-5 * np.ptp(e))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    rows(
+        itertools.product(MODELS, VARIANTS),
+        few=[(name, "rw+lr+pa") for name in MODELS],
+    ),
+)
 def test_it_computes_the_same(name, variant, tmp_path):
     model = converted(name, variant)
     x = random_input(model)

@@ -2,14 +2,11 @@
 
 import json
 
-import keras
-import pytest
-
 from experiments.costs.tpu_picture import draw
 from experiments.files import RESULTS
+from tests.backends import once
 
-if keras.backend.backend() != "jax":
-    pytest.skip("is the same on each backend", allow_module_level=True)
+pytestmark = once
 
 FIELDS = {
     "scheduled cycles": ("percent_added", "cycles"),

@@ -5,7 +5,6 @@ import json
 import sys
 from pathlib import Path
 
-import keras
 import pytest
 import yaml
 from lm_eval.__main__ import cli_evaluate
@@ -14,9 +13,12 @@ from lm_eval.tasks import TaskManager
 import experiments.evaluation
 from experiments.evaluation import keras_hub_lm
 from experiments.evaluation.compare import compare
+from tests.backends import once
 from tests.experiments.evaluation.models import harness_lm
 from tests.experiments.evaluation.models import model_of
 from tests.experiments.evaluation.requests import scores
+
+pytestmark = once
 
 TASKS = Path(experiments.evaluation.__file__).with_name("tasks")
 TASK = """
@@ -110,9 +112,6 @@ def test_what_is_no_model_is_refused(options, message):
         keras_hub_lm.KerasHubLM(**options)
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="is the same on each backend"
-)
 def test_the_tasks_of_the_paper_are_in_the_harness():
     manager = TaskManager(include_path=str(TASKS))
     for file in TASKS.glob("*.yaml"):

@@ -4,12 +4,15 @@ import pytest
 
 from experiments.evaluation import HarnessLM
 from experiments.evaluation.token_generator import read_settings
+from tests.backends import once
 from tests.experiments.evaluation.models import LENGTH
 from tests.experiments.evaluation.models import NAMES
 from tests.experiments.evaluation.models import greedy_tokens
 from tests.experiments.evaluation.models import harness_lm
 from tests.experiments.evaluation.models import model_of
 from tests.experiments.evaluation.requests import texts
+
+pytestmark = once
 
 PROMPTS = ["Once", "Grüße, 世界: ", "in the ", "a b c d e f g h i j " * 4, ""]
 COUNT = 8

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiments.evaluation import HarnessLM
+from tests.backends import once
 from tests.distribution.meshes import mesh
 from tests.experiments.evaluation import tasks
 from tests.experiments.evaluation.models import LENGTH
@@ -21,6 +22,8 @@ from tests.experiments.evaluation.models import llama
 from tests.experiments.evaluation.models import model_of
 from tests.experiments.evaluation.requests import scores
 from tests.experiments.evaluation.test_token_scores import expected_rolling
+
+pytestmark = once
 
 
 @pytest.fixture(autouse=True)
@@ -198,9 +201,6 @@ def test_chat_templates_are_refused():
         )
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="is the same on each backend"
-)
 def test_the_package_does_without_the_harness_and_says_how_to_get_it():
     program = (
         "import sys; sys.modules['lm_eval'] = None\n"

@@ -8,6 +8,7 @@ from keras import ops
 from experiments.evaluation import HarnessLM
 from experiments.evaluation.padding import padded_length
 from experiments.evaluation.token_scorer import TokenScorer
+from tests.backends import once
 from tests.experiments.evaluation.models import LENGTH
 from tests.experiments.evaluation.models import NAMES
 from tests.experiments.evaluation.models import expected_score
@@ -17,6 +18,8 @@ from tests.experiments.evaluation.models import log_softmax
 from tests.experiments.evaluation.models import model_of
 from tests.experiments.evaluation.requests import rolling_scores
 from tests.experiments.evaluation.requests import scores
+
+pytestmark = once
 
 # The context, the continuation, and where the continuation is seen to begin.
 PAIRS = [

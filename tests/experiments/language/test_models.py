@@ -24,6 +24,9 @@ from experiments.language.settings import LanguageSettings
 from experiments.plan import count
 from experiments.plan import without_memory
 from experiments.variants import LaurelSizes
+from tests.backends import once
+
+pytestmark = once
 
 SMALL = Architecture(3, 16, 2, 32, 300, 32, paper_rank=4)
 TINY = LanguageSettings(initialization="fan_in", rank=4)

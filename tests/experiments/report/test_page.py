@@ -8,7 +8,6 @@ import statistics
 import subprocess
 import sys
 
-import keras
 import pytest
 
 from experiments.configs import find_experiment
@@ -20,9 +19,9 @@ from experiments.report.results import Results
 from experiments.report.results import load
 from experiments.report.summary import summary
 from keras_laurel.costs.tpu.chips import CHIPS
+from tests.backends import once
 
-if keras.backend.backend() != "jax":
-    pytest.skip("is the same on each backend", allow_module_level=True)
+pytestmark = once
 
 # Accuracy in percent by seed. RW gains, RW+LR is at the baseline, RW+LR+PA
 # loses, and the deeper network has one seed only.

@@ -3,7 +3,6 @@
 import math
 import statistics
 
-import keras
 import pandas
 import pytest
 
@@ -16,9 +15,9 @@ from experiments.report.statistics import with_deviation
 from experiments.report.statistics import with_interval
 from experiments.report.verdicts import judge
 from experiments.report.verdicts import judge_limit
+from tests.backends import once
 
-if keras.backend.backend() != "jax":
-    pytest.skip("is the same on each backend", allow_module_level=True)
+pytestmark = once
 
 
 def test_the_interval_is_students_over_the_seeds_that_both_have():

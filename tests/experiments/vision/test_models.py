@@ -15,7 +15,10 @@ from experiments.vision.settings import VisionSettings
 from experiments.vision.trainer import build_optimizer
 from keras_laurel import laurel_layers
 from keras_laurel import residual_sites
+from tests.backends import once
 from tests.experiments.tiny import build_tiny
+
+pytestmark = once
 
 RESNET50 = VisionSettings(image_size=32)
 
