@@ -11,6 +11,7 @@ import pytest
 from keras import ops
 
 import keras_laurel
+from tests.backends import rows
 from tests.layers import reference
 from tests.layers.cases import CASES
 from tests.layers.cases import SHAPE
@@ -19,6 +20,8 @@ from tests.layers.cases import set_random_weights
 from tests.layers.cases import to_numpy
 
 BACKEND = keras.config.backend()
+# Each rule of a derivative that layers have of their own, and of autodiff.
+EACH_RULE = "rw", "complement", "pa", "rms_shared", "rw+lr+pa", "all_low_rank"
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
@@ -191,9 +194,9 @@ def test_forward_mode(case):
     np.testing.assert_allclose(to_numpy(slope), expected, atol=1e-5 * size)
 
 
-@every_case
-def test_second_derivatives(case):
-    problem = Problem(case)
+@pytest.mark.parametrize("name", rows(CASES, EACH_RULE))
+def test_second_derivatives(name):
+    problem = Problem(CASES[name])
     found = autodiff.curvature(problem.loss, problem.point, problem.direction)
     # It is a sum of terms of both signs.
     size = np.linalg.norm(problem.g) * np.abs(problem.slope()).max()

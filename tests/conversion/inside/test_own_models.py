@@ -48,7 +48,28 @@ def few(names):
     return [n if n in FEW else pytest.param(n, marks=slow) for n in names]
 
 
-every = pytest.mark.parametrize("name", CONVERTED)
+# One of each way in which layers, states and shapes meet the backend.
+SOME = FEW + (
+    "bert",
+    "switch",
+    "translation",
+    "swin",
+    "resnet",
+    "u-net",
+    "diffusion",
+    "conformer",
+    "recurrent",
+    "graph attention",
+    "shared",
+    "containers",
+    "time distributed",
+    "functional inside",
+    "training branches",
+    "inception resnet",
+    "rwkv",
+    "poolformer",
+)
+every = pytest.mark.parametrize("name", rows(CONVERTED, SOME))
 every_once = pytest.mark.parametrize("name", rows(CONVERTED, FEW))
 
 
