@@ -33,9 +33,10 @@ def run_snippets(path):
     return namespace
 
 
-def test_readme_snippets_run_in_order():
+def test_readme_snippet_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     namespace = run_snippets(README)
-    assert len(keras_laurel.laurel_layers(namespace["model"])) == 9
+    assert len(keras_laurel.laurel_layers(namespace["loaded"])) == 16
 
 
 def test_models_snippets_run_in_order(capsys):
