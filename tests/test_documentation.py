@@ -66,6 +66,12 @@ def test_costs_snippets_run_in_order(capsys):
     assert "3 x rw+lr" in capsys.readouterr().out
 
 
+def test_the_reference_has_every_public_name():
+    pages = "".join(x.read_text("utf-8") for x in (DOCS / "api").glob("*.md"))
+    documented = set(re.findall(r"keras_laurel\.(\w+)", pages))
+    assert documented >= set(keras_laurel.__all__)
+
+
 def messages():
     """The texts of keras_laurel/, with … for the values in them."""
     for path in (ROOT / "keras_laurel").rglob("*.py"):
