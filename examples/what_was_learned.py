@@ -40,15 +40,15 @@ model = keras_laurel.laurelize(
 ## Log during training
 
 `LaurelLogger` writes the learned numbers of each connection to a CSV file,
-every 16 batches here. Given a batch, it also measures the **share**: how large
+every eight batches here. Given a batch, it also measures the **share**: how large
 the learned part of a connection is beside the stream that it adds to. With
 `tensorboard="runs/tensorboard"` the same numbers go to TensorBoard.
 """
 
 rng = np.random.default_rng(0)
-features = rng.normal(size=(2048, 16)).astype("float32")
+features = rng.normal(size=(1024, 16)).astype("float32")
 targets = np.sin(features).sum(axis=1, keepdims=True)
-logger = keras_laurel.LaurelLogger("laurel.csv", every=16, inputs=features[:64])
+logger = keras_laurel.LaurelLogger("laurel.csv", every=8, inputs=features[:64])
 model.compile(
     keras_laurel.prepare_optimizer(keras.optimizers.AdamW(3e-3)), "mse"
 )
@@ -72,6 +72,8 @@ plain addition. Needs matplotlib: `pip install ".[plots]"`.
 An α above its β means that the block counts for more than the skip. γ starts at
 1 beside a low-rank map, and at 0 without one. Where the share is close to 0,
 the low-rank part of the connection adds little to the stream.
+
+![The learned numbers by depth and over time](../docs/what_was_learned.png)
 """
 
 figure = keras_laurel.learned.plots.residual_weights(

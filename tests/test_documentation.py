@@ -72,6 +72,19 @@ def test_the_reference_has_every_public_name():
     assert documented >= set(keras_laurel.__all__)
 
 
+@pytest.mark.parametrize(
+    "page",
+    [*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "examples" / "README.md"],
+    ids=lambda page: page.name,
+)
+def test_links_lead_to_files(page):
+    """In the repository; `make docs` checks those of the site, with anchors."""
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
+    for link in links:
+        if "://" not in link:
+            assert (page.parent / link).exists(), link
+
+
 def messages():
     """The texts of keras_laurel/, with … for the values in them."""
     for path in (ROOT / "keras_laurel").rglob("*.py"):

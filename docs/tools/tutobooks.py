@@ -2,6 +2,10 @@
 
 import ast
 import json
+import re
+
+# A notebook is taken elsewhere, where the pictures of a page are not.
+PICTURE = re.compile(r"\n*!\[[^\]]*\]\([^)]*\)")
 
 
 def read_cells(source):
@@ -77,6 +81,8 @@ def render_notebook(source):
 
 
 def _notebook_cell(kind, text):
+    if kind == "markdown":
+        text = PICTURE.sub("", text)
     cell = {
         "cell_type": kind,
         "metadata": {},
