@@ -40,9 +40,9 @@ model = keras_laurel.laurelize(
 ## Log during training
 
 `LaurelLogger` writes the learned numbers of each connection to a CSV file,
-every eight batches here. Given a batch, it also measures the **share**: how large
-the learned part of a connection is beside the stream that it adds to. With
-`tensorboard="runs/tensorboard"` the same numbers go to TensorBoard.
+every eight batches here. Given a batch, it also measures the **share**: how
+large the learned part of a connection is beside the stream that it adds to.
+With `tensorboard="runs/tensorboard"` the same numbers go to TensorBoard.
 """
 
 rng = np.random.default_rng(0)
