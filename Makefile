@@ -16,6 +16,7 @@
 ##                    torch.export, on each backend, and the table in
 ##                    docs/export.md made of them; an hour or two;
 ##                    ONLY_MISSING=1 resumes a run that was interrupted
+##   make docs        the documentation site, in build/site; open index.html
 ##   make lint        what ruff finds
 ##   make format      what ruff can put right itself
 ##   make bench       each script in benchmarks/ but the next
@@ -45,6 +46,7 @@ BENCHMARKS := $(filter-out %/measuring.py, $(wildcard benchmarks/*.py))
 VENV := .venv
 VENV_NO_TENSORFLOW := .venv-no-tensorflow
 VENV_EXPORT := .venv-export
+VENV_DOCS := .venv-docs
 # Beside the environment: with it JAX looks for a TPU whenever it starts.
 LIBTPU := $(CURDIR)/.venv-libtpu
 WITH_LIBTPU := PYTHONPATH=$(LIBTPU) KERAS_BACKEND=jax JAX_PLATFORMS=cpu
@@ -60,7 +62,7 @@ export KERAS_BACKEND ?= jax
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-llm test $(TESTS) test-slow test-families test-export \
-    lint format \
+    docs lint format \
     bench gpu-wheels tpu-tables experiments clean
 
 help:
@@ -83,7 +85,8 @@ test-no-tensorflow: $(VENV_NO_TENSORFLOW)/stamp
 	    $(PYTEST_ARGS) tests/no_tensorflow/test_no_tensorflow.py
 
 test-tpu-compiler: $(VENV)/stamp $(LIBTPU)/stamp
-	$(WITH_LIBTPU) $(IN_VENV) pytest tests/costs/tpu/test_compiler.py
+	$(WITH_LIBTPU) $(IN_VENV) pytest tests/costs/tpu/test_compiler.py \
+	    'tests/test_examples.py::test_it_runs_and_is_short[tpu_costs]'
 
 # pytest exits with 5 when no test is marked slow.
 test-slow: $(VENV)/stamp
@@ -115,6 +118,11 @@ test-export: $(VENV_EXPORT)/stamp
 	    -m export tests/export)
 	$(VENV_EXPORT)/bin/python -m tests.export.matrix
 
+# Material announces its successor at each start.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV_DOCS)/stamp
+	$(VENV_DOCS)/bin/python -m mkdocs build --quiet --strict
+
 lint: $(VENV)/stamp
 	$(IN_VENV) ruff check
 	$(IN_VENV) ruff format --check
@@ -139,7 +147,7 @@ experiments: $(VENV)/stamp
 	$(IN_VENV) experiments.report
 
 clean:
-	rm -rf $(VENV) $(VENV_NO_TENSORFLOW) $(VENV_EXPORT) $(LIBTPU) .wheels build dist *.egg-info
+	rm -rf $(VENV) $(VENV_NO_TENSORFLOW) $(VENV_EXPORT) $(VENV_DOCS) $(LIBTPU) .wheels build dist *.egg-info
 	rm -rf .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -160,6 +168,9 @@ $(VENV)/stamp: constraints.txt pyproject.toml
 
 $(VENV_NO_TENSORFLOW)/stamp: constraints.txt pyproject.toml
 	$(call environment,$(VENV_NO_TENSORFLOW),-e ".[jax]",pytest pytest-xdist)
+
+$(VENV_DOCS)/stamp: constraints.txt pyproject.toml
+	$(call environment,$(VENV_DOCS),-e ".[docs]",ruff)
 
 # litert-torch wants versions of these that the others do not: with its own
 # bounds left aside it works.

@@ -1,6 +1,6 @@
 """
 Title: LAuReL under AltUp
-Author: The keras_laurel authors
+Author: keras_laurel
 Date created: 2026/11/24
 Last modified: 2026/11/27
 Description: Blocks with LAuReL on a stream twice as wide, at one block's cost.

@@ -1,6 +1,6 @@
 """
 Title: A KerasHub Llama with learned residual connections
-Author: The keras_laurel authors
+Author: keras_laurel
 Date created: 2026/11/27
 Last modified: 2026/11/27
 Description: Convert a language model, train it, generate text, save it.
@@ -14,6 +14,10 @@ A tiny one is made here; `keras_hub.models.CausalLM.from_preset(...)` gives you
 a trained one, and everything below is the same. It is converted in place, one
 connection around each block.
 """
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import keras_hub

@@ -1,6 +1,6 @@
 """
 Title: LAuReL by hand
-Author: The keras_laurel authors
+Author: keras_laurel
 Date created: 2026/11/27
 Last modified: 2026/11/27
 Description: A LAuReL layer where `x + f(x)` stood, with previous activations.
@@ -14,6 +14,10 @@ In a model that you write yourself, a LAuReL layer stands where the addition
 stood. It takes `[x, f(x)]`, and previous activations behind them, the newest
 first.
 """
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import numpy as np

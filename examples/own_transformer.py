@@ -1,6 +1,6 @@
 """
 Title: A transformer of one's own, converted in place
-Author: The keras_laurel authors
+Author: keras_laurel
 Date created: 2026/11/27
 Last modified: 2026/11/27
 Description: A subclassed model whose blocks add in their `call`.
@@ -13,6 +13,10 @@ Accelerator: GPU
 Nothing in it knows LAuReL: a block adds twice in its `call`, and the model
 calls its blocks in turn.
 """
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import numpy as np

@@ -1,6 +1,6 @@
 """
 Title: A ResNet-50 with learned residual connections
-Author: The keras_laurel authors
+Author: keras_laurel
 Date created: 2026/11/27
 Last modified: 2026/11/27
 Description: Convert a ResNet-50 of Keras, train it, save it and load it.
@@ -13,6 +13,10 @@ Accelerator: GPU
 Any functional model will do; `laurelize` finds its residual additions and puts
 a layer at each. ResNet-50 has 16. Convert before you compile.
 """
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import numpy as np

@@ -1,5 +1,6 @@
-"""Snippets of the README and docs/models.md and docstring examples run."""
+"""Snippets of the README and of pages run, and so do docstring examples."""
 
+import ast
 import doctest
 import pathlib
 import re
@@ -25,16 +26,17 @@ def examples_of(name):
 def run_snippets(path):
     """Runs the Python of a page from top to bottom; what it left behind."""
     snippets = re.findall(r"```python\n(.*?)```", path.read_text(), re.S)
-    assert len(snippets) >= 4
+    assert snippets
     namespace = {}
     for snippet in map(textwrap.dedent, snippets):
         exec(compile(snippet, str(path), "exec"), namespace)
     return namespace
 
 
-def test_readme_snippets_run_in_order():
+def test_readme_snippet_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     namespace = run_snippets(README)
-    assert len(keras_laurel.laurel_layers(namespace["model"])) == 9
+    assert len(keras_laurel.laurel_layers(namespace["loaded"])) == 16
 
 
 def test_models_snippets_run_in_order(capsys):
@@ -46,6 +48,65 @@ def test_models_snippets_run_in_order(capsys):
     assert len(keras_laurel.laurel_layers(namespace["whisper"])) == 4
     assert len(keras_laurel.laurel_layers(namespace["network"])) == 2
     assert len(keras_laurel.laurel_layers(namespace["loaded"])) == 8
+
+
+def test_start_snippets_run_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = run_snippets(DOCS / "index.md")
+    assert len(keras_laurel.laurel_layers(namespace["loaded"])) == 4
+
+
+def test_variants_snippets_run_in_order():
+    namespace = run_snippets(DOCS / "variants.md")
+    assert len(keras_laurel.laurel_layers(namespace["model"])) == 9
+
+
+def test_costs_snippets_run_in_order(capsys):
+    run_snippets(DOCS / "costs.md")
+    assert "3 x rw+lr" in capsys.readouterr().out
+
+
+def test_the_reference_has_every_public_name():
+    pages = "".join(x.read_text("utf-8") for x in (DOCS / "api").glob("*.md"))
+    documented = set(re.findall(r"keras_laurel\.(\w+)", pages))
+    assert documented >= set(keras_laurel.__all__)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "examples" / "README.md"],
+    ids=lambda page: page.name,
+)
+def test_links_lead_to_files(page):
+    """In the repository; `make docs` checks those of the site, with anchors."""
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
+    for link in links:
+        if "://" not in link:
+            assert (page.parent / link).exists(), link
+
+
+def messages():
+    """The texts of keras_laurel/, with … for the values in them."""
+    for path in (ROOT / "keras_laurel").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(map(text_of, node.values))
+            elif isinstance(node, ast.Constant) and type(node.value) is str:
+                yield node.value
+
+
+def text_of(part):
+    return part.value if isinstance(part, ast.Constant) else "…"
+
+
+def test_troubleshooting_quotes_messages_that_there_are():
+    page = (DOCS / "troubleshooting.md").read_text("utf-8")
+    quotes = re.findall(r"```text\n(.*?)\n```", page, re.S)
+    assert len(quotes) > 30
+    known = list(messages())
+    for quote in quotes:
+        pattern = ".*".join(map(re.escape, quote.split("…")))
+        assert any(re.search(pattern, text, re.S) for text in known), quote
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,10 @@
 """Each script in examples/ runs, and is as short as it promises."""
 
+import json
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -11,9 +15,13 @@ import keras_laurel
 from tests.conversion.hub import checks
 
 FOLDER = Path(__file__).parents[1] / "examples"
-# ResNet-50 takes its minutes to compile.
+# What compiles for long, or trains twice.
+SLOW = ("evaluation", "lora", "resnet50", "what_was_learned")
+# What sets the platform and its devices before JAX starts.
+ALONE = ("eight_devices", "tpu_costs")
+CONNECTIONS = {"resnet50": 16, "own_transformer": 6, "llama": 3}
 SCRIPTS = [
-    pytest.param(path, marks=pytest.mark.slow if "resnet" in path.stem else ())
+    pytest.param(path, marks=pytest.mark.slow if path.stem in SLOW else ())
     for path in sorted(FOLDER.glob("*.py"))
 ]
 SIZES = {"vocabulary_size": 64, "num_layers": 4, "hidden_dim": 32}
@@ -21,15 +29,49 @@ SIZES = {"vocabulary_size": 64, "num_layers": 4, "hidden_dim": 32}
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_it_runs_and_is_short(script, tmp_path, monkeypatch, capsys):
-    text = script.read_text()
+    text = script.read_text("utf-8")
     assert len(text.splitlines()) <= 120 and "argparse" not in text
-    assert script.name in (FOLDER / "README.md").read_text()
+    assert script.name in (FOLDER / "README.md").read_text("utf-8")
     monkeypatch.chdir(tmp_path)
+    if script.stem in ALONE:
+        run_alone(script)
+        return
     runpy.run_path(str(script), run_name="__main__")
-    printed = capsys.readouterr().out
-    if script.stem in ("resnet50", "own_transformer", "llama"):
-        count = {"resnet50": 16, "own_transformer": 6, "llama": 3}
-        assert f"{count[script.stem]} connections in the loaded" in printed
+    if script.stem in CONNECTIONS:
+        count = CONNECTIONS[script.stem]
+        printed = capsys.readouterr().out
+        assert f"{count} connections in the loaded" in printed
+
+
+def run_alone(script):
+    if keras.config.backend() != "jax":
+        pytest.skip("it is for JAX")
+    if script.stem == "tpu_costs":
+        pytest.importorskip("libtpu")
+    paths = [str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    environment.pop("XLA_FLAGS", None)
+    subprocess.run([sys.executable, script], env=environment, check=True)
+
+
+def test_a_tutobook_has_a_header_and_cells(monkeypatch):
+    """As pages and notebooks, which `make docs` makes of them."""
+    monkeypatch.syspath_prepend(FOLDER.parent / "docs" / "tools")
+    import tutobooks
+
+    for script in sorted(FOLDER.glob("*.py")):
+        source = script.read_text("utf-8")
+        (_, text), *cells = tutobooks.read_cells(source)
+        header, _ = tutobooks.read_header(text)
+        assert {"Title", "Author", "Date created", "Description"} <= {*header}
+        notebook = json.loads(tutobooks.render_notebook(source))
+        code = [x for x in notebook["cells"] if x["cell_type"] == "code"]
+        assert len(code) == sum(kind == "code" for kind, _ in cells)
+        for cell in code:
+            compile("".join(cell["source"]), script.name, "exec")
+        page = tutobooks.render_page(source, script.stem)
+        assert page.startswith(f"# {header['Title']}\n")
+        assert page.count("```python") == len(code)
 
 
 def test_altup(tmp_path):
