@@ -14,7 +14,9 @@ L = keras.layers
 
 
 def _each_size(*names):
-    return tuple(getattr(L, f"{name}{n}D") for name in names for n in (1, 2, 3))
+    """Classes in one to three dimensions, as many as this Keras has."""
+    classes = [f"{name}{n}D" for name in names for n in (1, 2, 3)]
+    return tuple(getattr(L, name) for name in classes if hasattr(L, name))
 
 
 POOLING = _each_size(
