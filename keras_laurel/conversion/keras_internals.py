@@ -329,7 +329,9 @@ def own_attributes(model):
     """What the class of `model`, or its user, keeps on it."""
     x, layer = keras.Input((1,)), keras.layers.Identity()
     sequential = is_sequential(model)
-    plain = keras.Sequential([x, layer]) if sequential else keras.Model(x, x)
+    plain = (
+        keras.Sequential([x, layer]) if sequential else keras.Model(x, layer(x))
+    )
     known = _attributes(plain).keys() | TRAINING_STATE
     return {
         name: value
