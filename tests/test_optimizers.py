@@ -308,7 +308,7 @@ def test_what_is_private_in_keras():
 
 @pytest.mark.parametrize("optimizer", ["adamw", None, keras.optimizers.AdamW])
 def test_not_an_optimizer(optimizer):
-    with pytest.raises(ValueError, match="`optimizer` got .*; it needs a"):
+    with pytest.raises(ValueError, match="`optimizer` must be a .*Received"):
         keras_laurel.prepare_optimizer(optimizer)
 
 

@@ -70,8 +70,8 @@ def test_a_model_without_weights_yet_is_refused(model):
     "options, message",
     [
         ({"distribution": "fsdp"}, "got 'fsdp'; it needs a distribution, as"),
-        ({"optimizer_slots": -1}, "`optimizer_slots` got -1; it needs an int"),
-        ({"optimizer_slots": "adam"}, "got 'adam'; it needs an integer of at"),
+        ({"optimizer_slots": -1}, "of at least 0. Received: optimizer_slots=-"),
+        ({"optimizer_slots": "adam"}, "Received: optimizer_slots='adam'"),
     ],
 )
 def test_bad_arguments(options, message):
