@@ -334,7 +334,7 @@ class TestErrors:
 
     def test_sites_and_blocks(self):
         model = own_models.gpt()
-        self.refuses("one of them", model, model.blocks, sites=[])
+        self.refuses("Pass one of them", model, model.blocks, sites=[])
 
     def test_not_built(self):
         model = own_models.GPT()

@@ -89,7 +89,7 @@ class TestLayer:
 
     @pytest.mark.parametrize("layer", ["rw", keras_laurel.LaurelRW])
     def test_not_a_laurel_layer(self, layer):
-        refuses("it needs a LAuReL layer", LLAMA.backbone(), layer)
+        refuses("must be a LAuReL layer", LLAMA.backbone(), layer)
 
 
 class TestGranularity:
@@ -100,7 +100,7 @@ class TestGranularity:
         refuses(message, ALL["RWKV7"].backbone(), granularity="sublayer")
 
     def test_unknown(self):
-        message = "`granularity` got 'layer'; it needs one of"
+        message = "`granularity` must be one of .*Received: granularity='layer'"
         refuses(message, LLAMA.backbone(), granularity="layer")
 
     def test_a_functional_model(self):
@@ -110,7 +110,7 @@ class TestGranularity:
 
 class TestSites:
     def test_none(self):
-        refuses("`sites` is empty", LLAMA.backbone(), sites=[])
+        refuses("`sites` must not be empty", LLAMA.backbone(), sites=[])
 
     @pytest.mark.parametrize(
         "sites",
@@ -122,7 +122,7 @@ class TestSites:
         ids=["of_a_twin", "of_a_graph", "indices"],
     )
     def test_of_something_else(self, sites):
-        message = "which is no residual site of"
+        message = "must hold residual sites of .*which is not one"
         refuses(message, LLAMA.backbone(), sites=sites())
 
     def test_they_say_what_they_are(self):
