@@ -75,7 +75,7 @@ def test_what_a_plain_model_adds():
 
 @pytest.mark.parametrize("quantity", ["foo", "activation_bytes", None])
 def test_what_is_no_quantity_is_refused(cost, quantity):
-    with pytest.raises(ValueError, match="got .*; it needs one of .'param"):
+    with pytest.raises(ValueError, match="`quantity` must be one of .'param"):
         cost.added(quantity)
 
 
