@@ -16,7 +16,7 @@
 ##                    torch.export, on each backend, and the table in
 ##                    docs/export.md made of them; an hour or two;
 ##                    ONLY_MISSING=1 resumes a run that was interrupted
-##   make lint        what ruff finds
+##   make lint        what ruff and mypy find
 ##   make format      what ruff can put right itself
 ##   make bench       each script in benchmarks/ but the next
 ##   make gpu-wheels  what benchmarks/gpu_step.py needs where Keras is missing
@@ -115,6 +115,7 @@ test-export: $(VENV_EXPORT)/stamp
 lint: $(VENV)/stamp
 	$(IN_VENV) ruff check
 	$(IN_VENV) ruff format --check
+	$(IN_VENV) mypy
 
 format: $(VENV)/stamp
 	$(IN_VENV) ruff check --fix
@@ -137,7 +138,7 @@ experiments: $(VENV)/stamp
 
 clean:
 	rm -rf $(VENV) $(VENV_NO_TENSORFLOW) $(VENV_EXPORT) $(LIBTPU) .wheels build dist *.egg-info
-	rm -rf .pytest_cache .ruff_cache
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call each,name,values,command): the command for each value in turn, all of

@@ -1,6 +1,7 @@
 """Find the residual connections of models, without changing anything."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -95,9 +96,9 @@ class ModelSurvey:
 
     sites: list
     left_out: list
-    inside: Survey = None
-    nested: list = ()
-    stacks: list = None
+    inside: Survey | None = None
+    nested: Sequence = ()
+    stacks: list | None = None
 
 
 GRANULARITIES = (None, "block", "sublayer", "application")

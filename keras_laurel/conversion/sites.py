@@ -37,7 +37,7 @@ class ResidualSite:
     model: str
     node: object = dataclasses.field(compare=False)
     branch_nodes: tuple = dataclasses.field(compare=False)
-    where: str = None
+    where: str | None = None
     skip_tensor: object = dataclasses.field(compare=False, default=None)
     is_sum: bool = False
 
@@ -74,7 +74,7 @@ class LeftOut:
 
     reason: str
     where: str
-    site: ResidualSite = None
+    site: ResidualSite | None = None
 
 
 class ResidualSites(list):

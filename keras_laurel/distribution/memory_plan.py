@@ -123,7 +123,7 @@ def plan_memory(
     check_distribution(distribution)
     slots = check_integer("optimizer_slots", optimizer_slots, 0)
     mesh = getattr(distribution, "device_mesh", None)
-    groups = collections.defaultdict(lambda: [0, 0, 0])
+    groups: dict[tuple, list[int]] = collections.defaultdict(lambda: [0, 0, 0])
     weights = trainable = 0
     for variable in model.weights:
         axes, size = _on_a_device(variable, distribution, mesh)

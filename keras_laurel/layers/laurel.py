@@ -4,6 +4,7 @@ import contextlib
 import functools
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -172,7 +173,7 @@ class Laurel(keras.layers.Layer):
         self.num_inputs = None
         checks.check_options(self)
 
-    def __call__(self, inputs, *args, **kwargs):
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         checks.check_inputs(self, inputs)
         return super().__call__(inputs, *args, **kwargs)
 
@@ -217,7 +218,7 @@ class Laurel(keras.layers.Layer):
             return None
         return ops.logical_or(*masks)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "residual_weights": self.residual_weights,
@@ -331,7 +332,7 @@ class Laurel(keras.layers.Layer):
         """
         return ConnectionCost(
             width=self.input_spec[0].axes[self.axis],
-            activations=self.num_inputs - 1,
+            activations=len(self.input_spec) - 1,
             rank=self.rank,
             has_gamma=bool(self.num_activations),
             share_low_rank=self.share_low_rank,
@@ -551,7 +552,7 @@ class Laurel(keras.layers.Layer):
         )
 
 
-_observers = []
+_observers: list[tuple[int, Callable]] = []
 
 
 @contextlib.contextmanager

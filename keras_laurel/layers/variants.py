@@ -17,7 +17,7 @@ _VARIANTS = {
     "rw+lr+pa": Laurel,
 }
 # Published methods that are special cases of equation (2), with their source.
-_PUBLISHED = {
+_PUBLISHED: dict[str, dict[str, Any]] = {
     # Bachlechner et al., "ReZero is All You Need", arXiv 2003.04887.
     "rezero": {"residual_weights": "free_branch", "start": 0.0},
     # De and Smith, "Batch Normalization Biases Residual Blocks Towards the
@@ -36,7 +36,7 @@ _PUBLISHED = {
     # lambda x + mu x_0, as in Karpathy's nanochat.
     "x0": {"num_activations": 1, "first_activation": True},
 }
-_DEFAULTS = {
+_DEFAULTS: dict[str, dict[str, Any]] = {
     "rw": {"residual_weights": "softmax"},
     "lr": {"rank": 16},
     "pa": {"num_activations": 3},

@@ -54,7 +54,7 @@ class Stack:
 NAMED = BlockRow(stacks=())
 """The row of blocks that a user has named, about which nothing is known."""
 
-_rows = {}
+_rows: dict[type | tuple[str, str], BlockRow] = {}
 
 
 def add(key, row):

@@ -206,7 +206,7 @@ class ResidualStream:
         return readers
 
 
-_LOADING = {}
+_LOADING: dict[str, ResidualStream] = {}
 """Streams for which some blocks are not loaded yet, by id."""
 
 

@@ -191,7 +191,7 @@ class LaurelFunctional(PickledAsSaved):
         return rebuild(source, saved_plan.deserialize(config["sites"], source))
 
 
-_CLASSES = {}
+_CLASSES: dict[type, type] = {}
 _register = keras.saving.register_keras_serializable(
     package="keras_laurel", name="LaurelFunctional"
 )

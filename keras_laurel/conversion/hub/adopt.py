@@ -272,7 +272,7 @@ def laurel_name(base_name):
     return f"Laurel{base_name}"
 
 
-_named = set()
+_named: set[type] = set()
 
 
 def name_class(cls):

@@ -37,8 +37,8 @@ class Observed:
     layer: keras.layers.Layer
     args: tuple
     kwargs: dict
-    trace: Trace = None
-    failure: str = None
+    trace: Trace | None = None
+    failure: str | None = None
     inside: list = dataclasses.field(default_factory=list)
 
     def all(self):

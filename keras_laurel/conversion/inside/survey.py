@@ -43,8 +43,8 @@ class Inside:
     additions: dict
     axes: dict
     times: int = 0
-    always: set = None
-    stack: int = None
+    always: set | None = None
+    stack: int | None = None
     instead_of: dict = dataclasses.field(default_factory=dict)
 
     def add(self, additions, axes):

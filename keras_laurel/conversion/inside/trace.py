@@ -59,9 +59,9 @@ class Call:
     operation: object
     arguments: SymbolicArguments
     outputs: list
-    positions: tuple = None
+    positions: tuple | None = None
     returns_one_tensor: bool = False
-    place: tuple = None
+    place: tuple | None = None
     occurrence: int = 0
     varying: dict = dataclasses.field(default_factory=dict)
 
