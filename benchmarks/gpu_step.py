@@ -156,7 +156,7 @@ class Runner:
             self.environment = {**environment, **cpu}
 
     def run(self, worker, form, model="", variant="", seconds=120):
-        """What a worker returned, or `None` where it failed or took longer."""
+        """Return the result of a worker, `None` if it failed or timed out."""
         command = [sys.executable, __file__, "--worker", worker]
         command += ["--form", form, "--model", model, "--variant", variant]
         command += ["--rounds", str(self.arguments.rounds)]

@@ -1,4 +1,4 @@
-"""What it costs that layers of one's own are opened.
+"""Measure the cost of opening the layers of a user's model.
 
 A GPT of blocks that add in their `call`, converted, and its twin, whose blocks
 call LAuReL layers. By backend: seconds to convert for each layer that is

@@ -1,4 +1,4 @@
-"""How both trainers train: in rounds, each of which ends with a checkpoint.
+"""Train in rounds, each of which ends with a checkpoint, for both trainers.
 
 After each round the model is evaluated, its numbers go to `history.csv`, and
 Orbax keeps all that is needed to continue: a process may be killed at any

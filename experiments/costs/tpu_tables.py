@@ -36,7 +36,7 @@ from keras_laurel.distribution import make_distribution
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """What a table compares.
+    """The programs that a table compares.
 
     Args:
         model: One of `experiments.costs.training_case.MODELS`.

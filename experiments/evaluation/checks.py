@@ -1,4 +1,4 @@
-"""What is wrong with a model or a request, before any of it is computed."""
+"""Checks of a model or a request, before anything is computed."""
 
 import keras
 

@@ -108,7 +108,7 @@ class HarnessLM(TemplateLM):
         )
 
     def get_model_info(self):
-        """What the harness writes into its results about the model."""
+        """Return the facts about the model that the harness stores."""
         return {
             "model_class": type(self.causal_lm).__name__,
             "model_num_parameters": self.causal_lm.count_params(),

@@ -14,7 +14,7 @@ from experiments.evaluation.padding import padded_rows
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a request wants its text generated.
+    """The settings of a request for generated text.
 
     Args:
         until: Texts that end it; they are not part of it.

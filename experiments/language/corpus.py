@@ -1,4 +1,4 @@
-"""What language models are trained and evaluated on.
+"""The texts on which language models are trained and evaluated.
 
 The tokenizer and the tokens are made once and kept in the output folder, by
 what they are made of.

@@ -142,7 +142,7 @@ def check_fits(tokenizer, vocabulary_size):
 
 
 def bytes_of_tokens(tokenizer):
-    """How many bytes of text each token stands for; special ones for none."""
+    """Return the bytes of text of each token, 0 for special tokens."""
     lengths = np.zeros(tokenizer.vocabulary_size(), "int32")
     for symbol, index in tokenizer.vocabulary.items():
         if symbol not in SPECIAL:

@@ -254,7 +254,7 @@ def learned_ranges(model):
 
 
 def learns_in_float32(model, settings):
-    """Whether the sum's weights could be cast to bfloat16 after training."""
+    """Return whether the weights of the connections can become bfloat16."""
     return bool(
         settings.precision == "mixed_bfloat16"
         and settings.weights_in == "float32"

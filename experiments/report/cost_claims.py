@@ -26,7 +26,7 @@ FULL_FROM = 0.9
 
 @dataclasses.dataclass(frozen=True)
 class CostLimit:
-    """What a program may need beyond the baseline's, by the compiler's count.
+    """A limit of a program's overhead, by the compiler's count.
 
     Args:
         text: The claim.

@@ -1,7 +1,7 @@
-"""When a claim counts as confirmed.
+"""Rules that decide if a claim is confirmed.
 
-Student's interval of paired differences decides, which takes these to be
-normal.
+Student's interval of paired differences decides; it assumes that these are
+normally distributed.
 """
 
 CONFIRMED = "confirmed here"

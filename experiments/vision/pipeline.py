@@ -21,7 +21,7 @@ SHUFFLE_BUFFER = 16_384
 
 @dataclasses.dataclass(frozen=True)
 class ImagePipeline:
-    """How the examples of one TFDS set become batches.
+    """The settings by which the examples of a TFDS set become batches.
 
     Args:
         builder: A prepared TFDS builder with the features `image`, `label`.
