@@ -1,4 +1,4 @@
-"""What a LAuReL layer takes on from the addition whose place it takes."""
+"""Options that a LAuReL layer takes over from the addition it replaces."""
 
 import keras
 import numpy as np

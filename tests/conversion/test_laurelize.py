@@ -193,7 +193,7 @@ def test_the_prototype_is_copied_for_each_place():
 
 
 def test_features():
-    """What the docstring says of inner outputs."""
+    """Inner outputs belong to the converted model."""
     model = small_resnet()
     converted = keras_laurel.laurelize(model, rw_lr_pa())
     shake(converted)
@@ -203,7 +203,7 @@ def test_features():
 
 
 def history(converted, name):
-    """Where the previous activations of a layer come from."""
+    """Return the names of the operations whose outputs a layer reads."""
     layer = converted.get_layer(name)
     (node,) = layer._inbound_nodes
     return [
@@ -473,7 +473,7 @@ def test_nothing_found_counts_the_rest():
 
 
 def custom_scale():
-    """How `keras.applications.InceptionResNetV2` adds, two towers."""
+    """Return two towers added as in `keras.applications.InceptionResNetV2`."""
     from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
     x, y = keras.Input((4, 8)), keras.Input((4, 8))

@@ -34,7 +34,7 @@ def small_resnet():
 
 
 def without_values(make, *conversion, remat=None, **options):
-    """What `make` builds, converted: its variables have shapes only."""
+    """Build and convert a model whose variables have shapes only."""
 
     def build():
         with keras.RematScope(**remat) if remat else contextlib.nullcontext():

@@ -62,7 +62,7 @@ def test_a_large_table_fits_a_terminal():
 
 
 def test_what_is_added_without_a_baseline():
-    """What LAuReL has, to the rest."""
+    """The cost of LAuReL is compared with that of the rest."""
     cost = footprint(model_of(1))
     number, percent = cost.added("parameters")
     assert number == cost.laurel_parameters == 2 * 4 * 64 + 2 + 1

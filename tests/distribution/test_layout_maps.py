@@ -1,4 +1,4 @@
-"""What layout maps say about LAuReL weights, and how they are checked."""
+"""Layout maps for LAuReL weights, and their checks."""
 
 import keras
 import pytest

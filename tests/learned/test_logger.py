@@ -1,4 +1,4 @@
-"""What `fit` leaves in a log."""
+"""The log that `fit` writes."""
 
 import csv
 import sys

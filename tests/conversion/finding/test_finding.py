@@ -1,4 +1,4 @@
-"""What is found in the tables, on one backend for all of them.
+"""The sites found in the tables of models, on one backend for all of them.
 
 It depends on the graph alone, so each other backend gets a few.
 """

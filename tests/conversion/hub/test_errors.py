@@ -1,4 +1,4 @@
-"""What conversion of a transformer refuses, and leaves as it was."""
+"""Errors in the conversion of transformers, which leave models unchanged."""
 
 import inspect
 
