@@ -153,7 +153,7 @@ def is_jax():
 
 
 def flops(model):
-    """Of loss and gradient, as XLA counts them."""
+    """Return XLA's count of FLOPs of the loss and its gradient."""
     import jax
     from keras import ops
 

@@ -228,7 +228,7 @@ def tensorflow_device_kind():
 
 
 def find_torch_device():
-    """PyTorch trains on one device here; Keras has no strategy for more."""
+    """Return one device for PyTorch; Keras has no strategy for more."""
     import torch
 
     if torch.cuda.is_available():

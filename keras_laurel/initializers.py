@@ -1,4 +1,4 @@
-"""Initializers for the low-rank weights."""
+"""Initializers for the low-rank weights of LAuReL layers."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -154,7 +154,9 @@ def make_table(name, table, arguments):
 
 
 def variants_of(table, arguments):
-    """The baseline first; a deeper model has nothing to write literally."""
+    """Return the variants of a table, the baseline first.
+
+    A deeper model has no literal form."""
     literal = arguments.literal
     others = [v for v in table.variants if not (literal and v == "deeper")]
     return ["baseline", *others]

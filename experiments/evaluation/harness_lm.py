@@ -144,7 +144,7 @@ class HarnessLM(TemplateLM):
         return self._loglikelihood_tokens(pairs, disable_tqdm)
 
     def _encode_pair(self, context, continuation):
-        """The tokens of both, of which the first has one at least.
+        """Return the tokens of both texts, with at least one of the context.
 
         The harness lets spaces between them begin the continuation.
         """

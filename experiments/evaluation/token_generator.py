@@ -69,7 +69,7 @@ def read_settings(arguments, default_max_tokens):
 
 
 def ending_texts(until):
-    """All of one, several or none, without what ends nothing."""
+    """Return the non-empty texts among one, several or none."""
     several = until if isinstance(until, (list, tuple)) else [until]
     return tuple(filter(None, several))
 

@@ -154,7 +154,7 @@ def cost_row(claim, compiled):
 
 
 def compiled_table(compiled):
-    """All that was compiled, in percent over the baseline."""
+    """Return a table of all compiled programs, in percent over the baseline."""
     rows = []
     for row in compiled.itertuples():
         if row.variant == "baseline":

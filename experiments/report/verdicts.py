@@ -45,7 +45,7 @@ def differs(low, high, margin):
 
 
 def which(low, high, margin):
-    """A question and no claim: which of two is better, if that shows."""
+    """Return which of two is better, for a question instead of a claim."""
     if low > 0:
         return "better"
     return "worse" if high < 0 else "no difference seen"
