@@ -54,7 +54,7 @@ def test_a_tokenizer_is_read_from_a_preset(tokenizer, tmp_path):
     tokenizer.save_to_preset(str(tmp_path / "preset"))
     loaded = make_tokenizer(str(tmp_path / "preset"), [], 300)
     assert loaded.tokenize(TEXTS) == tokenizer.tokenize(TEXTS)
-    with pytest.raises(ValueError, match="expected `bpe`, `bytes` or the fold"):
+    with pytest.raises(ValueError, match="must be `bpe`, `bytes` or the fold"):
         make_tokenizer(str(tmp_path / "nothing"), [], 300)
 
 
