@@ -15,7 +15,6 @@ import functools
 import math
 import re
 import types
-from collections.abc import Mapping
 
 import keras
 
@@ -28,7 +27,7 @@ GROUPS = {"scalars": SCALARS, "low_rank": tuple(LOW_RANK)}
 
 def prepare_optimizer(
     optimizer: keras.optimizers.Optimizer,
-    rates: Mapping[str, float] | None = None,
+    rates: dict[str, float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """Set an optimizer up for a model with LAuReL layers.
 

@@ -5,7 +5,6 @@ They need the extra `plots`: `pip install "keras-laurel[plots]"`.
 
 import math
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -27,7 +26,7 @@ _FAINT = "0.75"
 def residual_weights(
     model_or_log: "keras.Model | LaurelSummary | str | os.PathLike[str]",
     inputs: Any = None,
-    quantities: Sequence[str] | None = None,
+    quantities: list[str] | tuple[str, ...] | None = None,
 ) -> Any:
     """Draw alpha, beta, gamma, norms and shares by depth and over time.
 
