@@ -18,11 +18,11 @@ def why_not(node):
     if layer.normalize:
         return "it normalises the augmentation"
     if layer.share_low_rank:
-        return "one low-rank map reads a weighed sum of activations"
+        return "one low-rank map reads a weighted sum of activations"
     if layer.axis not in (-1, len(node.outputs[0].shape) - 1):
         return "its features are not on the last axis"
     if any(map(keras_internals.has_mask, tensors)):
-        return "it hands on a mask"
+        return "it passes a mask on"
     return None
 
 
