@@ -17,7 +17,7 @@
 ##                    docs/export.md made of them; an hour or two;
 ##                    ONLY_MISSING=1 resumes a run that was interrupted
 ##   make docs        the documentation site, in build/site; open index.html
-##   make lint        what ruff finds
+##   make lint        what ruff and mypy find
 ##   make format      what ruff can put right itself
 ##   make bench       each script in benchmarks/ but the next
 ##   make gpu-wheels  what benchmarks/gpu_step.py needs where Keras is missing
@@ -126,6 +126,7 @@ docs: $(VENV_DOCS)/stamp
 lint: $(VENV)/stamp
 	$(IN_VENV) ruff check
 	$(IN_VENV) ruff format --check
+	$(IN_VENV) mypy
 
 format: $(VENV)/stamp
 	$(IN_VENV) ruff check --fix
@@ -148,7 +149,7 @@ experiments: $(VENV)/stamp
 
 clean:
 	rm -rf $(VENV) $(VENV_NO_TENSORFLOW) $(VENV_EXPORT) $(VENV_DOCS) $(LIBTPU) .wheels build dist *.egg-info
-	rm -rf .pytest_cache .ruff_cache
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call each,name,values,command): the command for each value in turn, all of

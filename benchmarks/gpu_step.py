@@ -72,7 +72,7 @@ def main():
 
 
 def parts_of(arguments):
-    """All times first, then the memory."""
+    """Return the parts of the benchmark: all times, then the memory."""
     pairs = [(f, m) for m in arguments.models for f in arguments.forms]
     return [
         *(("step", form, model) for form, model in pairs),
@@ -81,7 +81,7 @@ def parts_of(arguments):
 
 
 def measure(runner, what, form, model, seconds):
-    """The rows of one part; those that time allows for."""
+    """Return the rows of one part that could be measured in time."""
     if what == "step":
         found = runner.run("time", form, model, seconds=seconds) or []
         rows = [{"what": "step", **row} for row in found]
@@ -156,7 +156,7 @@ class Runner:
             self.environment = {**environment, **cpu}
 
     def run(self, worker, form, model="", variant="", seconds=120):
-        """What a worker returned, or `None` where it failed or took longer."""
+        """Return the result of a worker, `None` if it failed or timed out."""
         command = [sys.executable, __file__, "--worker", worker]
         command += ["--form", form, "--model", model, "--variant", variant]
         command += ["--rounds", str(self.arguments.rounds)]
@@ -181,7 +181,7 @@ class Runner:
 
 
 def plain_torch(environment, deadline):
-    """`torch_step.py` on this GPU, as far as there is time."""
+    """Run `torch_step.py` on this GPU in the time that is left."""
     script = pathlib.Path(__file__).with_name("torch_step.py")
     left = deadline - time.monotonic()
     try:
@@ -209,7 +209,7 @@ def find_device(arguments):
 
 
 def measure_times(arguments):
-    """A row for each variant that half of the time was enough to build."""
+    """Return a row for each variant that was built in half of the time."""
     start = time.monotonic()
     steps = {}
     for name in ("baseline", *VARIANTS):

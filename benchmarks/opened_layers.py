@@ -1,4 +1,4 @@
-"""What it costs that layers of one's own are opened.
+"""Measure the cost of opening the layers of a user's model.
 
 A GPT of blocks that add in their `call`, converted, and its twin, whose blocks
 call LAuReL layers. By backend: the processor's time to find the additions, and
@@ -158,7 +158,7 @@ def is_jax():
 
 
 def flops(model):
-    """Of loss and gradient, as XLA counts them."""
+    """Return XLA's count of FLOPs of the loss and its gradient."""
     import jax
     from keras import ops
 

@@ -141,7 +141,7 @@ class _Counting(TorchDispatchMode):
 
 
 def keras_model(variant):
-    """Of Keras layers, each addition a layer."""
+    """Build a model of Keras layers, in which each addition is a layer."""
     layers = keras.layers
     x = inputs = keras.Input((LENGTH, WIDTH))
     for _ in range(BLOCKS):

@@ -13,7 +13,7 @@ from keras_laurel.distribution import make_distribution
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """What a run computes on.
+    """The devices on which a run computes.
 
     Args:
         kind: What the backend calls one device, such as "TPU v5e" or "cpu".
@@ -141,13 +141,13 @@ def distribute(kind, mesh, layout_map):
 
 
 def on_the_host():
-    """Where a model fits that one accelerator cannot hold."""
+    """Return the device for a model that one accelerator cannot hold."""
     return keras.device("cpu:0")
 
 
 @contextlib.contextmanager
 def writer_first(devices):
-    """What the first process does here is done before the others begin."""
+    """Let the first process finish this scope before the others begin it."""
     if not devices.is_writer:
         wait_for_all(devices)
     try:
@@ -228,7 +228,7 @@ def tensorflow_device_kind():
 
 
 def find_torch_device():
-    """PyTorch trains on one device here; Keras has no strategy for more."""
+    """Return one device for PyTorch; Keras has no strategy for more."""
     import torch
 
     if torch.cuda.is_available():
@@ -237,7 +237,10 @@ def find_torch_device():
 
 
 def hide_gpus_from_tensorflow():
-    """Where TensorFlow is installed; text is read without it."""
+    """Hide the GPUs from TensorFlow, if it is installed.
+
+    Text is read without TensorFlow.
+    """
     if importlib.util.find_spec("tensorflow") is None:
         return
     import tensorflow as tf

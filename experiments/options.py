@@ -15,7 +15,7 @@ from experiments.experiment import setting
 
 @dataclasses.dataclass(frozen=True)
 class Machine(Checked):
-    """Where and how runs are made; no number depends on it, save rounding."""
+    """Options of runs that change no number, except by rounding."""
 
     output: Path | None = setting(
         None, "folder of the runs; default: runs/ and the experiment's family"

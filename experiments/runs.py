@@ -44,7 +44,7 @@ class Run:
         return self.machine.output / self.arm / f"seed_{self.seed}"
 
     def settings(self):
-        """All that the numbers depend on, except the seed."""
+        """Return all settings on which the numbers depend, except the seed."""
         settings = self.experiment.settings_of(self.arm)
         backend = {"backend": keras.backend.backend()}
         return json.loads(
@@ -110,7 +110,7 @@ class Run:
 
 
 def all_runs(experiment, machine):
-    """Every arm once before any arm twice."""
+    """Return all runs: every arm with one seed before any with the next."""
     return [
         Run(experiment, arm, seed, machine)
         for seed in range(experiment.seeds)

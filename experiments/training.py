@@ -1,4 +1,4 @@
-"""How both trainers train: in rounds, each of which ends with a checkpoint.
+"""Train in rounds, each of which ends with a checkpoint, for both trainers.
 
 After each round the model is evaluated, its numbers go to `history.csv`, and
 Orbax keeps all that is needed to continue: a process may be killed at any
@@ -20,7 +20,7 @@ import keras_laurel
 
 @contextlib.contextmanager
 def fresh_keras(precision, scope):
-    """No names and graphs of earlier models; this run's policy and devices."""
+    """Forget earlier models, and set this run's dtype policy and devices."""
     keras.utils.clear_session()
     keras.config.set_dtype_policy(precision)
     with scope():
@@ -28,12 +28,12 @@ def fresh_keras(precision, scope):
 
 
 def prepared(optimizer, settings, not_decayed):
-    """An optimizer that leaves alone what should not decay.
+    """Return an optimizer with exclusions from weight decay, and with rates.
 
     Args:
         optimizer: A Keras optimizer.
         settings: Settings with `laurel_rates`.
-        not_decayed: List of names of weights, LAuReL's aside.
+        not_decayed: List of names of weights, without LAuReL's.
     """
     optimizer.exclude_from_weight_decay(var_names=not_decayed)
     rates = settings.laurel_rates

@@ -1,4 +1,4 @@
-"""What more than one part of the package asks of its arguments."""
+"""Checks of arguments that more than one part of the package uses."""
 
 import numbers
 import os
@@ -8,17 +8,21 @@ import numpy as np
 
 
 def check_integer(name, value, least=None, optional=False):
-    """The value of an argument as Python's `int`, which JSON has.
+    """Return an argument as a Python `int`, which JSON can store.
 
     Raises:
-        ValueError: if it is no integer, Python's or NumPy's, or is below
-            `least`; `None` only where it is `optional`.
+        ValueError: if the value is not an integer of Python or NumPy, or is
+            below `least`. `None` is accepted only if `optional`.
     """
     if optional and value is None:
         return None
     if not is_integer(value, least):
         bound = "" if least is None else f" of at least {least}"
-        raise ValueError(f"`{name}` got {value!r}; it needs an integer{bound}.")
+        or_none = ", or None" if optional else ""
+        raise ValueError(
+            f"Argument `{name}` must be an integer{bound}{or_none}. "
+            f"Received: {name}={value!r}."
+        )
     return int(value)
 
 
@@ -30,11 +34,11 @@ def is_integer(value, least=None):
 
 
 def check_boolean(name, value):
-    """The value of an argument as Python's `bool`.
+    """Return an argument as a Python `bool`.
 
     Raises:
-        ValueError: if it is none, Python's or NumPy's: the string "no" is
-            true.
+        ValueError: if the value is not a boolean of Python or NumPy. Other
+            values are not converted, since the string "no" is true.
     """
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(
@@ -45,7 +49,7 @@ def check_boolean(name, value):
 
 
 def check_path(name, value):
-    """Raises where `value` is neither a path nor `None`."""
+    """Raise if `value` is neither a path nor `None`."""
     if value is not None and not isinstance(value, (str, os.PathLike)):
         raise ValueError(
             f"Argument `{name}` must be a string or a `pathlib.Path`. "
@@ -54,21 +58,21 @@ def check_path(name, value):
 
 
 def check_model(name, value):
-    """Raises where `value` is no `keras.Model`."""
+    """Raise if `value` is not a `keras.Model`."""
     if not isinstance(value, keras.Model):
         raise ValueError(
             f"Argument `{name}` must be a `keras.Model`. Received: "
-            f"{name}={value!r}, a {type(value).__name__}. One layer is a "
-            "model too: `keras.Sequential([layer])`."
+            f"{name}={value!r}, a {type(value).__name__}. To make a model of "
+            "one layer, use `keras.Sequential([layer])`."
         )
 
 
 def shapes_agree(shapes):
-    """Whether tensors of these shapes may all be of one shape.
+    """Return whether tensors of these shapes may all have the same shape.
 
-    Only what is known decides. A size that is traced is not: `None` on
-    TensorFlow and in `keras.Input`, a symbol in JAX's and PyTorch's exporters,
-    a tensor under `torch.jit.trace`.
+    Only known sizes are compared. A traced size is unknown: it is `None` on
+    TensorFlow and in `keras.Input`, a symbol in the exporters of JAX and
+    PyTorch, and a tensor under `torch.jit.trace`.
     """
     if len({len(shape) for shape in shapes}) > 1:
         return False

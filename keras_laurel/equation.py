@@ -4,8 +4,11 @@
     augmentation = sum_j gamma_j * B_j A_j x_{i-j}
 
 Equations (1) to (6) of Menghani, Kumar, Kumar, "LAuReL: Learned Augmented
-Residual Layer" (arXiv 2411.07501) are choices of what is learned in it.
-Nothing here knows about layers or weights.
+Residual Layer" (arXiv 2411.07501) are special cases of it, which differ in
+what is learned. The functions are pure: they know no layers and no weights.
+
+In this module, a *code* is a low-rank projection `A_j x_{i-j}`: r numbers per
+token.
 """
 
 import functools
@@ -21,17 +24,17 @@ NUM_RESIDUAL_WEIGHTS = {
     "free": 2,
     "free_branch": 1,
 }
-"""How many weights each form of alpha and beta is made of."""
+"""The number of weights behind each form of alpha and beta."""
 
 
 def residual_weights(w, form, scale):
-    """`(alpha, beta)` from the weight `w`.
+    """Compute `(alpha, beta)` from the weight `w`.
 
     Args:
         w: Tensor of shape `(NUM_RESIDUAL_WEIGHTS[form], ...)`.
-        form: `"softmax"`, `"sigmoid"` and `"complement"` are `scale` where
-            `w` is 0, and lie in `(0, 2 * scale)`. `"free"` is `w` itself, and
-            `"free_branch"` is `(w, scale)`.
+        form: `"softmax"`, `"sigmoid"` and `"complement"` give values in
+            `(0, 2 * scale)`, and `scale` where `w` is 0. `"free"` gives `w`
+            itself, and `"free_branch"` gives `(w, scale)`.
         scale: Float.
     """
     if form == "free":
@@ -46,25 +49,29 @@ def residual_weights(w, form, scale):
 
 
 def _softmax(w):
-    """The softmax over two, exactly 0.5 where they are equal: TensorFlow's
-    softmax of many pairs gives 0.49999997."""
+    """Softmax over two values, exactly 0.5 each where they are equal.
+
+    TensorFlow's softmax of many pairs gives 0.49999997 there.
+    """
     if len(w.shape) == 1:
         return ops.softmax(w, axis=0)
     return ops.sigmoid(ops.subtract(w, ops.flip(w, axis=0)))
 
 
 def down_project(activations, a, gamma=None):
-    """`A_j x_j`, r numbers for each position, and the weights left to apply.
+    """Project the activations down to `A_j x_j`, r numbers per token.
 
     Args:
         activations: List of `n` tensors of shape `(..., D)`.
-        a: Tensor of shape `(n, D, r)`, or `(1, D, r)` for a shared pair: then
-            one code is that of all activations, weighed.
-        gamma: Tensor of shape `(n,)`. `None` for weights of 1, where each
-            activation has its pair.
+        a: Tensor of shape `(n, D, r)`, or `(1, D, r)` for a shared pair
+            `(A, B)`. A shared pair gives a single code, that of the weighted
+            sum of all activations.
+        gamma: Tensor of shape `(n,)`, or `None` for weights of 1. It is
+            required for a shared pair.
 
     Returns:
-        `(codes, gamma)`: as `up_projection` takes them.
+        `(codes, gamma)`, the arguments of `up_projection`. The returned
+        `gamma` is `None` if it has been applied already.
     """
     if a.shape[0] < len(activations):
         total = weighted_history(activations, gamma)
@@ -73,12 +80,14 @@ def down_project(activations, a, gamma=None):
 
 
 def up_projection(codes, b, gamma=None, weight=1.0):
-    """The one product that `weight * sum_j gamma_j * B_j codes_j` is.
+    """Return two factors whose product is `weight * sum_j gamma_j B_j code_j`.
+
+    All up-projections become a single matrix product.
 
     Args:
         codes: List of `n` tensors of shape `(..., r)`.
-        b: Tensor of shape `(n * r, D)`, or `(r, D)` for a shared pair; in
-            float32 even where the codes are narrower.
+        b: Tensor of shape `(n * r, D)`, or `(r, D)` for a shared pair. It is
+            in float32 even where the codes are narrower.
         gamma: Tensor of shape `(n,)`, or `None`.
         weight: Float, or tensor of shape `()` or `(D,)`.
 
@@ -89,25 +98,30 @@ def up_projection(codes, b, gamma=None, weight=1.0):
         total = weighted_history(codes, gamma)
         codes, gamma = [_in_dtype(total, codes[0])], None
     if gamma is not None:
-        # Not times the codes: they are narrow, and 1.002 would be lost.
+        # Gamma multiplies B and not the codes: in the narrow dtype of the
+        # codes a weight of 1.002 would round to 1.
         rank = b.shape[0] // gamma.shape[0]
         b = _widen(b) * ops.repeat(gamma, rank, axis=0)[:, None]
     if _is_learned(weight) or weight != 1.0:
         b = _widen(b) * weight
-    # Narrow codes may overflow, and infinity times a B of 0 is no number.
+    # Codes in a narrow dtype may overflow to infinity. Infinity times 0 is
+    # NaN, so a connection with B = 0 would change the output.
     codes = _finite(ops.concatenate(codes, axis=-1))
     return codes, _in_dtype(b, codes)
 
 
 def weighted_history(activations, gamma):
-    """`sum_j gamma_j * x_j` in at least float32 (equation (4), h identity)."""
+    """Compute `sum_j gamma_j * x_j` in at least float32.
+
+    This is the sum of equation (4) with the identity as h.
+    """
     return sum(_widen(x) * gamma[j] for j, x in enumerate(activations))
 
 
 def rms_norm(x, scale, epsilon=1e-6):
-    """RMS normalisation over the last axis, in at least float32."""
+    """Apply RMS normalisation over the last axis, in at least float32."""
     x = _widen(x)
-    # Not `ops.mean`, which takes float64 through float32 on JAX and torch.
+    # `ops.mean` computes float64 in float32 on JAX and PyTorch.
     mean_square = ops.sum(ops.square(x), axis=-1, keepdims=True) / x.shape[-1]
     return x * ops.rsqrt(mean_square + epsilon) * scale
 
@@ -117,10 +131,11 @@ def root_mean_square(x):
 
 
 def low_rank_norms(a, b, gamma=None):
-    """`||B_j A_j|| |gamma_j| / sqrt(D)` for each pair, in at least float32.
+    """Compute `||B_j A_j|| |gamma_j| / sqrt(D)` in at least float32.
 
-    `||B A||` is sqrt(sum((A^T A) * (B B^T))), so that no product is larger
-    than r x r. On the device, where the weights may be divided.
+    There is one norm for each pair. `||B A||` is computed as
+    `sqrt(sum((A^T A) * (B B^T)))`, so that no product is larger than r x r,
+    and with `keras.ops`, since the weights may be divided among devices.
 
     Args:
         a: Tensor of shape `(n, D, r)`.
@@ -146,36 +161,38 @@ def weighted_sum(
     skip_first=True,
     keep_first=True,
 ):
-    """`sum_m weights[m] * terms[m] + codes @ b`, in the dtype of the terms.
+    """Compute `sum_m weights[m] * terms[m] + codes @ b`.
 
-    The sum is taken in float32 where the terms are narrower: in bfloat16 a
-    weight of 1.002 is 1. It is rounded once, and the first term is added
-    last: with weights of 1 and b = 0 the result is `terms[0] + terms[1]` bit
-    for bit, and `terms[0]` where the others cancel.
+    The result has the dtype of the terms. The sum is taken in float32 where
+    the terms are narrower, since a weight of 1.002 rounds to 1 in bfloat16.
+    It is rounded once, and the first term is added last. So with weights of 1
+    and b = 0 the result equals `terms[0] + terms[1]` bit for bit, and equals
+    `terms[0]` where the other terms cancel.
 
     Args:
         terms: List of tensors of shape `(..., D)`.
-        weights: For each a float, a scalar tensor or one of shape `(D,)`.
+        weights: List with a float, a scalar tensor or a tensor of shape
+            `(D,)` for each term.
         codes: Tensor of shape `(..., r)`, or `None`.
         b: Tensor of shape `(r, D)` in the dtype of the codes.
-        addends: How many of the terms the sum is made of at the start: two,
-            `f(x)` and `x`, or one, `x + f(x)`. Where the weights of the terms
-            after them and b are 0, nothing of those terms is in the result:
-            no sign of a zero, and no infinity.
-        skip_first: Whether the memory layout of the result is that of
-            `terms[1] + terms[0]`, which in PyTorch is not always that of
+        addends: Number of leading terms that form the plain addition: two for
+            `f(x)` and `x`, or one for `x + f(x)`. If b and the weights of the
+            later terms are 0, those terms do not affect the result at all,
+            neither by the sign of a zero nor by an infinity.
+        skip_first: Boolean. The result has the memory layout of
+            `terms[1] + terms[0]`, which in PyTorch may differ from that of
             `terms[0] + terms[1]`.
-        keep_first: Boolean. False: on JAX and TensorFlow the first term is
-            not kept for the backward pass. With g the gradient of `out`, what
-            its weight needs is then
+        keep_first: Boolean. If False, JAX and TensorFlow do not keep the
+            first term for the backward pass. With g the gradient of `out`,
+            the gradient of the first weight is then computed as
 
                 sum g * terms[0]
                     = (sum g * out - all other terms of that) / weights[0]
 
-            and `out` and the other terms are kept by the layers that they go
-            to. It has the rounding of `out` in it, and no derivatives of its
-            own, nor in forward mode. In PyTorch Keras' custom gradients keep
-            their arguments all the same: there this changes nothing.
+            The layers that read `out` and the other terms keep them anyway.
+            This gradient contains the rounding of `out`, and supports neither
+            second derivatives nor forward mode. In PyTorch this option has no
+            effect, since Keras' custom gradients keep their arguments there.
     """
     terms, weights = zip(
         *((x, w) for x, w in zip(terms, weights) if _is_learned(w) or w)
@@ -199,17 +216,17 @@ def _sum(weights, tensors, addends, skip_first):
     if not others:
         out = _corrected(out, corrections)
     else:
-        # Corrected before the first term is added: see `weighted_sum`.
+        # The first term is added last: see `weighted_sum`.
         other = _corrected(*others, corrections)
         out = other + out if skip_first else out + other
     return _in_dtype(out, terms[0])
 
 
 def _corrected(x, corrections):
-    """`x` plus corrections, and `x` itself where they are 0.
+    """Add the corrections to `x`; where they are 0, return `x` bit for bit.
 
-    `-0.0 + 0.0` is `0.0`, `-0.0 - 0.0` is `-0.0`, and `0.0 - c` is `0.0` for
-    zeros of both signs.
+    Subtraction keeps the sign of a zero: `-0.0 + 0.0` is `0.0`, but
+    `-0.0 - 0.0` is `-0.0`. `0.0 - c` is `0.0` for zeros of both signs.
     """
     if not corrections:
         return x
@@ -221,7 +238,7 @@ def _weigh(x, weight):
 
 
 def _finite(x):
-    """x, and 0 where it is infinite or no number: so 0 times infinity is 0."""
+    """Replace infinities and NaN by 0, so that 0 times infinity is 0."""
     if keras.config.backend() == "jax":
         return _finite_in_jax()(x)
     return ops.where(ops.isfinite(x), x, ops.zeros_like(x))
@@ -229,7 +246,10 @@ def _finite(x):
 
 @functools.cache
 def _finite_in_jax():
-    """With the derivative of x itself, which keeps no mask."""
+    """Return `_finite` for JAX, with the derivative of the identity.
+
+    The derivative of `where` would keep a mask for the backward pass.
+    """
     import jax
 
     @jax.custom_jvp
@@ -244,7 +264,10 @@ def _finite_in_jax():
 
 
 def _sum_that_keeps_its_output(count, addends):
-    """The sum of `count` terms, all weights being tensors."""
+    """Return a function that sums `count` terms and keeps only the sum.
+
+    All weights must be tensors.
+    """
 
     @ops.custom_gradient
     def run(*arguments):
@@ -262,7 +285,7 @@ def _sum_that_keeps_its_output(count, addends):
 
 
 def _gradients(g, out, weights, dtypes, others, product):
-    """Those of the weights, the terms, the codes and b."""
+    """Return the gradients of the weights, the terms, the codes and b."""
     wide = _widen(g)
     of_terms = [ops.cast(wide * w, d) for w, d in zip(weights, dtypes)]
     rest = [_sum_like(wide * _widen(x), w) for x, w in zip(others, weights[1:])]
@@ -275,13 +298,15 @@ def _gradients(g, out, weights, dtypes, others, product):
         of_b = ops.matmul(_as_matrix(codes, transpose=True), _as_matrix(g))
         of_product = ops.matmul(g, ops.transpose(b)), of_b
         total = total - _sum_like(_widen(of_b) * _widen(b), weights[0])
-    # Bounded weights come close to 0, and their own derivative with them.
+    # A bounded weight may come close to 0. The gradient stays small all the
+    # same: it is multiplied by the derivative of the bound, which goes to 0
+    # too.
     first = total / ops.maximum(weights[0], 1e-30)
     return (first, *rest, *of_terms, *of_product)
 
 
 def _sum_like(x, weight):
-    """The sum of x over the axes that the weight does not have."""
+    """Sum x over the axes that the weight does not have."""
     return ops.sum(x, axis=tuple(range(len(x.shape) - len(weight.shape))))
 
 

@@ -1,4 +1,7 @@
-"""Initializers of `A`, the low-rank map that reads the skip."""
+"""Initializers for the low-rank weights of LAuReL layers."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -8,17 +11,17 @@ from keras_laurel.checks import is_integer
 
 @keras.saving.register_keras_serializable(package="keras_laurel")
 class ColumnOrthogonal(keras.initializers.Initializer):
-    """The column-orthogonal start of the paper's language models.
+    """Column-orthogonal initializer of A in the paper's language models.
 
-    `A[i, j] = 1 / sqrt(r * D)` where `i mod r == j`, else 0: each of the `D`
-    features feeds one of the `r` codes, and the columns are orthogonal. It is
-    deterministic.
+    `A[i, j] = 1 / sqrt(r * D)` where `i mod r == j`, else 0. Each of the `D`
+    features contributes to one of the `r` numbers of the low-rank
+    projection, and the columns are orthogonal. The values are deterministic.
 
     Shape: `(D, r)`, with `r <= D`.
 
     Raises:
-        ValueError: if the shape is not of rank 2 or has more columns than
-            rows.
+        ValueError: if the shape does not have two dimensions, or has more
+            columns than rows.
 
     Example:
 
@@ -28,7 +31,7 @@ class ColumnOrthogonal(keras.initializers.Initializer):
     Reference: arXiv 2411.07501, initialisation of A for language models.
     """
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> Any:
         if not _is_tall_matrix(shape):
             raise ValueError(
                 "Argument `shape` must be `(D, r)` with 1 <= r <= D. "

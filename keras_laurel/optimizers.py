@@ -1,13 +1,14 @@
 """Optimizer settings for LAuReL weights.
 
-These private things of Keras are used, pinned by `tests/test_optimizers.py`:
+This module uses these private parts of Keras; `tests/test_optimizers.py`
+fails if one of them changes:
 
 - `_backend_update_step(grads, trainable_variables, learning_rate)`, the step
   after gradients are clipped and accumulated, and before weights are averaged;
 - `_apply_weight_decay(variables)` and `_use_weight_decay(variable)`;
-- `_exclude_from_weight_decay` and `_exclude_from_weight_decay_pattern`, where
-  `exclude_from_weight_decay` keeps what it is told;
-- `MultiOptimizer._optimizer_map`, the map or function that it is made with.
+- `_exclude_from_weight_decay` and `_exclude_from_weight_decay_pattern`, in
+  which `exclude_from_weight_decay` stores its arguments;
+- `MultiOptimizer._optimizer_map`, the map or function given to its `__init__`.
 """
 
 import functools
@@ -21,55 +22,59 @@ from keras_laurel.layers.laurel import LOW_RANK
 from keras_laurel.layers.laurel import SCALARS
 
 GROUPS = {"scalars": SCALARS, "low_rank": tuple(LOW_RANK)}
-"""The LAuReL weights that may have a rate of their own, by name."""
+"""The groups of LAuReL weights in `rates`, with the names of the weights."""
 
 
-def prepare_optimizer(optimizer, rates=None):
+def prepare_optimizer(
+    optimizer: keras.optimizers.Optimizer,
+    rates: dict[str, float] | None = None,
+) -> keras.optimizers.Optimizer:
     """Set an optimizer up for a model with LAuReL layers.
 
-    Weight decay leaves alpha, beta, gamma and norm scales alone: it would
-    pull gamma, and alpha and beta away from what they have learned, towards
-    where they started. `A` and `B` decay as other matrices do. Muon, which
-    would orthogonalise `B`, trains it as its AdamW does embeddings.
+    Alpha, beta, gamma and norm scales are excluded from weight decay, which
+    would pull them away from their learned values. `A` and `B` decay as other
+    matrices do. Muon would orthogonalise `B`; instead it trains the LAuReL
+    weights with its AdamW, as it does embeddings.
 
     Optimizers inside others are set up too: those of a `LossScaleOptimizer`,
-    of a `MultiOptimizer`, and of a wrapper of your own that keeps them in an
+    of a `MultiOptimizer`, and of your own wrapper if it keeps them in an
     attribute, a list or a dict.
 
-    A converted task of KerasHub, such as `LaurelLlamaCausalLM`, does this in
-    `compile`. Call it for all other models: a converted backbone or ResNet,
-    its classifier too, and a task or model of your own around a backbone.
+    A converted KerasHub task, such as `LaurelLlamaCausalLM`, does this in
+    `compile`. Call it for all other models: a converted backbone, ResNet or
+    classifier, and your own task or model around a backbone.
 
-    With `rates`, an update of LAuReL weights takes the optimizer's learning
-    rate times a factor. The optimizer stays one: schedules, callbacks that
-    set `learning_rate` (`LearningRateScheduler`, `ReduceLROnPlateau`),
-    accumulation of gradients, averages of weights and `global_clipnorm`, the
-    norm over all weights, work as before. Weight decay of `A` and `B` keeps
-    the optimizer's rate. A model without LAuReL weights trains as it would
+    With `rates`, LAuReL weights are updated with the optimizer's learning
+    rate times a factor. It remains a single optimizer: schedules, callbacks
+    that set `learning_rate` (`LearningRateScheduler`, `ReduceLROnPlateau`),
+    accumulation of gradients, averages of weights, and `global_clipnorm` over
+    all weights work as before. Weight decay of `A` and `B` keeps the
+    optimizer's rate. A model without LAuReL weights trains as it would
     without `rates`.
 
     An optimizer with `rates` is saved in a `.keras` file with the rates and
-    the names that it does not decay, so training resumes exactly; import
-    `keras_laurel` before you load. Without `rates` Keras does not save what an
-    optimizer excludes: `keras.saving.load_model` gives one that decays all
-    weights again. Variables excluded by `var_list` are never saved.
+    the names excluded from weight decay, so training resumes exactly; import
+    `keras_laurel` before you load it. Without `rates`, Keras does not save
+    the exclusions, and `keras.saving.load_model` returns an optimizer that
+    decays all weights. Variables excluded by `var_list` are never saved.
 
     Args:
         optimizer: A `keras.optimizers.Optimizer` that is not built yet.
-            Variables it excludes from weight decay already stay excluded.
+            Variables already excluded from weight decay stay excluded.
         rates: Dict of positive factors of the learning rate, for `"scalars"`
             (alpha, beta, gamma, norm scales), `"low_rank"` (`A` and `B`), or
-            both: `{"scalars": 0.01}`. What is left out has the factor 1. None
+            both: `{"scalars": 0.01}`. A missing group has the factor 1. None
             keeps the factors that an earlier call has set.
 
     Returns:
         The optimizer.
 
     Raises:
-        ValueError: if it is no optimizer, or is built: what it does with
-            each variable is settled then; if `rates` is no such dict; if
-            `rates` is given for Nadam, which counts its steps where the rate
-            is applied, or for a `MultiOptimizer` that chooses by a function.
+        ValueError: if `optimizer` is not an optimizer, or is built, which
+            settles what it does with each variable; if `rates` is not such a
+            dict; if `rates` is given for Nadam, which counts its steps where
+            the rate is applied, or for a `MultiOptimizer` that chooses by a
+            function.
 
     Example:
 
@@ -78,8 +83,8 @@ def prepare_optimizer(optimizer, rates=None):
     """
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         raise ValueError(
-            f"`optimizer` got {optimizer!r}; it needs a "
-            "`keras.optimizers.Optimizer`, such as "
+            "Argument `optimizer` must be a `keras.optimizers.Optimizer`. "
+            f"Received: optimizer={optimizer!r}. Pass, for example, "
             "`keras.optimizers.AdamW(1e-3)`."
         )
     _check_rates(rates)
@@ -106,9 +111,10 @@ def _prepare(optimizer, rates):
 
 
 def _decay_what_there_is(self, variables):
-    """On PyTorch, Keras fails where an optimizer has nothing to decay.
+    """Apply weight decay only if a variable decays.
 
-    One that trains nothing but alpha and beta has not.
+    On PyTorch, Keras fails if there is none, as in an optimizer that trains
+    only alpha and beta.
     """
     some = [v for v in variables if self._use_weight_decay(v)]
     if some:
@@ -116,7 +122,8 @@ def _decay_what_there_is(self, variables):
 
 
 def _prepare_what_is_chosen(optimizer):
-    """A `MultiOptimizer` asks its function when it is built."""
+    """Prepare each optimizer when the function of a `MultiOptimizer` returns
+    it, which is when the `MultiOptimizer` is built."""
     choose = optimizer._optimizer_map
 
     @functools.wraps(choose)
@@ -128,7 +135,7 @@ def _prepare_what_is_chosen(optimizer):
 
 @keras.saving.register_keras_serializable(package="keras_laurel")
 class RatedOptimizer:
-    """Mixin for an optimizer whose LAuReL weights have rates of their own."""
+    """Mixin for an optimizer with separate rates for LAuReL weights."""
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         pairs = list(zip(grads, trainable_variables))
@@ -144,8 +151,9 @@ class RatedOptimizer:
         return 1.0
 
     def get_config(self):
-        """The optimizer without rates, them, and what it does not decay."""
+        """Return the plain optimizer, the rates and the excluded names."""
         rated = type(self)
+        # Keras saves the class by its name: it must be the plain one here.
         self.__class__ = rated.plain
         try:
             config = keras.saving.serialize_keras_object(self)
@@ -172,7 +180,10 @@ def _set_rates(optimizer, rates):
 
 @functools.cache
 def _rated(plain):
-    """A class that Keras saves and finds again under the mixin's name."""
+    """Return a subclass of `plain` with rates.
+
+    It has the mixin's registered name, under which Keras saves and finds it.
+    """
     return type(
         keras.saving.get_registered_name(RatedOptimizer),
         (RatedOptimizer, plain),
@@ -183,8 +194,9 @@ def _rated(plain):
 def _check_not_built(optimizer):
     if optimizer.built:
         raise ValueError(
-            f"`optimizer` got a {type(optimizer).__name__} that is built "
-            "already. Pass it before `fit`, or a new one made by "
+            "Argument `optimizer` must not be built yet. Received: a "
+            f"{type(optimizer).__name__} that is built already. Pass it "
+            "before `fit`, or a new one made by "
             "`type(optimizer).from_config(optimizer.get_config())`."
         )
 
@@ -226,20 +238,21 @@ def _check_takes_rates(optimizer, rates):
 
 
 def fresh_optimizer(optimizer):
-    """An unbuilt copy, with the same rates and exclusions from weight decay.
+    """Return an unbuilt copy with the same rates and excluded variables.
 
     Raises:
-        ValueError: if its config does not make another one.
+        ValueError: if the optimizer cannot be made again from its config.
     """
     try:
         copy = type(optimizer).from_config(optimizer.get_config())
     except Exception as error:
         raise ValueError(
-            f"`model` got an optimizer, {type(optimizer).__name__}, which its "
-            "config does not make again, as conversion needs: it has nothing "
-            f"for the LAuReL weights. {type(error).__name__}: {error} Give a "
-            "learning rate schedule of your own a `get_config`, or compile "
-            "the model after conversion."
+            "Argument `model` must have an optimizer that can be made again "
+            "from its config: conversion needs a new one, with slots for the "
+            f"LAuReL weights. Received: an optimizer, "
+            f"{type(optimizer).__name__}, whose config failed with "
+            f"{type(error).__name__}: {error} Give your own learning rate "
+            "schedule a `get_config`, or compile the model after conversion."
         ) from error
     for old, new in zip(_all_inside(optimizer), _all_inside(copy)):
         for name in ("_exclude_from_weight_decay", _PATTERN):
@@ -249,7 +262,10 @@ def fresh_optimizer(optimizer):
 
 
 def _all_inside(optimizer):
-    """The optimizer and all that it holds, each once, itself first."""
+    """Return the optimizer and all optimizers inside it, each once.
+
+    The optimizer itself comes first.
+    """
     found = []
 
     def look(value):
@@ -274,7 +290,10 @@ def _chooses_by_function(optimizer):
 
 
 def _exclude_more_from_weight_decay(optimizer):
-    """`exclude_from_weight_decay` forgets what it was told before."""
+    """Exclude the LAuReL scalars and keep the earlier exclusions.
+
+    `exclude_from_weight_decay` itself replaces earlier exclusions.
+    """
     variables = getattr(optimizer, "_exclude_from_weight_decay", set())
     names = _excluded_names(optimizer)
     names += [

@@ -1,8 +1,8 @@
-"""Tests that need not run on each backend.
+"""Marks for tests that need not run in full on each backend.
 
-What depends on the graph alone, or is Python, is the same on each. It runs on
-the fastest; where it is a table, the others show a few of its rows, and all of
-them in `make test-slow`.
+Code that reads only the graph, or is plain Python, does the same on each. Its
+tests run on the fastest backend. Of a table, the other backends run a few
+rows, and the rest in `make test-slow`.
 """
 
 import keras
@@ -15,11 +15,11 @@ once = pytest.mark.skipif(not _IS_FASTEST, reason="is the same on each backend")
 
 
 def rows(table, few):
-    """The rows of a table for `pytest.mark.parametrize`.
+    """Return the rows of a table for `pytest.mark.parametrize`.
 
     Args:
         table: Iterable of names, or of tuples of arguments.
-        few: Those to show on each backend.
+        few: The rows to run on each backend.
     """
     return [
         row

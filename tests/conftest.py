@@ -1,4 +1,4 @@
-"""What has to be set before Keras and matplotlib are imported."""
+"""Settings that must be made before Keras and matplotlib are imported."""
 
 import os
 

@@ -118,7 +118,7 @@ def reserved_address():
 
 
 def finish(programs):
-    """What each of them printed; all have to end well."""
+    """Return the output of each program; all must succeed."""
     for program in programs:
         assert program.wait() == 0, "\n\n".join(p.output for p in programs)
     return [program.output for program in programs]

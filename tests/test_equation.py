@@ -1,4 +1,4 @@
-"""What holds for the equation whatever its weights are."""
+"""Properties of the equation that hold for all weights."""
 
 import keras
 import numpy as np

@@ -46,7 +46,7 @@ class Weights(keras.Model):
         return found
 
     def after(self, optimizer, *gradients):
-        """What each weight is after steps with one gradient for all."""
+        """Return the weights after steps with one gradient for all."""
         self.reset()
         if getattr(self, "optimizer", None) is not optimizer:
             self.compile(optimizer, lambda y, loss: loss[:, 0])
@@ -282,7 +282,7 @@ def test_a_converted_task_does_it_in_compile():
 
 
 def test_what_is_private_in_keras():
-    """When this fails after an update of Keras, adapt `optimizers.py`."""
+    """If this fails after an update of Keras, adapt `optimizers.py`."""
     adapt = "Keras changed; adapt keras_laurel/optimizers.py"
     base = keras.optimizers.Optimizer
 
@@ -308,7 +308,7 @@ def test_what_is_private_in_keras():
 
 @pytest.mark.parametrize("optimizer", ["adamw", None, keras.optimizers.AdamW])
 def test_not_an_optimizer(optimizer):
-    with pytest.raises(ValueError, match="`optimizer` got .*; it needs a"):
+    with pytest.raises(ValueError, match="`optimizer` must be a .*Received"):
         keras_laurel.prepare_optimizer(optimizer)
 
 
@@ -320,7 +320,7 @@ def test_built_already():
 
 
 class TestConversionAfterFit:
-    """What `laurelize` gives a compiled model in place of its optimizer."""
+    """The optimizer that `laurelize` gives a compiled model."""
 
     def fresh(self, optimizer):
         from keras_laurel.optimizers import fresh_optimizer

@@ -108,7 +108,7 @@ def test_a_start_of_ones_own():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"start": 0.0, "rank": 2}, "`start` got 0.0"),
+        ({"start": 0.0, "rank": 2}, "Received: start=0.0"),
         ({"residual_weights": "softmax", "start": 1.0}, "'free' or"),
         ({"residual_weights": "free", "start": 0.0}, "pair"),
         ({"residual_weights": "free_branch", "start": "0"}, "finite number"),

@@ -1,4 +1,4 @@
-"""What texts call by its full name can be reached by that name."""
+"""All full names used in texts exist."""
 
 import functools
 import pathlib

@@ -1,4 +1,4 @@
-"""What pairing by seed leaves of chance, by setting of the baseline.
+"""Measure the chance that pairing by seed leaves, by setting of the baseline.
 
 The null arms differ from the baseline by nothing that matters: `moved` has
 noise of 1e-6 on its first weights, `frozen` has LAuReL layers that stay at

@@ -1,4 +1,4 @@
-"""What the paper leaves open on images, all of RW+LR at r = 16."""
+"""Choices that the paper leaves open on images, for RW+LR at r = 16."""
 
 from experiments.configs.images import REDUCED
 from experiments.configs.images import TRAINER

@@ -21,7 +21,7 @@ CASES = {
 
 
 def measure(model, variant):
-    """What a model has, and what training on a sample takes, as a dict."""
+    """Return the counts of a model, and the cost of training per sample."""
     case = TrainingCase(model, variant)
     length = None
     if case.is_language_model:

@@ -18,7 +18,7 @@ from keras_laurel.conversion.blocks import stream
 
 @contextlib.contextmanager
 def literal_form():
-    """A scope: decoders converted in it compute their blocks so."""
+    """Let decoders that are converted in this scope use the literal form."""
     with (
         mock.patch.object(Laurel, "combine_sum", _combine),
         mock.patch.object(stream.ResidualStream, "_pushed", push_activations),

@@ -56,7 +56,7 @@ combine_codes = Laurel.combine_sum
 
 
 def code_late(self, y, x, skip, carried=None):
-    """The connection around a block, to which activations have travelled."""
+    """Compute the connection around a block from activations."""
     activations = enumerate(carried or [])
     codes = [ops.matmul(z, self.down_projection(j)) for j, z in activations]
     return combine_codes(self, y, x, skip, codes)

@@ -36,7 +36,7 @@ from keras_laurel.distribution import make_distribution
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """What a table compares.
+    """The programs that a table compares.
 
     Args:
         model: One of `experiments.costs.training_case.MODELS`.
@@ -154,7 +154,9 @@ def make_table(name, table, arguments):
 
 
 def variants_of(table, arguments):
-    """The baseline first; a deeper model has nothing to write literally."""
+    """Return the variants of a table, the baseline first.
+
+    A deeper model has no literal form."""
     literal = arguments.literal
     others = [v for v in table.variants if not (literal and v == "deeper")]
     return ["baseline", *others]

@@ -67,8 +67,8 @@ class TrainingCase:
     def __post_init__(self):
         if self.model not in MODELS:
             raise ValueError(
-                f"Unknown model: received {self.model!r}, expected one of "
-                f"{', '.join(MODELS)}."
+                f"Argument `model` must be one of {', '.join(MODELS)}. "
+                f"Received: model={self.model!r}."
             )
         for name in ("rank", "num_blocks", "sequence_length"):
             check_integer(name, getattr(self, name), 1, optional=True)
@@ -80,7 +80,8 @@ class TrainingCase:
     def _check_images(self):
         if not self.stages or not {*self.stages} <= {*STAGES}:
             raise ValueError(
-                f"`stages` got {self.stages!r}; it needs some of {STAGES}."
+                f"Argument `stages` must be some of {STAGES}. Received: "
+                f"stages={self.stages!r}."
             )
         if self.remat or self.num_blocks or self.sequence_length:
             raise ValueError(
@@ -94,9 +95,9 @@ class TrainingCase:
         longest = self.architecture().sequence_length
         if (self.sequence_length or 0) > longest:
             raise ValueError(
-                f"`sequence_length` got {self.sequence_length}; the model "
-                f"{self.model!r} is made for {longest} at most. Pass "
-                f"`sequence_length={longest}` or less."
+                f"Argument `sequence_length` must be at most {longest} for "
+                f"the model {self.model!r}. Received: "
+                f"sequence_length={self.sequence_length}."
             )
 
     @property
@@ -171,5 +172,5 @@ class TrainingCase:
 
 
 def stage_of(site):
-    """The stage of a site of ResNet-50, 1 to 4, which its width tells."""
+    """Return the stage, 1 to 4, of a site of ResNet-50, from its width."""
     return STAGES[FILTERS.index(site.output_shape[-1] // 4)]

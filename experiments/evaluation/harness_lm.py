@@ -108,7 +108,7 @@ class HarnessLM(TemplateLM):
         )
 
     def get_model_info(self):
-        """What the harness writes into its results about the model."""
+        """Return the facts about the model that the harness stores."""
         return {
             "model_class": type(self.causal_lm).__name__,
             "model_num_parameters": self.causal_lm.count_params(),
@@ -144,7 +144,7 @@ class HarnessLM(TemplateLM):
         return self._loglikelihood_tokens(pairs, disable_tqdm)
 
     def _encode_pair(self, context, continuation):
-        """The tokens of both, of which the first has one at least.
+        """Return the tokens of both texts, with at least one of the context.
 
         The harness lets spaces between them begin the continuation.
         """

@@ -14,7 +14,7 @@ from experiments.evaluation.padding import padded_rows
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a request wants its text generated.
+    """The settings of a request for generated text.
 
     Args:
         until: Texts that end it; they are not part of it.
@@ -69,7 +69,7 @@ def read_settings(arguments, default_max_tokens):
 
 
 def ending_texts(until):
-    """All of one, several or none, without what ends nothing."""
+    """Return the non-empty texts among one, several or none."""
     several = until if isinstance(until, (list, tuple)) else [until]
     return tuple(filter(None, several))
 
@@ -77,20 +77,22 @@ def ending_texts(until):
 def check_settings(settings, samples, others):
     if others:
         raise ValueError(
-            f"Received the generation arguments {others}; expected none but "
-            "`until`, `max_gen_toks`, `do_sample`, `temperature`, `top_p` and "
-            "`top_k`. Change `generation_kwargs` of the task."
+            "The generation arguments must be among `until`, `max_gen_toks`, "
+            "`do_sample`, `temperature`, `top_p` and `top_k`. Received: "
+            f"{others}. Change `generation_kwargs` of the task."
         )
     if not all(isinstance(text, str) for text in settings.until):
         raise ValueError(
-            f"Received the generation argument `until` {settings.until}; "
-            "expected texts. Quote them in `generation_kwargs` of the task."
+            "The generation argument `until` must be texts. Received: "
+            f"until={settings.until}. Quote them in `generation_kwargs` of the "
+            "task."
         )
     if samples and settings.temperature <= 0:
         raise ValueError(
-            "Received the generation arguments `do_sample=True` and "
-            f"`temperature={settings.temperature}`; expected a temperature "
-            "above 0. Set one, or `do_sample=False` for greedy decoding."
+            "The generation argument `temperature` must be above 0 with "
+            "`do_sample=True`. Received: "
+            f"temperature={settings.temperature}. Set another, or "
+            "`do_sample=False` for greedy decoding."
         )
 
 

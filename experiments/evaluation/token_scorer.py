@@ -15,10 +15,10 @@ from experiments.evaluation.padding import padded_rows
 
 
 class TokenScorer(keras.Model):
-    """How likely a language model takes given next tokens to be.
+    """Model of the log-likelihoods that a language model gives next tokens.
 
     `predict_on_batch` compiles it on every backend. Logits are as large as the
-    vocabulary and stay inside; float32 is the least they are summed in.
+    vocabulary and are not returned; they are summed in at least float32.
 
     Args:
         causal_lm: A `keras_hub.models.CausalLM`.
@@ -48,7 +48,7 @@ class TokenScorer(keras.Model):
 
 @dataclasses.dataclass(frozen=True)
 class Ending:
-    """What is asked about a row of tokens that goes through the model.
+    """A question about a row of tokens that goes through the model.
 
     Args:
         request: The number of the request.
@@ -101,10 +101,10 @@ def endings_by_row(requests, max_length):
 
 
 def inputs(rows, endings, max_length):
-    """What the scorer gets: rows, and at each place the token that follows.
+    """Return the inputs of the scorer: rows, and the token after each place.
 
-    There is more than one where a row has several endings. Their number is
-    rounded up to a power of two, since it is part of the shape.
+    A place has several such tokens if its row has several endings. Their
+    number is rounded up to a power of two, since it is part of the shape.
     """
     length = padded_length(max(map(len, rows)), max_length)
     most = max(map(len, endings))

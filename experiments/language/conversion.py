@@ -1,4 +1,4 @@
-"""What an arm makes of a plain model: LAuReL, LoRA, what is frozen."""
+"""Turn a plain model into that of an arm: LAuReL, LoRA, frozen weights."""
 
 import keras
 
@@ -58,7 +58,9 @@ def freeze(model, trained):
 
 @keras.saving.register_keras_serializable(package="experiments")
 class CastLaurel(keras_laurel.Laurel):
-    """What the library avoids: alpha, beta and gamma applied in bfloat16.
+    """A layer that applies alpha, beta and gamma in bfloat16.
+
+    The library avoids this; here it is measured.
 
     The weights behind them stay in float32, as under any mixed policy, and so
     does the sum: what differs is that 1.002 acts as 1.

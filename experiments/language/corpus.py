@@ -1,4 +1,4 @@
-"""What language models are trained and evaluated on.
+"""The texts on which language models are trained and evaluated.
 
 The tokenizer and the tokens are made once and kept in the output folder, by
 what they are made of.
@@ -48,7 +48,7 @@ class Corpus:
     shard: tuple = (0, 1)
 
     def training(self, done):
-        """The batches behind `done` rounds."""
+        """Return the batches after `done` rounds."""
         size, order = self.sizes.batch_size, 2 * self.seed + 1
         found = batches(self.windows[0], size, order, *self.shard)
         return read_ahead(
@@ -155,6 +155,6 @@ def content(tokenizer):
 
 
 def digest(made_of):
-    """A short name for what something is made of."""
+    """Return a short name for the ingredients of something."""
     text = json.dumps(made_of, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

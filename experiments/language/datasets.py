@@ -133,8 +133,8 @@ def check_features(builder, name):
     text = features["text"] if "text" in features else None
     if not isinstance(text, tfds.features.Text):
         raise ValueError(
-            f"`{name}` has the features {sorted(features)}; expected one "
-            "called `text`, of text. Choose another TFDS set."
+            f"`{name}` must have a feature `text`, of text. Received: the "
+            f"features {sorted(features)}. Choose another TFDS set."
         )
 
 

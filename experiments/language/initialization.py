@@ -61,7 +61,7 @@ def draw_by_fan_in(weights, depth, seed):
 
 
 def inputs_of(weight):
-    """How many numbers one output of a weight sums over."""
+    """Return how many numbers each output of a weight sums."""
     if weight.name == "embeddings":
         return 1
     # (heads, width of a head, width): both axes in front are summed over.

@@ -4,7 +4,7 @@ import keras
 
 
 def rematerialised(num_blocks):
-    """A scope: KerasHub's blocks built in it are computed once more."""
+    """Return a scope in which KerasHub's blocks are made rematerialized."""
     names = [f"transformer_layer_{index}" for index in range(num_blocks)]
     return keras.RematScope(mode="list_of_layers", layer_names=names)
 

@@ -1,4 +1,4 @@
-"""What a run on text depends on."""
+"""The settings of a run on text."""
 
 import dataclasses
 

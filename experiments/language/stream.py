@@ -126,7 +126,7 @@ def batches(windows, batch_size, seed, shard=0, shards=1):
 
 
 def read_ahead(dataset):
-    """One thread is enough to cut batches out of a file in memory."""
+    """Read a data set ahead in one thread, which is enough for a memory map."""
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
     return dataset.to_iter_dataset(options)
 

@@ -89,9 +89,9 @@ def learn_byte_pairs(documents, vocabulary_size):
 def check_vocabulary_size(size):
     if size < SMALLEST_VOCABULARY:
         raise ValueError(
-            f"Received a vocabulary of {size} tokens; expected at least "
-            f"{SMALLEST_VOCABULARY}, for 256 bytes and {len(SPECIAL)} special "
-            "tokens. Choose a larger vocabulary."
+            f"A vocabulary must have at least {SMALLEST_VOCABULARY} tokens, "
+            f"for 256 bytes and {len(SPECIAL)} special tokens. Received: "
+            f"{size} tokens. Choose a larger vocabulary."
         )
 
 
@@ -118,8 +118,8 @@ def load_tokenizer(folder):
     about, assets = Path(folder) / "tokenizer.json", Path(folder) / "assets"
     if not about.exists() or "Llama3Tokenizer" not in about.read_text():
         raise ValueError(
-            f"Received `--tokenizer {folder}`; expected `bpe`, `bytes` or the "
-            "folder of a KerasHub preset with a Llama 3 tokenizer. Use one of "
+            "`--tokenizer` must be `bpe`, `bytes` or the folder of a KerasHub "
+            f"preset with a Llama 3 tokenizer. Received: {folder}. Use one of "
             "the two names, or the folder `preset` of an earlier run."
         )
     vocabulary, merges = (
@@ -134,15 +134,15 @@ def check_fits(tokenizer, vocabulary_size):
     size = tokenizer.vocabulary_size()
     if size > vocabulary_size:
         raise ValueError(
-            f"The tokenizer has {size} tokens, and the model has embeddings "
-            f"for {vocabulary_size}; expected at most as many, or token ids "
-            f"would be out of range. Pass `--vocabulary-size {size}` or use "
-            "another `--tokenizer`."
+            "A tokenizer must have at most as many tokens as the model has "
+            "embeddings, or token ids would be out of range. Received: "
+            f"{size} tokens and {vocabulary_size} embeddings. Pass "
+            f"`--vocabulary-size {size}` or use another `--tokenizer`."
         )
 
 
 def bytes_of_tokens(tokenizer):
-    """How many bytes of text each token stands for; special ones for none."""
+    """Return the bytes of text of each token, 0 for special tokens."""
     lengths = np.zeros(tokenizer.vocabulary_size(), "int32")
     for symbol, index in tokenizer.vocabulary.items():
         if symbol not in SPECIAL:

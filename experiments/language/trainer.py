@@ -77,7 +77,9 @@ def prepare(experiment, machine):
 
 
 def check_accumulation(accumulate, devices):
-    """Keras averages gradients in a branch, where `tf.distribute` may not."""
+    """Raise if gradients are accumulated under `tf.distribute`.
+
+    Keras averages gradients in a branch, which `tf.distribute` forbids."""
     several = devices.count > 1 and keras.backend.backend() == "tensorflow"
     if accumulate > 1 and several:
         raise ValueError(
@@ -212,12 +214,12 @@ def callbacks_of(settings, folder, machine, devices):
 
 
 def parameters_of(model):
-    """All of them: LoRA's and LAuReL's may train alone."""
+    """Count all parameters, also those that are not trained."""
     return count(model.weights)
 
 
 def describe(model):
-    """Its size and what it has learned; every process takes part."""
+    """Return a model's size and learned numbers; all processes must call it."""
     return {
         "parameters": parameters_of(model),
         "trainable_parameters": count(model.trainable_weights),
@@ -254,7 +256,7 @@ def learned_ranges(model):
 
 
 def learns_in_float32(model, settings):
-    """Whether the sum's weights could be cast to bfloat16 after training."""
+    """Return whether the weights of the connections can become bfloat16."""
     return bool(
         settings.precision == "mixed_bfloat16"
         and settings.weights_in == "float32"

@@ -74,7 +74,7 @@ def our_parameters(claim, results):
 
 
 def against(claim, texts):
-    """What the arm adds, and what the one adds that it is compared with."""
+    """Return the overhead of an arm, and that of its reference."""
     ours, other = (texts.get(x, "") for x in (claim.arm, claim.reference))
     if claim.reference == "baseline":
         return ours
@@ -121,7 +121,7 @@ def describe_decided(claims):
 
 
 def describe_chance(claims):
-    """What chance may confirm, and what the runs could have shown."""
+    """Return a paragraph on chance results and on the power of the runs."""
     tested = claims[claims["half"].notna()]
     if tested.empty:
         return "No claim on quality has an interval yet."

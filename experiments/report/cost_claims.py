@@ -26,7 +26,7 @@ FULL_FROM = 0.9
 
 @dataclasses.dataclass(frozen=True)
 class CostLimit:
-    """What a program may need beyond the baseline's, by the compiler's count.
+    """A limit of a program's overhead, by the compiler's count.
 
     Args:
         text: The claim.
@@ -154,7 +154,7 @@ def cost_row(claim, compiled):
 
 
 def compiled_table(compiled):
-    """All that was compiled, in percent over the baseline."""
+    """Return a table of all compiled programs, in percent over the baseline."""
     rows = []
     for row in compiled.itertuples():
         if row.variant == "baseline":

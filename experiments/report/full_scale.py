@@ -1,4 +1,4 @@
-"""What the experiments would cost at the paper's size, from counted flops."""
+"""Estimate the cost of the experiments at the paper's size, from FLOPs."""
 
 import pandas
 

@@ -1,4 +1,4 @@
-"""What runs were made of and with, as a list for the page."""
+"""List the data, models, machine and command of runs for the page."""
 
 from experiments.report.results import is_vision
 

@@ -1,4 +1,4 @@
-"""What a few seeds say: deviations, and intervals of paired differences."""
+"""Deviations, and intervals of paired differences, from a few seeds."""
 
 import dataclasses
 

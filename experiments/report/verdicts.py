@@ -1,7 +1,7 @@
-"""When a claim counts as confirmed.
+"""Rules that decide if a claim is confirmed.
 
-Student's interval of paired differences decides, which takes these to be
-normal.
+Student's interval of paired differences decides; it assumes that these are
+normally distributed.
 """
 
 CONFIRMED = "confirmed here"
@@ -45,7 +45,7 @@ def differs(low, high, margin):
 
 
 def which(low, high, margin):
-    """A question and no claim: which of two is better, if that shows."""
+    """Return which of two is better, for a question instead of a claim."""
     if low > 0:
         return "better"
     return "worse" if high < 0 else "no difference seen"

@@ -181,7 +181,7 @@ def equalize(image, seed):
 
 
 def equalized_levels(channel):
-    """For each of the 256 levels, the one that takes its place."""
+    """Return the new level for each of the 256 levels."""
     counts = tf.math.bincount(tf.reshape(channel, [-1]), minlength=256)
     below = tf.cast(tf.cumsum(counts), tf.float32)
     lowest = tf.reduce_min(tf.boolean_mask(below, below > 0))

@@ -180,7 +180,7 @@ def check_features(builder, name):
     )
     if "image" not in features or not has_classes:
         raise ValueError(
-            f"`{name}` has the features {sorted(features)}; expected an "
-            "`image` and a class `label`. Choose a TFDS image classification "
-            "set."
+            f"`{name}` must have the features `image` and `label`, a class. "
+            f"Received: the features {sorted(features)}. Choose a TFDS image "
+            "classification set."
         )

@@ -96,7 +96,7 @@ def build_keras_hub(image_shape, blocks):
 
 
 def set_batch_norm_momentum(model, momentum):
-    """One momentum for every backbone; their defaults are 0.99 and 0.9.
+    """Set the momentum of all batch norms; the defaults are 0.99 and 0.9.
 
     At 0.99 the running statistics need several hundred steps, more than a
     short run has, before evaluation sees what training saw.

@@ -37,9 +37,9 @@ def build_narrow_resnet(image_shape, blocks, width):
 
 
 def bottleneck(x, filters, name, stride=1, project=False):
-    """One residual connection; where `project`, its skip is a convolution.
+    """Build a residual block; with `project`, its skip is a convolution.
 
-    The last scale starts at 0, and so the block as its skip. One epoch over
+    The last scale starts at 0, so the block starts as its skip. One epoch over
     Fashion-MNIST then takes the network to 86 % instead of 81 %.
     """
     shortcut, outputs = x, EXPANSION * filters

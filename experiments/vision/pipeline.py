@@ -21,7 +21,7 @@ SHUFFLE_BUFFER = 16_384
 
 @dataclasses.dataclass(frozen=True)
 class ImagePipeline:
-    """How the examples of one TFDS set become batches.
+    """The settings by which the examples of a TFDS set become batches.
 
     Args:
         builder: A prepared TFDS builder with the features `image`, `label`.
@@ -175,12 +175,12 @@ def normalize(image):
 
 
 def fold_in(seed, number):
-    """A new seed, of shape (2,), that depends on both."""
+    """Return a new seed of shape (2,) from a seed and a number."""
     return tf.random.experimental.stateless_fold_in(
         tf.cast(seed, tf.int64), tf.cast(number, tf.int64)
     )
 
 
 def as_scalar(seed):
-    """One positive int64 of a seed: tf.data takes 0 for "no seed"."""
+    """Return a positive int64 from a seed; 0 is "no seed" in tf.data."""
     return tf.random.stateless_uniform([], seed, 1, 2**62, tf.int64)

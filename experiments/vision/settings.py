@@ -1,4 +1,4 @@
-"""What a run on images depends on."""
+"""The settings of a run on images."""
 
 import dataclasses
 

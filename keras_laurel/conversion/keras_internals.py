@@ -1,29 +1,30 @@
-"""The one place that reads what Keras keeps private.
+"""The only module of conversion that uses private parts of Keras.
 
 Keras has public ways to build a graph and to list its operations, but none to
-walk its calls, or to add to a layer that is built. These private things are
-used, pinned by `tests/conversion/test_keras_internals.py`:
+walk its calls, or to add to a layer that is built. These private parts are
+used; `tests/conversion/test_keras_internals.py` fails if one of them changes:
 
 - the class `Functional`, which `keras.Model(inputs, outputs)` returns;
-- `functional_like_constructor`, by which its config has the graph or not;
+- `functional_like_constructor`, which decides if its config has the graph;
 - `Sequential._functional`, the graph of its list of layers;
 - `Functional._nodes_by_depth`, its calls in the order Keras runs them;
+- `Operation._inbound_nodes`, all calls of an operation; `layer.input` and
+  `layer.output` belong to the first;
 - `KerasTensor._keras_history`, the operation that made a tensor, and the
-  place of that call in `Operation._inbound_nodes`, all calls of an operation,
-  of which `layer.input` and `layer.output` are those of the first;
-- `Operation._outbound_nodes`, the calls that read what an operation made;
-- `Function._nodes`, the calls of a model by those places, which its config is
-  made by;
-- `object_name_uids`, the counters of the names that Keras makes up;
-- `SymbolicArguments._flat_arguments`, what stands in a call;
+  index of that call in `_inbound_nodes`;
+- `Operation._outbound_nodes`, the calls that read an operation's outputs;
+- `Function._nodes`, the calls of a model by operation and index, from which
+  its config is made;
+- `object_name_uids`, the counters in the names that Keras generates;
+- `SymbolicArguments._flat_arguments`, the arguments of a call;
 - `Layer._flatten_layers()`, all layers inside a layer;
 - `Layer._tracker`, which refuses new sublayers once a layer is built;
 - the attributes in which a model keeps its training state
   (`TRAINING_STATE`), its settings as a layer (`LAYER_SETTINGS`) and its
   compiled functions, with the variables they were traced with
   (`COMPILED_FUNCTIONS`);
-- `current_call_ctx`, by which Keras knows its outermost call, and the mask on
-  a tensor;
+- `current_call_ctx`, which holds the outermost call that is running, and the
+  mask on a tensor;
 - `Layer._inbound_nodes`, the calls of a layer in graphs, and
   `backend.compute_output_spec`, which runs a function on shapes.
 """
@@ -44,29 +45,32 @@ from keras.src.ops.node import KerasHistory
 
 
 def is_functional(model):
-    """Whether `model` has a graph of its own (a `Sequential` has not)."""
+    """Return whether `model` is a functional model.
+
+    A `Sequential` is not one: it holds its graph in an attribute.
+    """
     return isinstance(model, Functional)
 
 
 def nodes(model):
-    """The calls of a functional model, each after the calls it depends on.
+    """Return the calls of a functional model in the order they run.
 
-    The order follows from the graph alone: it is the same after saving and
-    loading.
+    Each call comes after those it depends on. The order depends only on the
+    graph, so it is the same after saving and loading.
     """
     by_depth = model._nodes_by_depth
     return [n for depth in sorted(by_depth)[::-1] for n in by_depth[depth]]
 
 
 def node_inputs(node):
-    """The tensors a call reads, in the order of its arguments."""
+    """Return the tensors that a call reads, in the order of its arguments."""
     return node.arguments.keras_tensors
 
 
 def values(node):
-    """The tensors of a call that are no masks.
+    """Return the tensors that a call reads, except masks.
 
-    Keras adds the mask of a masked stream to the keywords of a call.
+    Keras adds the mask of its input to the keyword arguments of a call.
     """
     masks = {
         id(t)
@@ -80,7 +84,7 @@ def values(node):
 
 
 def constants(node):
-    """The arrays and variables that stand in a call as they are."""
+    """Return the arrays and variables among the arguments of a call."""
     return [
         x
         for x in node.arguments._flat_arguments
@@ -89,16 +93,19 @@ def constants(node):
 
 
 def functional(model):
-    """The graph of a functional or sequential model; `None` without one."""
+    """Return the graph of a functional or sequential model.
+
+    It is `None` for a sequential model that is not built.
+    """
     return model._functional if is_sequential(model) else model
 
 
 @contextlib.contextmanager
 def forgotten_calls(layer):
-    """Take back what symbolic calls in here leave on `layer`.
+    """Undo what symbolic calls in this scope record on `layer`.
 
-    Keras records each call on the layers that are called, from which
-    `layer.output` is read, and counts the names it makes up.
+    Keras records each call on the layers that are called, since
+    `layer.output` is read from there, and counts the names it generates.
     """
     layers = [layer, *flatten_layers(layer)]
     before = [(len(x._inbound_nodes), len(x._outbound_nodes)) for x in layers]
@@ -116,7 +123,10 @@ def forgotten_calls(layer):
 
 
 def nodes_behind(outputs):
-    """The calls that lead to `outputs`, each after those it depends on."""
+    """Return the calls that lead to `outputs`.
+
+    Each call comes after those it depends on.
+    """
     found = {}
 
     def visit(tensor):
@@ -141,13 +151,13 @@ def nodes_behind(outputs):
 
 
 def producer(tensor):
-    """The call that made a tensor."""
+    """Return the call that made a tensor."""
     history = tensor._keras_history
     return history.operation._inbound_nodes[history.node_index]
 
 
 def is_addition(node):
-    """Whether a call is one of `keras.layers.Add` or of `+`."""
+    """Return whether a call is one of `keras.layers.Add` or of `+`."""
     operation = node.operation
     if isinstance(operation, keras.layers.Layer):
         return type(operation) is keras.layers.Add
@@ -161,22 +171,22 @@ def call_again(node, operation, tensors):
 
 
 def output_spec(node, tensors):
-    """What `call_again` would return, as `KerasTensor`s outside any graph."""
+    """Return the outputs of `call_again` as `KerasTensor`s without a graph."""
     args, kwargs = node.arguments.fill_in(tensors)
     return node.operation.compute_output_spec(*args, **kwargs)
 
 
 @contextlib.contextmanager
 def new_calls_first(model):
-    """Put the calls that are made inside before those there are already.
+    """Put the calls made in this scope before the earlier ones.
 
-    `layer.input` and `layer.output` are those of the layer's first call: with
-    them people make feature extractors and new heads, and after conversion
-    these are to be of the new network. Keras knows a call by its place among
-    those of its operation, so that tensors and models that share the layers
-    are told the new places; they run, and are saved, as before.
+    `layer.input` and `layer.output` belong to the layer's first call. Users
+    make feature extractors and new heads from them, which after conversion
+    must belong to the new network. Keras identifies a call by its index among
+    the calls of its operation, so this function updates the index in the
+    tensors and models that share the layers. They run and are saved as before.
 
-    Where the inside raises, its calls are taken back.
+    If the body raises, its calls are undone.
 
     Args:
         model: The model whose operations, nested ones included, are called.
@@ -194,7 +204,7 @@ def new_calls_first(model):
 
 
 class NewCalls:
-    """What has been called since this was made.
+    """The calls of some operations since this object was made.
 
     Args:
         operations: List of operations.
@@ -208,8 +218,11 @@ class NewCalls:
         self._place = {}
 
     def note(self, node, operation):
-        """The last call of `operation` stands for `node`: of several new calls
-        of a layer the first is to be the one that stands for the first."""
+        """Note that the last call of `operation` replaces `node`.
+
+        If a layer has several new calls, `put_first` orders them as the calls
+        that they replace.
+        """
         if operation is node.operation:
             place = operation._inbound_nodes.index(node)
             self._place[operation._inbound_nodes[-1]] = place
@@ -241,7 +254,7 @@ def _split(items, count):
 
 
 def _reorder(operation, order):
-    """Set the calls of an operation, all that it has, to this order."""
+    """Put all calls of an operation into this order."""
     before = list(operation._inbound_nodes)
     operation._inbound_nodes = order
     for place, node in enumerate(order):
@@ -260,10 +273,11 @@ def _node_key(node):
 
 
 def _all_models():
-    """Every model with a graph that there is.
+    """Return every model with a graph in this process.
 
-    Keras keeps no list of those that share a layer: a backbone, and the
-    classifier made of its `output`, know nothing of one another.
+    Keras has no list of the models that share a layer: a backbone does not
+    know the classifier that was made from its `output`. So the garbage
+    collector's list of objects is searched.
     """
     return [
         x
@@ -283,16 +297,16 @@ def _operations_inside(model):
 
 
 def fresh_input(tensor):
-    """A new `keras.Input` with every option of the one that made `tensor`."""
+    """Return a new `keras.Input` with the options of the one at `tensor`."""
     layer = tensor._keras_history.operation
     return type(layer).from_config(layer.get_config()).output
 
 
 def initialize(model, *graph, name):
-    """Give `model`, of any functional or sequential class, this graph.
+    """Initialize `model`, of a functional or sequential class, with a graph.
 
     Args:
-        model: What `__new__` of its class returned.
+        model: The object that `__new__` of its class returned.
         *graph: Inputs and outputs, or the list of layers.
         name: String.
     """
@@ -301,8 +315,10 @@ def initialize(model, *graph, name):
 
 
 def config_has_graph(model):
-    """Whether the config of `model` has all its layers, and what they are
-    called on, rather than arguments from which a constructor makes them."""
+    """Return whether the config of `model` has its whole graph.
+
+    Other configs have the arguments from which a constructor makes the graph.
+    """
     cls = type(model)
     if is_sequential(model):
         return cls.get_config is keras.Sequential.get_config
@@ -326,7 +342,7 @@ LAYER_SETTINGS = ("_dtype_policy", "_trainable", "_auto_config")
 
 
 def own_attributes(model):
-    """What the class of `model`, or its user, keeps on it."""
+    """Return the attributes that the class of `model`, or its user, set."""
     x, layer = keras.Input((1,)), keras.layers.Identity()
     sequential = is_sequential(model)
     plain = (
@@ -341,12 +357,15 @@ def own_attributes(model):
 
 
 def _attributes(model):
-    """PyTorch keeps the attributes that are modules apart."""
+    """Return all attributes; PyTorch keeps modules in a separate dict."""
     return {**model.__dict__, **model.__dict__.get("_modules", {})}
 
 
 def attributes_with_layers(layer):
-    """The attributes of a layer that its class set, not Keras or PyTorch."""
+    """Return the attributes that the class of a layer set.
+
+    Those that Keras or PyTorch set are left out.
+    """
     known = _plain_attributes()
     return {
         name: value
@@ -360,7 +379,7 @@ def _plain_attributes():
     return _attributes(keras.layers.Layer()).keys() | _KERAS_LISTS
 
 
-# Where Keras lists again the layers that attributes hold.
+# In these attributes Keras lists layers that other attributes hold already.
 _KERAS_LISTS = frozenset({"_functional", "_operations_by_depth", "_operations"})
 
 
@@ -370,7 +389,7 @@ def copy_layer_settings(model, result):
 
 
 def become(model, other):
-    """Let `model`, wherever it is held and called, be what `other` is."""
+    """Turn `model` into `other` in place, for all who hold or call it."""
     calls = {
         name: model.__dict__[name]
         for name in ("_inbound_nodes", "_outbound_nodes")
@@ -381,7 +400,7 @@ def become(model, other):
 
 
 def flatten_layers(layer):
-    """All layers inside `layer`, itself left out, each once."""
+    """Return all layers inside `layer`, each once, without itself."""
     return list(
         {id(x): x for x in layer._flatten_layers(include_self=False)}.values()
     )
@@ -392,19 +411,19 @@ def is_sequential(model):
 
 
 def has_graph(model):
-    """Whether what `model` computes is in its graph or its list of layers."""
+    """Return whether `model` is functional or sequential."""
     return is_functional(model) or is_sequential(model)
 
 
 def config_has_layers(layer):
-    """Whether the config of `layer` has all the layers inside it."""
+    """Return whether the config of `layer` has all the layers inside it."""
     if has_graph(layer):
         return config_has_graph(layer)
     return is_public_layer(layer)
 
 
 def is_public_layer(layer):
-    """Whether the class of `layer` is one of `keras.layers`."""
+    """Return whether the class of `layer` is one of `keras.layers`."""
     name = type(layer).__name__
     return getattr(keras.layers, name, None) is type(layer)
 
@@ -418,7 +437,7 @@ COMPILED_FUNCTIONS = (
 
 
 def add_sublayer(layer, name, sublayer):
-    """Set an attribute of a layer, built or not, to a layer."""
+    """Set an attribute of a layer, built or not, to another layer."""
     was_locked = layer._tracker.locked
     layer._tracker.unlock()
     try:
@@ -435,7 +454,7 @@ def remove_sublayer(layer, name):
 
 
 def build_inside(layer, sublayer, shapes):
-    """Build `sublayer` with the variable paths it has inside `layer`."""
+    """Build `sublayer` with variable paths as if `layer` had built it."""
     path = layer.path or layer.name
     with contextlib.ExitStack() as scopes:
         for part in path.split("/"):
@@ -444,29 +463,33 @@ def build_inside(layer, sublayer, shapes):
 
 
 def forget_compiled(model):
-    """Drop what was traced before `model` had its new variables."""
+    """Drop compiled functions that were traced without the new variables."""
     for name in COMPILED_FUNCTIONS:
         if getattr(model, name, None) is not None:
             setattr(model, name, None)
 
 
 def outer_call(layer):
-    """The call of a model or layer in which `layer` is running now.
+    """Return the outermost call of a model or layer that is running now.
 
-    `None` where it is called by itself. Two calls are never one object.
+    It is `None` if `layer` itself is called outermost. Each call has an
+    object of its own.
     """
     call = global_state.get_global_attribute("current_call_ctx")
     return None if call is None or call.entry_layer is layer else call
 
 
 def is_rematerialized(layer):
-    """Whether the layer was made in a `keras.RematScope`."""
+    """Return whether the layer was made in a `keras.RematScope`."""
     return layer._remat_mode is not None
 
 
 @contextlib.contextmanager
 def not_rematerialized(layer):
-    """For shapes nothing is computed twice, and JAX would trace flags."""
+    """Turn rematerialization off in this scope, which only finds shapes.
+
+    With it JAX would trace Python flags among the arguments.
+    """
     mode, layer._remat_mode = layer._remat_mode, None
     try:
         yield
@@ -475,7 +498,7 @@ def not_rematerialized(layer):
 
 
 def keep_mask(result, tensor):
-    """Put on `result` the mask that Keras has put on `tensor`."""
+    """Copy the Keras mask of `tensor` to `result`."""
     mask = masking.get_keras_mask(tensor)
     if mask is not None:
         masking.set_keras_mask(result, mask)
@@ -483,20 +506,23 @@ def keep_mask(result, tensor):
 
 
 def has_mask(tensor):
-    """Whether Keras has put a mask on `tensor`."""
+    """Return whether `tensor` has a Keras mask."""
     return masking.get_keras_mask(tensor) is not None
 
 
 def call_specs(layer, first):
-    """What `layer` is called on and returns, where a graph or tracing says.
+    """Return the inputs and outputs of the known calls of `layer`.
+
+    They are read from graphs or, if it is in none, found by running its
+    `call` on the shape with which it was built.
 
     Args:
         layer: A built layer.
-        first: `first(args, kwargs)` takes the tensors of interest from the
-            arguments of a call.
+        first: Function `first(args, kwargs)` that returns the tensors of
+            interest among the arguments of a call.
 
     Returns:
-        List of `(arguments, outputs)`; it is empty where Keras does not know.
+        List of `(arguments, outputs)`, empty if nothing is known.
     """
     calls = [
         (first(node.arguments.args, node.arguments.kwargs), node.outputs)
@@ -508,7 +534,7 @@ def call_specs(layer, first):
     x = keras.KerasTensor(shapes["input_shape"], layer.compute_dtype)
     try:
         y = backend.compute_output_spec(layer.call, x)
-    except Exception:  # Whatever the layer's own code raises.
+    except Exception:  # The layer's own code may raise anything.
         return []
     return [([x], keras.tree.flatten(y))]
 

@@ -1,6 +1,9 @@
-"""The one verb: turn residual additions into LAuReL layers."""
+"""`laurelize`, which puts LAuReL layers at residual additions."""
 
 import collections.abc
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -22,25 +25,25 @@ from keras_laurel.layers import Laurel
 
 
 def laurelize(
-    model,
-    layer,
-    sites=None,
-    granularity=None,
-    blocks=None,
-    inputs=None,
-    verbose=True,
-):
+    model: keras.Model,
+    layer: Laurel | Callable[[ResidualSite], Laurel | None],
+    sites: Sequence[ResidualSite | LeftOut] | None = None,
+    granularity: str | None = None,
+    blocks: Sequence[Any] | None = None,
+    inputs: Any = None,
+    verbose: bool = True,
+) -> keras.Model:
     """Put a LAuReL layer at the residual additions of a model.
 
-    The result computes what `model` computes until it is trained: bit for bit
-    where it runs op by op, to rounding where it is compiled. It shares the
-    layers and variables of `model`, nothing is copied; use the result from
-    then on. Where additions stand in the graph of a functional model the
-    result is a new model, which is not compiled. Where they stand in the
-    `call` of layers, or around blocks, those are converted in place: the
-    result is `model` itself, and stays compiled, with a fresh optimizer of the
-    same settings. Call `prepare_optimizer` before you compile; a converted
-    task of KerasHub does so in its `compile`.
+    Until it is trained, the result computes the same as `model`: bit for bit
+    if it runs op by op, and up to rounding if it is compiled. It shares the
+    layers and variables of `model`; nothing is copied. Use the result from
+    then on. If the additions are in the graph of a functional model, the
+    result is a new model, which is not compiled. If they are in the `call` of
+    layers, or if connections go around blocks, these layers are converted in
+    place: the result is `model` itself, and stays compiled, with a fresh
+    optimizer of the same settings. Call `prepare_optimizer` before you
+    compile; a converted KerasHub task does so in its `compile`.
 
     A layer that is converted in place keeps the name of its class, its
     variables with their paths, and its sublayers. Its `call` runs once for
@@ -48,45 +51,44 @@ def laurelize(
     graph. Python code in it, such as `print`, does not run again.
 
     Layers with previous activations (`num_activations` > 1) get the skips of
-    earlier sites of the same shape, newest first, and fewer where there are
-    not so many: stages of a convolutional network differ. A transformer has
-    one stream, and `num_activations` above its length is refused.
+    earlier sites of the same shape, newest first. They get fewer where there
+    are not enough, as in the first blocks of each stage of a convolutional
+    network. A transformer has one stream, and `num_activations` above its
+    length is an error.
 
-    Each LAuReL layer carries the name of its `ResidualSite`, and the dtype
-    policy of the addition whose place it takes. What was frozen, the model
-    too, stays frozen.
+    Each LAuReL layer has the name of its `ResidualSite`, and the dtype policy
+    of the addition it replaces. Frozen layers and models stay frozen.
 
-    Where the blocks of a model are, its owner can say: for one model with
-    `blocks`, for a class of models with `keras_laurel.register_blocks`.
+    If the blocks of a model are not found, you can name them: for one model
+    with `blocks`, for a class of models with `keras_laurel.register_blocks`.
 
     Args:
         model: A `keras.Model`: functional, sequential, subclassed, or a
-            backbone or task of KerasHub.
-        layer: A LAuReL layer, the prototype: each site gets a copy by its
-            config, `axis` adapted where the model is channels_first, and
-            another seed where its `a_initializer` has an integer one. Or a
-            function of a `ResidualSite` that returns the prototype for it, or
-            `None` to leave it out.
+            KerasHub backbone or task.
+        layer: A LAuReL layer, the prototype. Each site gets a copy made from
+            its config, with `axis` adapted if the model is channels_first,
+            and with another seed if its `a_initializer` has an integer seed.
+            Or a function of a `ResidualSite` that returns the prototype for
+            it, or `None` to leave it out.
         sites: List of `ResidualSite` from `residual_sites(model)`, with the
             same `granularity`, or `None` for all of them. Entries of its
-            `left_out` that have a `site` are taken too: you may know better.
+            `left_out` that have a `site` are accepted too.
         granularity: `"sublayer"` for a connection at each addition;
             `"block"` for one around each block, as in the paper's language
-            models: the default for models whose blocks are known, such as
-            KerasHub transformers, and `"sublayer"` for others;
-            `"application"` for one around each time that a block runs, where
-            it runs several times in a pass, as in ALBERT.
+            models; `"application"` for one around each run of a block, if
+            blocks run several times per pass, as in ALBERT. The default is
+            `"block"` for models whose blocks are known, such as KerasHub
+            transformers, and `"sublayer"` for others.
         blocks: List of layers inside `model`, each of which computes
-            `y = x + f(x)` of its first argument, in the order they run; one
-            that runs several times stands there as often. Each gets a
-            connection around it. Of a model of several stacks, such as an
-            encoder and a decoder, a list of such lists: each has previous
-            activations of its own.
-        inputs: What a subclassed model is called on: a batch, or
-            `keras.Input`s; a tuple for a `call` of several arguments. Needed
-            where the model is not built, or cannot be run on a guess.
-        verbose: Whether to print how many additions were converted and how
-            many left out.
+            `y = x + f(x)` from its first argument. They are listed in the
+            order they run, and as often as they run. Each gets a connection
+            around it. For a model with several stacks, such as an encoder and
+            a decoder, a list of such lists; each stack has its own history.
+        inputs: An example of the inputs of a subclassed model: a batch, or
+            `keras.Input`s; a tuple if its `call` has several arguments. It is
+            needed if the model is not built, or if inputs cannot be guessed.
+        verbose: Boolean. Print how many additions were converted and how
+            many were left out.
 
     Returns:
         A model.
@@ -94,10 +96,10 @@ def laurelize(
     Raises:
         ValueError: if no residual addition was found; if `model` has LAuReL
             layers already, or is of a KerasHub class that is not supported;
-            if `layer` is no LAuReL layer, does not fit a site or cannot be
-            copied by its config; if `sites` is no list, empty or not of this
-            model; outside the scope of `tf.distribute` or
-            `keras.distribution` that the model was made in. Nothing has
+            if `layer` is not a LAuReL layer, does not fit a site or cannot be
+            copied from its config; if `sites` is not a list, is empty or
+            belongs to another model; or outside the scope of `tf.distribute`
+            or `keras.distribution` in which the model was made. Nothing has
             changed then.
 
     Example:
@@ -127,7 +129,7 @@ def laurelize(
     return _reported(result, verbose)
 
 
-def laurel_layers(model):
+def laurel_layers(model: keras.layers.Layer) -> list[Laurel]:
     """Return the LAuReL layers of a model, nested ones included.
 
     Args:
@@ -135,16 +137,17 @@ def laurel_layers(model):
             layers.
 
     Returns:
-        List of layers, in the order the model holds them; those inside
-        converted layers in the order they run. Its length is their number,
-        `sum(x.count_params() for x in ...)` the parameters they add.
+        List of layers, in the order in which the model holds them; those
+        inside converted layers are in the order they run. The parameters
+        they add are `sum(x.count_params() for x in laurel_layers(model))`.
 
     Raises:
-        ValueError: if `model` is neither.
+        ValueError: if `model` is neither a model nor a layer.
     """
     if not isinstance(model, keras.layers.Layer):
         raise ValueError(
-            f"`model` got {type(model).__name__}; it needs a `keras.Model`."
+            "Argument `model` must be a `keras.Model` or a layer. Received: "
+            f"model={model!r}, a {type(model).__name__}."
         )
     layers = (model, *keras_internals.flatten_layers(model))
     inside = set(map(id, layers))
@@ -165,15 +168,16 @@ def _laurels_of(layer):
 def _check_arguments(layer, sites, granularity, blocks):
     if not isinstance(layer, Laurel) and not _is_function(layer):
         raise ValueError(
-            f"`layer` got {layer!r}; it needs a LAuReL layer, such as "
-            "`keras_laurel.LaurelLR(rank=16)`, or a function that returns one "
-            "for a site."
+            "Argument `layer` must be a LAuReL layer, or a function that "
+            f"returns one for a site. Received: layer={layer!r}. Pass, for "
+            "example, `keras_laurel.LaurelLR(rank=16)`."
         )
     check_granularity(granularity)
     if sites is not None and blocks is not None:
         raise ValueError(
-            "`laurelize` got `sites` and `blocks`; it needs one of them: "
-            "sites that were found, or blocks that you name."
+            "Argument `sites` must be None if `blocks` is given. Received: "
+            "both. Pass one of them: sites that were found, or blocks that "
+            "you name."
         )
 
 
@@ -185,29 +189,32 @@ def _check_not_converted(model):
     present = laurel_layers(model)
     if present:
         raise ValueError(
-            f"`model` got {model.name!r}, which has {len(present)} LAuReL "
-            f"layers already, the first {present[0].name!r}. A model is "
-            "converted once: start from the model without them, which "
-            "`keras_laurel.remove_laurel` gives back. For different layers at "
-            "different places pass a function of the site as `layer`."
+            "Argument `model` must be without LAuReL layers. Received: "
+            f"{model.name!r}, which has {len(present)} LAuReL layers already, "
+            f"the first {present[0].name!r}. Remove them first with "
+            "`keras_laurel.remove_laurel`. For different layers at different "
+            "sites, pass a function of the site as `layer`."
         )
 
 
 def _prototypes(layer, sites):
-    """`(site, prototype)` for each site that is to have one."""
+    """Return `(site, prototype)` for each site that gets a connection."""
     if isinstance(layer, Laurel):
         return [(site, layer) for site in sites]
     pairs = [(site, layer(site)) for site in sites]
     for site, prototype in pairs:
         if prototype is not None and not isinstance(prototype, Laurel):
             raise ValueError(
-                f"`layer` returned {prototype!r} for {site!r}; it needs to "
-                "return a LAuReL layer, or None to leave the site out."
+                "Argument `layer`, if it is a function, must return a LAuReL "
+                f"layer or None. Received: {prototype!r} for {site!r}. Return "
+                "None to leave the site out."
             )
     pairs = [(site, prototype) for site, prototype in pairs if prototype]
     if not pairs:
         raise ValueError(
-            "`layer` returned None for every site, so nothing would change."
+            "Argument `layer`, if it is a function, must return a LAuReL layer "
+            "for at least one site. Received: None for every site, so nothing "
+            "would change."
         )
     return pairs
 
@@ -246,7 +253,7 @@ def _convert(model, pairs, found):
 
 
 def _reported(model, verbose, found=None):
-    """`model`, once a line says what was done."""
+    """Print what was done if `verbose`, and return `model`."""
     if not verbose:
         return model
     layers = laurel_layers(model)
@@ -278,29 +285,32 @@ def _chosen(model, sites, found):
 def _checked(sites, model, found):
     if not isinstance(sites, collections.abc.Iterable):
         raise ValueError(
-            f"`sites` got {sites!r}; it needs a list of sites from "
-            "`residual_sites(model)`, also for one: `sites=[site]`."
+            "Argument `sites` must be a list of sites from "
+            f"`residual_sites(model)`. Received: sites={sites!r}. Pass a list "
+            "also for one site: `sites=[site]`."
         )
     sites = [x.site if isinstance(x, LeftOut) else x for x in sites]
     if not sites:
         raise ValueError(
-            "`sites` is empty, so nothing would change. Pass sites from "
+            "Argument `sites` must not be empty, since nothing would change. "
+            "Received: an empty list. Pass sites from "
             "`residual_sites(model)`, or None for all of them."
         )
     possible = {x.site for x in found.left_out if x.site} | {*found.sites}
     for site in sites:
         if not isinstance(site, ResidualSite) or site not in possible:
             raise ValueError(
-                f"`sites` got {site!r}, which is no residual site of "
-                f"{model.name!r}. Take it from `residual_sites(model)` of "
-                "this very model."
+                f"Argument `sites` must hold residual sites of {model.name!r}. "
+                f"Received: {site!r}, which is not one. Take the sites from "
+                "`residual_sites(model)` of the same model object."
             )
     return sites
 
 
 def _nothing_found(model, left_out):
     lines = [
-        f"`model` got {model.name!r}, in which no residual addition was found."
+        "Argument `model` must have residual additions. Received: "
+        f"{model.name!r}, in which no residual addition was found."
     ]
     lines += [f"Left out: {x.where}: {x.reason}." for x in left_out[:5]]
     if len(left_out) > 5:

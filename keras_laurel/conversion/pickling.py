@@ -1,14 +1,15 @@
-"""Pickle for models of classes that are made at conversion."""
+"""Pickling of models whose class is made at conversion."""
 
 import keras
 
 
 class PickledAsSaved:
-    """Lets pickle find the model by what it is saved as.
+    """Mixin that pickles a model as a saved file.
 
-    Keras pickles a model as a saved file and the class that reads it; pickle
-    looks for a class in its module, where one that is made at conversion is
-    not. Any class of model reads the file.
+    Keras pickles a model as a saved file and the class that reads it. Pickle
+    looks the class up in its module, where a class made at conversion is
+    missing. `keras.Model` can read the file of any model, so it is pickled
+    instead.
     """
 
     def __reduce__(self):

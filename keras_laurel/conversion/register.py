@@ -1,6 +1,9 @@
-"""Teach classes of models where their blocks are."""
+"""Register the blocks of classes of models."""
 
 import inspect
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -10,44 +13,44 @@ from keras_laurel.conversion.hub import adopt
 
 
 def register_blocks(
-    cls,
-    *stacks,
-    entry_points=("call",),
-    input_norm=None,
-    streams=(),
-):
-    """Teach a class of models where its residual blocks are.
+    cls: type[keras.layers.Layer],
+    *stacks: str | Callable[[Any], Any],
+    entry_points: Sequence[str] = ("call",),
+    input_norm: str | None = None,
+    streams: Sequence[str] = (),
+) -> None:
+    """Register the location of the residual blocks in a class of models.
 
-    A block is a layer that computes `y = x + f(x)` of its first argument and
-    returns y, alone or first of several. `residual_sites` then lists the
-    blocks of each model of the class, and of its subclasses, and `laurelize`
-    puts connections around them, in place. KerasHub's transformers are known
-    in this way; a subclass of one needs no call, except to be found by
-    `from_preset` after conversion.
+    A block is a layer that computes `y = x + f(x)` from its first argument
+    and returns y, alone or as the first of several outputs. `residual_sites`
+    then lists the blocks of each model of the class and of its subclasses,
+    and `laurelize` puts connections around them, in place. KerasHub's
+    transformers are registered already. A subclass of one need not be
+    registered, except for `from_preset` to find it after conversion.
 
-    Call it where the class is defined, so that whoever loads a saved model
-    has it too.
+    Call it next to the definition of the class, so that it also runs when a
+    saved model is loaded.
 
     Args:
         cls: A class of models or layers, or a `keras_hub.models.Task`.
-        *stacks: For each stack of blocks, which has previous activations of
-            its own, where it is: a string, the path of an attribute such as
-            `"encoder.blocks"`, where a part may also be the name of a layer;
-            or a function of the model. Either leads to a list of blocks in
-            the order they run, one that runs several times as often as it
-            does; or to a model whose class is registered; or to `None`, where
-            a model can do without. Without `stacks` those of the base class
-            hold.
+        *stacks: The location of each stack of blocks; each stack has its own
+            history. A location is a string, the path of an attribute such as
+            `"encoder.blocks"`, in which a part may also be the name of a
+            layer; or a function of the model. It leads to a list of blocks in
+            the order they run, each listed as often as it runs; or to a model
+            whose class is registered; or to `None`, if a model may lack this
+            stack. Without `stacks`, those of the base class are used.
         entry_points: Tuple of strings, the methods that run a block.
-        input_norm: String, the attribute of a block with a norm before its
-            first addition, where that adds to its output.
-        streams: Tuple of strings: names of the arguments of a block that it
-            adds to, where these are several. They are its first outputs, in
-            this order.
+        input_norm: String, the attribute of a block that holds a norm before
+            its first addition, if the block adds to the output of that norm.
+        streams: Tuple of strings, the names of the arguments that a block
+            adds to, if there are several. The first outputs of the block
+            belong to them, in this order.
 
     Raises:
-        ValueError: if `cls` is no class of layers, if a stack is neither a
-            string nor a function, or if there is none and no base class has.
+        ValueError: if `cls` is not a class of layers, if a stack is neither a
+            string nor a function, or if there is no stack and no base class
+            has one.
 
     Example:
 
@@ -82,19 +85,22 @@ def register_blocks(
     """
     if not (inspect.isclass(cls) and issubclass(cls, keras.layers.Layer)):
         raise ValueError(
-            f"`cls` got {cls!r}; it needs a class of models or layers."
+            "Argument `cls` must be a class of models or layers. Received: "
+            f"cls={cls!r}."
         )
     for where in stacks:
         if not (isinstance(where, str) or callable(where)):
             raise ValueError(
-                f"`stacks` got {where!r}; it needs the path of an attribute, "
-                'such as "encoder.blocks", or a function of the model.'
+                "Argument `stacks` must hold paths of attributes, such as "
+                '"encoder.blocks", or functions of the model. Received: '
+                f"{where!r}."
             )
     known = adopt.is_class_known(cls)
     if not stacks and not known:
         raise ValueError(
-            f"`register_blocks` got {cls.__name__} and no stacks, and no base "
-            "class of it is known. Say where its blocks are: "
+            "Argument `stacks` must be given for a class whose base classes "
+            f"are not registered. Received: cls={cls.__name__} and no stacks. "
+            "Name the attribute that holds its blocks: "
             f'`register_blocks({cls.__name__}, "blocks")`.'
         )
     if stacks:

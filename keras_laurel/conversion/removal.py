@@ -1,4 +1,6 @@
-"""Take LAuReL layers out of a model again."""
+"""`remove_laurel`, which undoes the conversion of a model."""
+
+import keras
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks import connection
@@ -13,19 +15,18 @@ from keras_laurel.conversion.laurelize import laurel_layers
 from keras_laurel.layers import Laurel
 
 
-def remove_laurel(model):
-    """Put the plain additions back where LAuReL layers stand.
+def remove_laurel(model: keras.Model) -> keras.Model:
+    """Replace the LAuReL layers of a model by plain additions.
 
-    The result computes `x + f(x)` with the weights that the other layers have
-    now; what the LAuReL layers learned is dropped, so that a trained model
-    computes something else than before. Save it first with
-    `save_laurel_weights` if it may be needed again. A `scale` other than 1 is
-    dropped too.
+    The result computes `x + f(x)` with the current weights of the other
+    layers. The LAuReL weights are dropped, and so is a `scale` other than 1,
+    so the output of a trained model changes. Save them first with
+    `save_laurel_weights` if you may need them again.
 
-    As with `laurelize`, layers and variables are shared with `model`, and a
-    model with connections around its blocks or inside its layers is changed in
-    place and stays compiled, with a fresh optimizer. The result is of the
-    class that `model` had before conversion, and saves as such.
+    As with `laurelize`, layers and variables are shared with `model`. A model
+    with connections around its blocks or inside its layers is changed in
+    place and stays compiled, with a fresh optimizer. The result has the class
+    that `model` had before conversion, and is saved as such.
 
     Args:
         model: A model that `laurelize` returned, or a functional or sequential
@@ -35,8 +36,9 @@ def remove_laurel(model):
         A model without LAuReL layers.
 
     Raises:
-        ValueError: if `model` has none, or has some that you wrote into the
-            `call` of a layer, which are named. Nothing has changed then.
+        ValueError: if `model` has no LAuReL layers, or has some in the `call`
+            of your own layers; the message names them. Nothing has changed
+            then.
 
     Example:
 
@@ -50,8 +52,9 @@ def remove_laurel(model):
     layers = laurel_layers(model)
     if not layers:
         raise ValueError(
-            f"`model` got {model.name!r}, which has no LAuReL layers. Pass a "
-            "model that `laurelize` returned."
+            "Argument `model` must have LAuReL layers. Received: "
+            f"{model.name!r}, which has no LAuReL layers. Pass a model that "
+            "`laurelize` returned."
         )
     graphs = functional_models(model)
     removals = _removals(graphs)
@@ -98,7 +101,9 @@ def _check_all_are_reached(model, layers, removals):
     left = [layer.name for layer in layers if id(layer) not in reached]
     if left:
         raise ValueError(
-            f"`model` got {model.name!r}, whose LAuReL layers {left} are "
-            "called in the `call` of a layer, which `remove_laurel` does not "
-            "rewrite. Put `keras.layers.Add` there yourself."
+            "Argument `model` must have LAuReL layers in graphs only, or "
+            f"where `laurelize` put them. Received: {model.name!r}, whose "
+            f"LAuReL layers {left} are called in the `call` of a layer, which "
+            "`remove_laurel` does not rewrite. Put `keras.layers.Add` there "
+            "yourself."
         )

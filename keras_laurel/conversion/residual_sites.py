@@ -1,6 +1,8 @@
-"""Find the residual connections of models. Nothing is changed."""
+"""Find the residual connections of models, without changing anything."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -21,36 +23,41 @@ from keras_laurel.conversion.sites import LeftOut
 from keras_laurel.conversion.sites import ResidualSites
 
 
-def residual_sites(model, inputs=None, granularity=None):
-    """Return the residual connections of a model, in the order they run.
+def residual_sites(
+    model: keras.Model,
+    inputs: Any = None,
+    granularity: str | None = None,
+) -> ResidualSites:
+    """Return the residual additions of a model, in the order they run.
 
-    Finds the additions, `keras.layers.Add`, `keras.ops.add` or `+`, that add
-    a branch to the tensor it starts from: in the graph of the model, in the
-    models nested in it, and in the `call` of layers and models of your own,
-    which are run once on symbolic tensors. Additions that are no residual
-    connection are left out, and listed with the reason.
+    A residual addition (`keras.layers.Add`, `keras.ops.add` or `+`) adds a
+    branch to the tensor from which the branch starts. They are found in the
+    graph of the model, in the models nested in it, and in the `call` of your
+    own layers and models, which is run once on symbolic tensors. Other
+    additions are left out, and listed with the reason.
 
-    Of a KerasHub transformer, or a task over one, and of a model whose class
-    is known by `register_blocks`, these are its blocks, each with its
+    For a KerasHub transformer, a task over one, and a model whose class is
+    known from `register_blocks`, the sites are the blocks, each with its
     additions inside.
 
     Args:
         model: A `keras.Model`: functional, sequential or subclassed.
-        inputs: What a subclassed model is called on: a batch, or
-            `keras.Input`s. Needed where the model is not built, or cannot be
-            run on a guess.
-        granularity: `"block"` for the layers around which `laurelize` puts
-            connections with this granularity; `None` or `"sublayer"` for the
-            additions. KerasHub transformers have their blocks in any case.
+        inputs: An example of the inputs of a subclassed model: a batch, or
+            `keras.Input`s. It is needed if the model is not built, or if
+            inputs cannot be guessed.
+        granularity: The granularity that you pass to `laurelize`. `"block"`
+            returns the blocks, `"sublayer"` the additions. By default the
+            sites of a model whose blocks are known, such as a KerasHub
+            transformer, are the blocks, and those of others the additions.
 
     Returns:
         A list of `ResidualSite`, to look at or to filter, that prints as a
         table. Its attribute `left_out` lists the other additions.
 
     Raises:
-        ValueError: if `model` is no `keras.Model`, cannot be run on `inputs`,
-            has no blocks where these are asked for, or is a KerasHub
-            transformer that `laurelize` does not support.
+        ValueError: if `model` is not a `keras.Model`, cannot be run on
+            `inputs`, has no blocks with `granularity="block"`, or is a
+            KerasHub transformer that `laurelize` does not support.
 
     Example:
 
@@ -65,30 +72,33 @@ def residual_sites(model, inputs=None, granularity=None):
 
 
 def search(model):
-    """`(sites, rejected)`; `rejected` tells of each other addition why not."""
+    """Return `(sites, rejected)` of a model.
+
+    `rejected` is a list of `(name, reason)` for the other additions.
+    """
     found = survey_model(model)
     return found.sites, [(x.where, x.reason) for x in found.left_out]
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSurvey:
-    """All that is found in a model.
+    """The result of searching a model.
 
     Attributes:
         sites: List of `ResidualSite`.
         left_out: List of `LeftOut`.
-        inside: The `Survey` of the insides of layers, or `None` where there
-            is nothing to look into.
+        inside: The `Survey` of the insides of layers, or `None` if there are
+            no layers to look into.
         nested: List of functional models that the model runs and that are not
             in its graph.
-        stacks: List of `Stack`s where the sites are blocks, or `None`.
+        stacks: List of `Stack`s if the sites are blocks, otherwise `None`.
     """
 
     sites: list
     left_out: list
-    inside: Survey = None
-    nested: list = ()
-    stacks: list = None
+    inside: Survey | None = None
+    nested: Sequence = ()
+    stacks: list | None = None
 
 
 GRANULARITIES = (None, "block", "sublayer", "application")
@@ -97,13 +107,13 @@ GRANULARITIES = (None, "block", "sublayer", "application")
 def check_granularity(granularity):
     if granularity not in GRANULARITIES:
         raise ValueError(
-            f"`granularity` got {granularity!r}; it needs one of "
-            f"{GRANULARITIES}."
+            f"Argument `granularity` must be one of {GRANULARITIES}. "
+            f"Received: granularity={granularity!r}."
         )
 
 
 def survey_model(model, inputs=None, granularity=None, blocks=None):
-    """The `ModelSurvey` of a model; arguments as `laurelize` takes them."""
+    """Return the `ModelSurvey` of a model, for arguments of `laurelize`."""
     if blocks is not None:
         stacks = owner.named_stacks(model, blocks)
         if granularity == "sublayer":
@@ -111,7 +121,9 @@ def survey_model(model, inputs=None, granularity=None, blocks=None):
         return _of_blocks(model, stacks)
     if not isinstance(model, keras.Model):
         raise ValueError(
-            f"`model` got {type(model).__name__}; it needs a `keras.Model`."
+            "Argument `model` must be a `keras.Model`. Received: "
+            f"model={model!r}, a {type(model).__name__}. To make a model of "
+            "one layer, use `keras.Sequential([layer])`."
         )
     adopt.check_supported(model)
     if adopt.is_known(model):
@@ -153,7 +165,10 @@ def _of_blocks(model, stacks, inside=None):
 
 
 def _inside_blocks(model, stacks, inputs):
-    """The additions inside the blocks of a model, its other ones left out."""
+    """Return the additions inside the blocks of a model as sites.
+
+    Its other additions are left out.
+    """
     check_blocks(stacks, by_call_only=True)
     inside = survey_inside(model, inputs)
     note_stacks(inside, stacks)
@@ -188,7 +203,11 @@ def _at(path, site):
 
 
 def _inside(model, graphs, inputs):
-    """The `Survey`, and what to say where it fails beside a graph."""
+    """Return the `Survey` of a model's layers, and a list of `LeftOut`.
+
+    The list is empty unless the survey fails for a model that has a graph
+    too, in which sites may still be found.
+    """
     layers = keras_internals.flatten_layers(model)
     seen = {id(graph) for graph in graphs}
     hidden = [
@@ -209,7 +228,7 @@ def _inside(model, graphs, inputs):
 
 
 def _unique_by_name(sites):
-    """Put the model's name before a name that several models use."""
+    """Add the model's name to site names that are not unique."""
     names = [site.name for site in sites]
     return [
         dataclasses.replace(site, name=f"{site.model}_{site.name}")

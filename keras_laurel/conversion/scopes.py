@@ -1,4 +1,4 @@
-"""New variables must lie where those of the model do."""
+"""Check that new variables will lie on the same devices as the model's."""
 
 import math
 
@@ -6,16 +6,16 @@ import keras
 
 
 def check_scope(model):
-    """Raise outside the distribution scope that `model` was made in.
+    """Raise outside the distribution scope in which `model` was made.
 
     Raises:
         ValueError: if LAuReL weights, made now, would lie on other devices
-            than the weights of `model`, which no training step could use
-            together.
+            than the weights of `model`. A training step could not use both.
     """
     if not model.weights:
         return
-    # The smallest: in a scope without values, reading one makes it.
+    # In a scope that only records shapes, reading a weight creates it, so
+    # the smallest one is read.
     smallest = min(model.weights, key=lambda w: math.prod(w.shape))
     if keras.config.backend() == "tensorflow":
         _check_strategy(model, smallest.value)
@@ -36,8 +36,9 @@ def _check_strategy(model, value):
     scope = "in the scope of " + _named(made_in) if made_in else "in no scope"
     now = "in that of " + _named(active) if active else "outside of it"
     raise ValueError(
-        f"`model` got {model.name!r}, which was made {scope}, and `laurelize` "
-        f"is called {now}, so that training could not use its weights and "
+        "Argument `model` must be made in the scope in which `laurelize` is "
+        f"called. Received: {model.name!r}, which was made {scope}, while "
+        f"`laurelize` is called {now}. Training could not use its weights and "
         "LAuReL's together. Call `laurelize` where the model was made: `with "
         "strategy.scope(): model = laurelize(model, layer)`."
     )
@@ -57,17 +58,20 @@ def _check_devices(model, value):
     if distribution is None:
         if devices > 1:
             raise ValueError(
-                f"{model.name!r} lies on {devices} devices and no distribution "
-                "is active, so that LAuReL weights would lie on one. Call "
-                "`laurelize` where the model was made: after "
-                "`keras.distribution.set_distribution(...)`, or in its "
+                "Argument `model` must lie on the devices of the active "
+                f"distribution. Received: {model.name!r} on {devices} devices, "
+                "while no distribution is active, so LAuReL weights would lie "
+                "on one device. Call `laurelize` where the model was made: "
+                "after `keras.distribution.set_distribution(...)`, or in its "
                 "`scope()`."
             )
         return
     active = distribution.device_mesh.devices.size
     if devices and devices != active:
         raise ValueError(
-            f"{model.name!r} lies on {devices} device(s) and the active "
-            f"distribution has {active}, where LAuReL weights would lie. Call "
-            "`laurelize` outside `scope()`, or make the model in it."
+            "Argument `model` must lie on the devices of the active "
+            f"distribution. Received: {model.name!r} on {devices} device(s), "
+            f"while the active distribution has {active}, where LAuReL "
+            "weights would lie. Call `laurelize` outside `scope()`, or make "
+            "the model in it."
         )

@@ -1,6 +1,7 @@
-"""Save and load what LAuReL layers learned, apart from the model."""
+"""Save and load the LAuReL weights of a model in a file of their own."""
 
 import json
+import os
 import pathlib
 
 import h5py
@@ -14,19 +15,21 @@ _SUFFIX = ".laurel.h5"
 _FORMAT = "keras_laurel weights 1"
 
 
-def save_laurel_weights(model, filepath):
-    """Save the weights of the LAuReL layers alone, and those of LoRA.
+def save_laurel_weights(
+    model: keras.Model, filepath: str | os.PathLike[str]
+) -> None:
+    """Save only the weights of the LAuReL layers, and of LoRA.
 
-    The file is small, and fits the same plain model once it is converted in
-    the same way, as a `.lora.h5` file does once `enable_lora` was called.
+    The file is small. It can be loaded into the same plain model after the
+    same conversion, just as a `.lora.h5` file can after `enable_lora`.
 
     Args:
-        model: A `keras.Model` with LAuReL layers. Of layers on which LoRA is
-            enabled the low-rank weights are saved too.
+        model: A `keras.Model` with LAuReL layers. For layers on which LoRA is
+            enabled, the LoRA weights are saved too.
         filepath: String or path that ends in `.laurel.h5`.
 
     Raises:
-        ValueError: if the ending is another one, or `model` has no LAuReL
+        ValueError: if `filepath` has another ending, or `model` has no LAuReL
             layers.
 
     Example:
@@ -55,20 +58,23 @@ def save_laurel_weights(model, filepath):
                     group[name] = _wide(weight)
 
 
-def load_laurel_weights(model, filepath):
-    """Load what `save_laurel_weights` saved.
+def load_laurel_weights(
+    model: keras.Model, filepath: str | os.PathLike[str]
+) -> None:
+    """Load weights that `save_laurel_weights` saved.
 
-    Layers are matched in the order they stand in, not by their names, some of
-    which Keras makes up.
+    Layers are matched by their order, not by their names, since Keras
+    generates some of the names.
 
     Args:
-        model: A `keras.Model` that was converted as the saved one was, with
-            LoRA of the same rank enabled where that had it.
+        model: A `keras.Model` that was converted like the saved one, with
+            LoRA of the same rank enabled on the same layers.
         filepath: String or path of the file, which ends in `.laurel.h5`.
 
     Raises:
-        ValueError: if it is no such file, or was saved from a model with other
-            layers: their number, weights or shapes. Nothing has changed then.
+        ValueError: if `filepath` is not such a file, or if the number, the
+            weights or the shapes of the saved layers differ from those of
+            `model`. Nothing has changed then.
     """
     path = _checked_path(filepath)
     layers = _saved_layers(model)
@@ -83,12 +89,13 @@ def load_laurel_weights(model, filepath):
 
 
 def _saved_layers(model):
-    """`(layer, weights by name)` of each layer, LAuReL's and LoRA's."""
+    """Return `(layer, weights by name)` for each LAuReL and LoRA layer."""
     laurels = laurel_layers(model)
     if not laurels:
         raise ValueError(
-            f"`model` got {model.name!r}, which has no LAuReL layers. Convert "
-            "it first, `model = keras_laurel.laurelize(model, layer)`."
+            "Argument `model` must have LAuReL layers. Received: "
+            f"{model.name!r}, which has no LAuReL layers. Convert it first: "
+            "`model = keras_laurel.laurelize(model, layer)`."
         )
     loras = [
         layer
@@ -106,7 +113,7 @@ def _lora_weights(layer):
 
 
 def _by_name(weights):
-    """By name; by number too where two of a layer have one name."""
+    """Return a dict of the weights, with an index in names used twice."""
     names = [w.name for w in weights]
     return {
         w.name if names.count(w.name) == 1 else f"{w.name}_{i}": w
@@ -115,13 +122,14 @@ def _by_name(weights):
 
 
 def _pairs(model, path, saved, found, kind):
-    """`(weight, value)` for each weight of the layers of one kind."""
+    """Return `(weight, value)` for each weight of the layers of one kind."""
     if len(saved) != len(found):
         how = "Convert it with" if kind == "laurel" else "Enable LoRA on"
         raise ValueError(
-            f"{str(path)!r} has {len(saved)} layers with "
-            f"{_KINDS[kind]} weights, and {model.name!r} {len(found)}. {how} "
-            "the same layers as that was saved from."
+            "Argument `filepath` must be a file saved from a model with as "
+            f"many layers. Received: {str(path)!r}, which has {len(saved)} "
+            f"layers with {_KINDS[kind]} weights, while {model.name!r} has "
+            f"{len(found)}. {how} the same layers as in the saved model."
         )
     pairs = []
     for i, (layer, weights) in enumerate(found):
@@ -131,10 +139,12 @@ def _pairs(model, path, saved, found, kind):
         expected = {name: list(w.shape) for name, w in weights.items()}
         if shapes != expected:
             raise ValueError(
-                f"{str(path)!r} has for its layer {group.attrs['name']!r} the "
-                f"weights {json.dumps(shapes)}; {layer.name!r} of "
-                f"{model.name!r}, in its place, has {json.dumps(expected)}. "
-                "Use the same layer, rank and sites as when it was saved."
+                "Argument `filepath` must be a file saved from a model with "
+                f"the same layers. Received: {str(path)!r}, in which the layer "
+                f"{group.attrs['name']!r} has the weights "
+                f"{json.dumps(shapes)}, while {layer.name!r} of "
+                f"{model.name!r} has {json.dumps(expected)}. Use the same "
+                "layer, rank and sites as when it was saved."
             )
         pairs += [(weights[name], values[name]) for name in weights]
     return pairs
@@ -148,15 +158,15 @@ def _opened(path):
         file = h5py.File(path, "r")
     except OSError as error:
         raise ValueError(
-            f"`filepath` got {str(path)!r}, which is no file that "
-            f"`save_laurel_weights` wrote: {error}"
+            "Argument `filepath` must be a file that `save_laurel_weights` "
+            f"wrote. Received: {str(path)!r}, which cannot be read: {error}"
         ) from error
     if file.attrs.get("format") != _FORMAT:
         file.close()
         raise ValueError(
-            f"`filepath` got {str(path)!r}, which `save_laurel_weights` did "
-            "not write. Load weights of whole models with "
-            "`model.load_weights`."
+            "Argument `filepath` must be a file that `save_laurel_weights` "
+            f"wrote. Received: {str(path)!r}, which it did not write. Load "
+            "weights of whole models with `model.load_weights`."
         )
     return file
 
@@ -165,14 +175,18 @@ def _checked_path(filepath):
     path = pathlib.Path(filepath)
     if not path.name.endswith(_SUFFIX):
         raise ValueError(
-            f"`filepath` got {str(filepath)!r}; it needs a name that ends in "
-            f"{_SUFFIX!r}, such as 'model{_SUFFIX}'."
+            "Argument `filepath` must have a name that ends in "
+            f"{_SUFFIX!r}. Received: {str(filepath)!r}. Use, for example, "
+            f"'model{_SUFFIX}'."
         )
     return path
 
 
 def _wide(weight):
-    """NumPy, and the file, have no bfloat16; float32 holds it exactly."""
+    """Return a weight as an array, in float32 if it is narrower.
+
+    NumPy and HDF5 have no bfloat16; float32 holds its values exactly.
+    """
     value = keras.ops.convert_to_tensor(weight)
     if keras.backend.standardize_dtype(weight.dtype) in ("bfloat16", "float16"):
         value = keras.ops.cast(value, "float32")

@@ -1,4 +1,4 @@
-"""What a model costs: counted from its shapes, or compiled for a TPU."""
+"""The cost of a model, counted from its shapes or compiled for a TPU."""
 
 from keras_laurel.costs import tpu as tpu
 from keras_laurel.costs.measure import footprint as footprint

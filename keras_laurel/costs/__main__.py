@@ -1,6 +1,7 @@
-"""`python -m keras_laurel.costs`: what a saved model costs.
+"""`python -m keras_laurel.costs`: the cost of a saved model.
 
-Counts parameters, flops and what LAuReL keeps, from the model's shapes.
+It counts parameters, FLOPs and the bytes that LAuReL keeps, from the model's
+shapes.
 """
 
 import argparse
@@ -46,7 +47,7 @@ def parse(arguments):
     add("--baseline", help="a .keras file to compare with")
     add("--batch-size", type=int, default=1)
     add("--sequence-length", type=int)
-    add("--output", help="a JSON file for what was found")
+    add("--output", help="a JSON file for the results")
     return parser.parse_args(arguments)
 
 

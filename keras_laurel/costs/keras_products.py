@@ -1,16 +1,16 @@
-"""The one place that reads what Keras keeps private of its backends.
+"""Count the products of a model; uses private parts of Keras' backends.
 
-Keras counts no operations. But every product of `keras.ops` ends in one of a
-few functions of the backend (`PRODUCTS`), and Keras asks each backend for the
-shapes of a model's outputs without computing them. So those functions are
-wrapped, while one such question is asked, to note the shapes they are given.
-Private are
+Keras does not count operations. But every product of `keras.ops` calls one of
+a few functions of the backend (`PRODUCTS`), and each backend can find the
+shapes of a model's outputs without computing them. So these functions are
+wrapped during such a run, to note the shapes of their arguments. The private
+parts are
 
-- `keras.src.backend.compute_output_spec`, which asks;
-- the modules `keras.src.backend.numpy`, `.nn` and `.core`, where the functions
-  lie, and `keras.src.backend` itself, where layers find some of them.
+- `keras.src.backend.compute_output_spec`, which finds the shapes;
+- the modules `keras.src.backend.numpy`, `.nn` and `.core`, which have these
+  functions, and `keras.src.backend` itself, where layers find some of them.
 
-`tests/costs/test_keras_products.py` pins their names and arguments.
+`tests/costs/test_keras_products.py` fails if their names or arguments change.
 """
 
 import functools
@@ -34,7 +34,8 @@ PRODUCTS = {
     ),
 }
 OPERATORS = {"__matmul__": "matmul", "__rmatmul__": "reversed_matmul"}
-# A backend follows their functions once, or once a branch, not once a round.
+# A backend traces their functions once, or once per branch, and not once per
+# iteration, so products in them cannot be counted.
 CONTROL_FLOW = (
     "associative_scan",
     "cond",
@@ -45,12 +46,12 @@ CONTROL_FLOW = (
     "vectorized_map",
     "while_loop",
 )
-# Written for a device as a whole, with products of their own.
+# Fused implementations for a device, which do not use `PRODUCTS`.
 RECURRENT = ("gru", "lstm", "rnn")
 
 
 def product_flops(function, inputs, note=None):
-    """Floating point operations of the products in `function(inputs)`.
+    """Count the floating point operations of products in `function(inputs)`.
 
     Nothing is computed, and variables need no values.
 
@@ -65,7 +66,7 @@ def product_flops(function, inputs, note=None):
     count = _Count()
 
     def run(inputs):
-        # PyTorch runs it again where its device without memory cannot.
+        # On PyTorch it runs again if the device without memory fails.
         count.flops = 0
         with replaced(_operators(count, keras.tree.flatten(inputs))):
             return function(inputs)
@@ -75,8 +76,8 @@ def product_flops(function, inputs, note=None):
         replaced(_replacements(count)),
         replaced(_operators(count, [constant])),
         observed(count.noting(note)),
-        # Or the scope in which shapes are asked for would end by giving
-        # variables without values theirs.
+        # Otherwise Keras' scope for shapes would initialize variables that
+        # have no values, when it ends.
         keras.StatelessScope(initialize_variables=False),
     ):
         ask(run, inputs)
@@ -95,14 +96,15 @@ def _replacements(count):
             yield backend, name, make
     for name in RECURRENT:
         yield backend, name, functools.partial(count.of_control_flow, name)
-    # Layers ask for shapes themselves to decide on rematerialisation.
+    # Layers find shapes themselves to decide on rematerialization; these
+    # runs must not be counted.
     yield backend, "compute_output_spec", count.paused
     if keras.backend.backend() == "torch":
         yield backend.numpy, "repeat", _repeat
 
 
 def _operators(count, tensors):
-    """Python's `@` goes to the backend past Keras."""
+    """Yield replacements of Python's `@`, which bypasses Keras."""
     for tensor_class in {type(x) for x in tensors}:
         for operator, name in OPERATORS.items():
             make = functools.partial(count.of_product, name)
@@ -110,7 +112,7 @@ def _operators(count, tensors):
 
 
 class _Count:
-    """Makes functions that count what they are called on."""
+    """Counter of FLOPs that wraps the functions to be counted."""
 
     def __init__(self):
         self.flops = 0
@@ -127,7 +129,7 @@ class _Count:
         return uncounted
 
     def of_product(self, name, function):
-        # Products may be made of one another.
+        # A product may call another one, which must not be counted again.
         outermost = self.paused(function)
 
         def counted(*args, **kwargs):
@@ -151,11 +153,11 @@ class _Count:
             output = function(*args, **kwargs)
             if self.flops > before or name in RECURRENT:
                 raise ValueError(
-                    f"The model computes products inside `{name}`, a loop or "
-                    "branch of Keras: how often they run does not follow from "
-                    "shapes. The footprint is for models without recurrent "
-                    "layers, whose products are outside of `ops.scan` and the "
-                    "like."
+                    "Argument `model` must not compute products in a loop or "
+                    "branch, since shapes do not tell how often they run. "
+                    f"Received: a model with products inside `{name}`. Use a "
+                    "model without recurrent layers, whose products are "
+                    "outside of `ops.scan` and the like."
                 )
             return output
 
@@ -163,7 +165,7 @@ class _Count:
 
 
 def _repeat(keras_repeat):
-    """Keras' own calls itself for ever on PyTorch's device without memory."""
+    """Return a `repeat` for PyTorch's meta device, where Keras' recurses."""
 
     def repeat(x, repeats, axis=None):
         if getattr(x, "is_meta", False) and isinstance(repeats, int):

@@ -1,6 +1,8 @@
-"""From a model to its footprint."""
+"""Measure the footprint of a model."""
 
 import math
+
+import keras
 
 from keras_laurel.checks import check_integer
 from keras_laurel.checks import check_model
@@ -10,39 +12,47 @@ from keras_laurel.costs.report import ConnectionFootprint
 from keras_laurel.costs.report import Footprint
 
 
-def footprint(model, baseline=None, batch_size=1, sequence_length=None):
-    """What a model costs, and what LAuReL has to do with it.
+def footprint(
+    model: keras.Model,
+    baseline: keras.Model | None = None,
+    batch_size: int = 1,
+    sequence_length: int | None = None,
+) -> Footprint:
+    """Return the cost of a model, and the share of LAuReL in it.
 
-    Parameters, floating point operations of a forward pass and of a training
-    step, and bytes that LAuReL keeps: from shapes, by formulas. Nothing is
-    computed and no variable needs a value, so that a model of some billion
-    parameters, built in `keras.StatelessScope(initialize_variables=False)`,
-    has its footprint on a laptop.
+    The cost consists of parameters, floating point operations of a forward
+    pass and of a training step, and bytes that LAuReL keeps. All are counted
+    from shapes, by formulas. Nothing is computed and variables need no
+    values, so the footprint of a model with billions of parameters can be
+    found on a laptop: build it in
+    `keras.StatelessScope(initialize_variables=False)`.
 
-    What is counted:
+    These are counted:
 
-    - Parameters: all weights, as `model.count_params()` has them.
+    - Parameters: all weights, as in `model.count_params()`.
     - Operations: matrix products, convolutions and attention of the model,
-      a multiplication and an addition as two; and all that LAuReL
-      connections do beyond a plain addition. Norms, activation functions and
-      softmax of the model are left out, which for ResNet-50 and Llama 3 is
-      within 1 % of what XLA counts. A product that the model takes past
-      `keras.ops`, by a function of the backend, is not seen.
-    - Training: three times the forward pass, a product having two gradients.
-      So everything is taken to be trained, and nothing rematerialised.
-    - Kept bytes: what LAuReL's backward pass needs beyond what a model with
-      plain additions keeps, which is what its layers read. With PyTorch that
-      includes f(x). In the compute dtype: with bfloat16, what is widened to
-      float32 on the way is taken to be widened again, as XLA's fusions do.
-    - History bytes: previous activations, or their codes, that a forward pass
-      holds for the connections to come. In training those activations are
-      kept anyway.
+      in which a multiplication and an addition count as two; and all
+      operations of LAuReL connections except the plain addition. Norms,
+      activation functions and softmax of the model are left out; for
+      ResNet-50 and Llama 3 the result is within 1 % of XLA's count. Products
+      that bypass `keras.ops` by a function of the backend are not counted.
+    - Training: three times the forward pass, since a product has two
+      gradients. This assumes that all weights are trained and that nothing is
+      rematerialized.
+    - Kept bytes: the memory that LAuReL's backward pass needs, beyond the
+      tensors that layers read, which a model with plain additions keeps too.
+      On PyTorch this includes f(x). It is counted in the compute dtype: with
+      bfloat16, tensors that are widened to float32 are assumed to be widened
+      again in the backward pass, as XLA's fusions do.
+    - History bytes: the previous activations, or their low-rank projections,
+      that a forward pass holds for later connections. In training these
+      activations are kept anyway.
 
     Args:
         model: A built `keras.Model`, converted or not: functional, sequential,
-            of KerasCV or KerasHub, or a class of your own.
+            of KerasCV or KerasHub, or of your own class.
         baseline: A `keras.Model` to compare with, such as the plain one.
-            Without it, what is added is what LAuReL has itself.
+            Without it, the added cost is that of the LAuReL connections.
         batch_size: Integer of at least 1.
         sequence_length: Integer of at least 1, the length of sequences, for
             models that leave it undefined.
@@ -52,9 +62,9 @@ def footprint(model, baseline=None, batch_size=1, sequence_length=None):
         `to_csv(path)`.
 
     Raises:
-        ValueError: for sizes that are no such integers; if a size of the
-            inputs is undefined, or if the model has products in a loop
-            (recurrent layers), which shapes do not count.
+        ValueError: if a size is not such an integer, if a size of the inputs
+            is undefined, or if the model has products in a loop (recurrent
+            layers), whose number does not follow from shapes.
 
     Example:
 
@@ -116,7 +126,7 @@ def _measure(model, baseline, batch_size, sequence_length):
 
 
 def _connections(calls):
-    """`(connection, positions)` by layer, over all calls of the layer."""
+    """Return `(connection, positions)` by layer, over all its calls."""
     connections = {}
     for layer, positions, form in calls:
         _, before = connections.get(layer, (None, 0))

@@ -6,20 +6,22 @@ from keras_laurel.conversion import keras_internals
 
 
 def sized_inputs(model, batch_size, sequence_length):
-    """A structure of `keras.KerasTensor` that `model` can be called on.
+    """Return a structure of `keras.KerasTensor` as inputs of `model`.
 
-    Undefined sizes are taken from `batch_size`, and for the second axis of
-    inputs of rank 2 or 3 from `sequence_length`.
+    Undefined sizes are replaced by `batch_size` and, in the second axis of
+    inputs of rank 2 or 3, by `sequence_length`.
 
     Raises:
         ValueError: if the inputs of `model` are not known, if a size is left
-            undefined, or if one that was passed is not what the model has.
+            undefined, or if a given size contradicts the model.
     """
     inputs = _inputs(model)
     flat = keras.tree.flatten(inputs)
     if sequence_length and not any(_has_length(x) for x in flat):
         raise ValueError(
-            f"`sequence_length` got {sequence_length}, and the inputs of "
+            "Argument `sequence_length` must be None for a model without "
+            "undefined lengths. Received: "
+            f"sequence_length={sequence_length}, and the inputs of "
             f"{model.name!r} have the shapes {[tuple(x.shape) for x in flat]}, "
             "in which no length is undefined. Leave it out."
         )
@@ -35,9 +37,10 @@ def _inputs(model):
     shapes = (model.get_build_config() or {}).get("input_shape")
     if not shapes:
         raise ValueError(
-            f"`model` got {model.name!r}, whose input shapes are not known. "
-            "Build it by `model.build(input_shape)`, or by a call on one "
-            "input; or give it a graph by `keras.Model(inputs, outputs)`."
+            "Argument `model` must have known input shapes. Received: "
+            f"{model.name!r}, whose input shapes are not known. Build it with "
+            "`model.build(input_shape)`, or by a call on one input; or give "
+            "it a graph with `keras.Model(inputs, outputs)`."
         )
     return keras.tree.map_shape_structure(
         lambda shape: keras.KerasTensor(shape, model.input_dtype), shapes
@@ -52,14 +55,16 @@ def _sized(x, batch_size, sequence_length, model):
     batch, *sizes = x.shape
     if batch not in (None, batch_size):
         raise ValueError(
-            f"`batch_size` got {batch_size}, and {model.name!r} takes batches "
-            f"of {batch}. Pass `batch_size={batch}`."
+            "Argument `batch_size` must be the model's own if it has one. "
+            f"Received: batch_size={batch_size}, and {model.name!r} takes "
+            f"batches of {batch}. Pass `batch_size={batch}`."
         )
     if _has_length(x):
         sizes[0] = sequence_length
     if None in sizes:
         raise ValueError(
-            f"`model` got {model.name!r}, whose input {x.name!r} has the shape "
+            "Argument `model` must have inputs of defined sizes. Received: "
+            f"{model.name!r}, whose input {x.name!r} has the shape "
             f"{tuple(x.shape)}, with undefined sizes. {_remedy(x)}"
         )
     return keras.KerasTensor((batch_size, *sizes), x.dtype, name=x.name)

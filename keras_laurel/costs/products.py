@@ -1,12 +1,13 @@
 """Floating point operations of products, from the shapes of their tensors.
 
-A multiplication and an addition count as two, as XLA's cost analysis has it.
-A convolution counts the positions that lie inside its input, also as XLA has
-it: nobody multiplies the zeros of `padding="same"`. Attention counts every
-pair of tokens, masked or not.
+A multiplication and an addition count as two, as in XLA's cost analysis. A
+convolution counts only the positions inside its input, also as in XLA: the
+zeros of `padding="same"` are not multiplied. Attention counts every pair of
+tokens, masked or not.
 
-Each function is named after the one of `keras.ops` that it counts and takes
-what that takes, after the tensor it returned.
+Each function is named after the function of `keras.ops` that it counts. Its
+arguments are the output of that function, then the arguments of that
+function.
 """
 
 import math
@@ -49,7 +50,7 @@ def tensordot(output, x1, x2, axes=2):
 
 
 def einsum(output, subscripts, *operands, **kwargs):
-    """Of two operands. One that sums over nothing is no product."""
+    """Count an einsum of two operands, or 0 if it sums over nothing."""
     terms, result = _explicit(subscripts, [len(_shape(x)) for x in operands])
     sizes = {}
     for term, operand in zip(terms, operands):
@@ -59,9 +60,10 @@ def einsum(output, subscripts, *operands, **kwargs):
         return 0
     if len(operands) > 2:
         raise ValueError(
-            f"`ops.einsum` got {len(operands)} operands ({subscripts!r}), "
-            "whose cost depends on the order they are multiplied in. Write "
-            "it as products of two to count it."
+            "`ops.einsum` must have at most two operands to be counted, since "
+            "the cost of more depends on the order of the products. Received: "
+            f"{len(operands)} operands ({subscripts!r}). Write it as products "
+            "of two."
         )
     return 2 * math.prod(sizes.values())
 
@@ -75,7 +77,10 @@ def conv(
     data_format=None,
     dilation_rate=1,
 ):
-    """Grouped ones too: a kernel holds the channels of one group."""
+    """Count a convolution, also a grouped one.
+
+    The kernel of a grouped convolution has the channels of one group.
+    """
     pairs = _conv_pairs(
         _spatial(inputs, data_format),
         _spatial(output, data_format),
@@ -122,7 +127,7 @@ def conv_transpose(
     data_format=None,
     dilation_rate=1,
 ):
-    """That of the convolution whose gradient it is."""
+    """Count the convolution of which a transposed one is the gradient."""
     return conv(
         inputs, output, kernel, strides, padding, data_format, dilation_rate
     )
@@ -149,8 +154,9 @@ def _shape(x):
     shape = tuple(np.shape(x))
     if None in shape:
         raise ValueError(
-            f"A product got a tensor of the shape {shape}, which depends on "
-            "values, so that its cost does too. It cannot be counted."
+            "Products must have tensors of known shapes to be counted. "
+            f"Received: a tensor of the shape {shape}, which depends on "
+            "values. Use operations whose shapes do not."
         )
     return shape
 
@@ -160,7 +166,10 @@ def _size(x):
 
 
 def _explicit(subscripts, ranks):
-    """The letters of each operand and of the result, "..." written out."""
+    """Return the letters of each operand and of the result of an einsum.
+
+    An ellipsis is replaced by letters.
+    """
     left, arrow, right = subscripts.replace(" ", "").partition("->")
     terms = left.split(",")
     free = [c for c in string.ascii_letters if c not in subscripts]
@@ -191,7 +200,7 @@ def _channels_first(data_format):
 
 
 def _conv_pairs(inputs, outputs, kernel, strides, padding, dilations):
-    """Pairs of an output position and a kernel position inside the input."""
+    """Count the pairs of output and kernel positions inside the input."""
     return math.prod(
         _pairs_along(*sizes, padding)
         for sizes in zip(

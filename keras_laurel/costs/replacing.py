@@ -1,21 +1,22 @@
-"""Watch functions for a while by putting others in their place."""
+"""Replace functions for a while, to observe their calls."""
 
 import contextlib
 import functools
 import threading
 
-# Two threads would else put each other's replacements back. One may nest.
+# With two threads at once, each would restore the other's replacements. The
+# lock is reentrant, since one thread may nest them.
 _lock = threading.RLock()
 
 
 @contextlib.contextmanager
 def replaced(replacements):
-    """Replace functions for this thread; others go on with the originals.
+    """Replace functions on this thread; other threads run the originals.
 
     Args:
         replacements: List of `(owner, name, make)`. `make` takes the function
             at the attribute `name` of `owner`, a module or a class, and
-            returns what is to run instead.
+            returns the function that replaces it.
     """
     with _lock, contextlib.ExitStack() as restoring:
         for owner, name, make in replacements:

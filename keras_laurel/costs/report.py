@@ -2,25 +2,29 @@
 
 import csv
 import dataclasses
+import os
+from typing import Any
 
 from keras_laurel.costs import table
+from keras_laurel.layers import Laurel
+from keras_laurel.layers.cost import ConnectionCost
 
 _BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
 @dataclasses.dataclass(frozen=True)
 class ConnectionFootprint:
-    """What one LAuReL layer costs at all positions that it is called on.
+    """The cost of one LAuReL layer at all positions of its inputs.
 
     Attributes:
-        layer: Path of the layer, which tells the block it is in.
-        variant: The paper's name of what is learned, such as `"rw+lr"`.
+        layer: Path of the layer, which shows the block it is in.
+        variant: The paper's name of the variant, such as `"rw+lr"`.
         width: D, the size of the feature axis.
         rank: r, or `None`.
-        activations: How many it reads, the skip included.
+        activations: The number of activations it reads, the skip included.
         positions: Tokens or pixels of the batch, over all its calls.
         parameters, forward_flops, training_flops, activation_bytes,
-            history_bytes: As in `Footprint`, of this layer.
+            history_bytes: As in `Footprint`, for this layer.
     """
 
     layer: str
@@ -36,8 +40,10 @@ class ConnectionFootprint:
     history_bytes: int
 
     @classmethod
-    def of(cls, layer, cost, positions):
-        """Of a layer whose `ConnectionCost` is `cost`."""
+    def of(
+        cls, layer: Laurel, cost: ConnectionCost, positions: int
+    ) -> "ConnectionFootprint":
+        """Return the footprint of a layer whose `ConnectionCost` is `cost`."""
         size = positions * _BYTES[layer.compute_dtype]
         return cls(
             layer=layer.path,
@@ -56,17 +62,18 @@ class ConnectionFootprint:
 
 @dataclasses.dataclass(frozen=True)
 class Footprint:
-    """What a model costs, made by `keras_laurel.costs.footprint`.
+    """The cost of a model, from `keras_laurel.costs.footprint`.
 
-    `print` it for a table. Of what is counted, and how, see there.
+    `print` it for a table. `footprint` describes what is counted.
 
     Attributes:
         model: Name of the model.
         batch_size: Integer.
-        sequence_length: Integer, or `None` where the model defines it.
-        parameters: All weights of the model.
+        sequence_length: Integer, or `None` if the model defines it.
+        parameters: The number of weights of the model.
         forward_flops: Floating point operations of a forward pass.
-        training_flops: Those of a forward and a backward pass.
+        training_flops: Floating point operations of a forward and a backward
+            pass.
         connections: Tuple of `ConnectionFootprint`, in the order they run.
         baseline: The `Footprint` of the model it is compared with, or `None`.
     """
@@ -77,52 +84,55 @@ class Footprint:
     parameters: int
     forward_flops: int
     training_flops: int
-    connections: tuple
+    connections: tuple[ConnectionFootprint, ...]
     baseline: "Footprint | None" = None
 
     @property
-    def laurel_parameters(self):
-        """Parameters of all LAuReL connections."""
+    def laurel_parameters(self) -> int:
+        """The number of weights of all LAuReL connections."""
         return self._sum("parameters")
 
     @property
-    def laurel_forward_flops(self):
-        """What LAuReL connections do beyond a plain addition."""
+    def laurel_forward_flops(self) -> int:
+        """FLOPs of LAuReL connections in a forward pass.
+
+        The plain addition is left out.
+        """
         return self._sum("forward_flops")
 
     @property
-    def laurel_training_flops(self):
-        """The same with the backward pass."""
+    def laurel_training_flops(self) -> int:
+        """FLOPs of LAuReL connections in a forward and a backward pass."""
         return self._sum("training_flops")
 
     @property
-    def activation_bytes(self):
-        """What LAuReL keeps for the backward pass."""
+    def activation_bytes(self) -> int:
+        """Bytes that LAuReL keeps for the backward pass."""
         return self._sum("activation_bytes")
 
     @property
-    def history_bytes(self):
-        """The most that previous activations take at once, going forward."""
+    def history_bytes(self) -> int:
+        """The most bytes of history held at once in a forward pass."""
         return max((row.history_bytes for row in self.connections), default=0)
 
-    def added(self, quantity):
-        """How much more than the baseline, in number and in percent.
+    def added(self, quantity: str) -> tuple[int, float]:
+        """Return the cost added to the baseline, in number and in percent.
 
         Args:
             quantity: `"parameters"`, `"forward_flops"` or
                 `"training_flops"`.
 
         Returns:
-            `(number, percent)`. Without a baseline, of what LAuReL has, to
-            the rest.
+            `(number, percent)`. Without a baseline, this is the cost of the
+            LAuReL connections, compared with that of the rest of the model.
 
         Raises:
-            ValueError: for another quantity.
+            ValueError: if `quantity` is not one of these.
         """
         if quantity not in table.QUANTITIES:
             raise ValueError(
-                f"`quantity` got {quantity!r}; it needs one of "
-                f"{table.QUANTITIES}."
+                f"Argument `quantity` must be one of {table.QUANTITIES}. "
+                f"Received: quantity={quantity!r}."
             )
         total = getattr(self, quantity)
         if self.baseline is None:
@@ -132,8 +142,8 @@ class Footprint:
         percent = 100 * (total - plain) / plain if plain else float("inf")
         return total - plain, percent
 
-    def to_dict(self):
-        """All figures, as JSON takes them."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return all figures as a dict that JSON can store."""
         figures = {
             name: getattr(self, name)
             for name in ("model", "batch_size", "sequence_length")
@@ -153,8 +163,8 @@ class Footprint:
         figures["baseline"] = baseline.to_dict() if baseline else None
         return figures
 
-    def to_csv(self, path):
-        """Write a row for each connection, and one for all of them."""
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write a CSV file with a row per connection, and one for the total."""
         names = [f.name for f in dataclasses.fields(ConnectionFootprint)]
         total = {"layer": "total", "history_bytes": self.history_bytes}
         for name in names[names.index("parameters") : -1]:

@@ -17,7 +17,7 @@ _COLUMNS = (
 
 
 def draw(footprint):
-    """Totals above, then the connections, equal ones together."""
+    """Return the totals, then the connections, with equal ones in one row."""
     lines = [_title(footprint), "", _row("", "model", "LAuReL", "added", "")]
     lines += [_total(footprint, quantity) for quantity in QUANTITIES]
     lines += [
@@ -91,7 +91,7 @@ def _bytes(number):
 
 
 def _in_units(number, step, units):
-    """Such as `1.23 G`."""
+    """Return a number in a suitable unit, such as `1.23 G`."""
     power = 0
     while abs(number) >= step and power < len(units) - 1:
         number, power = number / step, power + 1

@@ -1,4 +1,4 @@
-"""Models with LAuReL on several devices: layouts, distributions, plans."""
+"""Layouts, distributions and memory plans for LAuReL on several devices."""
 
 from keras_laurel.distribution.distributions import FullyShardedDataParallel
 from keras_laurel.distribution.distributions import make_distribution

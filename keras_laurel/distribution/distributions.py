@@ -2,6 +2,9 @@
 
 import math
 import re
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -15,28 +18,28 @@ AXES = {"data": (BATCH,), "fsdp": (BATCH,), "tensor": (BATCH, MODEL)}
 
 
 class FullyShardedDataParallel(keras.distribution.DataParallel):
-    """Data parallelism that divides the weights among the devices too (FSDP).
+    """Data parallelism that also divides the weights among devices (FSDP).
 
     Every device keeps one part of each large weight, of its gradient and of
     its optimizer slots, and gathers the whole weight to use it. A weight is
-    divided along its longest axis that is a multiple of the number of devices;
-    one that has none stays whole, as a small one does. This needs no layout
-    map and fits any model, LAuReL weights included, whose own layers return
-    one tensor each; for others name those that do by `activations`.
+    divided along its longest axis that is a multiple of the number of devices.
+    If it has no such axis, or is small, it stays whole. No layout map is
+    needed. It fits any model, LAuReL weights included, in which each layer
+    matched by `activations` returns a single tensor.
 
     Args:
         device_mesh: A `keras.distribution.DeviceMesh` with one axis.
         minimum_size: Integer. Weights with fewer elements stay whole.
         activations: Regular expression of the paths, such as
             `"transformer_layer_0/output"`, of layers whose output is kept
-            divided along the batch. Left to itself XLA may keep activations
-            whole on every device. By default the layers of the model
+            divided along the batch. Otherwise XLA may keep activations
+            whole on every device. The default matches the layers of the model
             itself, but not those inside them.
         auto_shard_dataset: As in `keras.distribution.DataParallel`.
 
     Raises:
-        ValueError: if `device_mesh` is no mesh of one axis, `minimum_size` is
-            no integer, or `activations` is no regular expression.
+        ValueError: if `device_mesh` is not a mesh of one axis, `minimum_size`
+            is not an integer, or `activations` is not a regular expression.
 
     Example:
 
@@ -48,11 +51,11 @@ class FullyShardedDataParallel(keras.distribution.DataParallel):
 
     def __init__(
         self,
-        device_mesh,
-        minimum_size=2**14,
-        activations="[^/]+/output",
-        auto_shard_dataset=True,
-    ):
+        device_mesh: keras.distribution.DeviceMesh,
+        minimum_size: int = 2**14,
+        activations: str = "[^/]+/output",
+        auto_shard_dataset: bool = True,
+    ) -> None:
         _check_fsdp(device_mesh, minimum_size, activations)
         super().__init__(
             device_mesh=device_mesh, auto_shard_dataset=auto_shard_dataset
@@ -60,7 +63,9 @@ class FullyShardedDataParallel(keras.distribution.DataParallel):
         self.minimum_size = minimum_size
         self.activations = activations
 
-    def get_variable_layout(self, variable):
+    def get_variable_layout(
+        self, variable: keras.Variable
+    ) -> keras.distribution.TensorLayout:
         given = getattr(variable, "_layout", None)
         if given is not None:
             return given
@@ -75,7 +80,9 @@ class FullyShardedDataParallel(keras.distribution.DataParallel):
         if divisible:
             axes[max(divisible, key=lambda i: shape[i])] = self.batch_dim_name
 
-    def get_tensor_layout(self, path):
+    def get_tensor_layout(
+        self, path: str
+    ) -> keras.distribution.TensorLayout | None:
         if not re.fullmatch(self.activations, path):
             return None
         return keras.distribution.TensorLayout(
@@ -88,7 +95,7 @@ def _check_fsdp(device_mesh, minimum_size, activations):
     if len(device_mesh.shape) != 1:
         raise ValueError(
             "Argument `device_mesh` must have one axis. Received: a mesh of "
-            f"the shape {tuple(device_mesh.shape)}. For two axes use "
+            f"the shape {tuple(device_mesh.shape)}. For two axes, use "
             '`make_distribution("tensor", ...)`.'
         )
     check_integer("minimum_size", minimum_size, 0)
@@ -102,33 +109,36 @@ def _check_fsdp(device_mesh, minimum_size, activations):
 
 
 def make_distribution(
-    kind,
-    mesh_shape=None,
-    devices=None,
-    layout_map=None,
-    auto_shard_dataset=True,
-):
-    """A distribution by its name, for JAX.
+    kind: str,
+    mesh_shape: Sequence[int] | None = None,
+    devices: Sequence[Any] | None = None,
+    layout_map: Callable[
+        [keras.distribution.DeviceMesh], keras.distribution.LayoutMap
+    ]
+    | None = None,
+    auto_shard_dataset: bool = True,
+) -> keras.distribution.DataParallel | keras.distribution.ModelParallel:
+    """Make a distribution by its name, for JAX.
 
     Args:
-        kind: `"data"`, whole weights on every device; `"fsdp"`, weights
-            divided among all devices; `"tensor"`, weights and the work of
+        kind: `"data"`: whole weights on every device; `"fsdp"`: weights
+            divided among all devices; `"tensor"`: weights and the work of
             each layer divided along the second axis of a mesh.
-        mesh_shape: Tuple of integers, `(devices,)` for `"data"` and `"fsdp"`,
-            where it may be left out, `(batch, model)` for `"tensor"`.
-        devices: List of devices; by default all, those of a process next to
-            each other, as Keras expects when it divides data.
+        mesh_shape: Tuple of integers: `(devices,)` for `"data"` and `"fsdp"`,
+            for which it is optional, and `(batch, model)` for `"tensor"`.
+        devices: List of devices. By default all devices, with those of a
+            process next to each other, as Keras expects when it divides data.
         layout_map: For `"tensor"`, a function that makes the layout map of a
             mesh, such as `keras_laurel.distribution.llama_layout_map`.
-        auto_shard_dataset: Boolean. Each process is given all data and takes
-            its part; `False` if it is given its part.
+        auto_shard_dataset: Boolean. True if each process is given all data
+            and takes its part; False if it is given its part only.
 
     Returns:
         A `keras.distribution.Distribution`. Make the model in its `scope()`.
 
     Raises:
-        ValueError: if the backend is not JAX, or the arguments do not go
-            together.
+        ValueError: if the backend is not JAX, or the arguments contradict
+            one another.
 
     Example:
 
@@ -138,7 +148,8 @@ def make_distribution(
     """
     if not isinstance(kind, str) or kind not in AXES:
         raise ValueError(
-            f"`kind` got {kind!r}; it needs one of {sorted(AXES)}."
+            f"Argument `kind` must be one of {sorted(AXES)}. Received: "
+            f"kind={kind!r}."
         )
     _check_backend(kind)
     mesh = _make_mesh(kind, mesh_shape, devices)
@@ -152,8 +163,9 @@ def make_distribution(
         )
     if not callable(layout_map):
         raise ValueError(
-            f"`layout_map` got {layout_map!r} for {kind!r}; it needs a "
-            "function that makes one for a mesh, such as "
+            "Argument `layout_map` must be a function that makes the layout "
+            f"map of a mesh, with kind={kind!r}. Received: "
+            f"layout_map={layout_map!r}. Pass, for example, "
             "`keras_laurel.distribution.llama_layout_map`."
         )
     return keras.distribution.ModelParallel(
@@ -167,10 +179,10 @@ def _check_backend(kind):
     backend = keras.backend.backend()
     if backend != "jax":
         raise ValueError(
-            f"`make_distribution({kind!r})` got the backend {backend}; "
-            "`keras.distribution` divides models on JAX. Set "
-            "`KERAS_BACKEND=jax`, or build the model in the scope of a "
-            "`tf.distribute` strategy."
+            f"`make_distribution({kind!r})` needs the JAX backend, on which "
+            "`keras.distribution` divides models. Received: the backend "
+            f"{backend}. Set `KERAS_BACKEND=jax`, or build the model in the "
+            "scope of a `tf.distribute` strategy."
         )
 
 
@@ -179,7 +191,7 @@ def _make_mesh(kind, shape, devices):
     if devices is not None and not isinstance(devices, (list, tuple)):
         raise ValueError(
             "Argument `devices` must be a list of devices. Received: "
-            f"devices={devices!r}. Leave it out for all there are."
+            f"devices={devices!r}. Leave it out to use all devices."
         )
     if devices is None:
         devices = _devices_by_process()
@@ -188,20 +200,24 @@ def _make_mesh(kind, shape, devices):
     is_tuple = isinstance(shape, (tuple, list))
     if not is_tuple or [is_integer(n, 1) for n in shape] != [True] * len(axes):
         raise ValueError(
-            f"`mesh_shape` got {shape!r} for {kind!r}; it needs a tuple of "
-            f"{len(axes)} sizes, of the axes {axes}, that multiply to the "
-            f"{len(devices)} devices."
+            f"Argument `mesh_shape` must be a tuple of {len(axes)} sizes, of "
+            f"the axes {axes}, that multiply to the {len(devices)} devices. "
+            f"Received: mesh_shape={shape!r}, kind={kind!r}."
         )
     if math.prod(shape) != len(devices):
         raise ValueError(
-            f"`mesh_shape` got {shape}, a mesh of {math.prod(shape)} devices; "
-            f"there are {len(devices)}. The sizes have to multiply to that."
+            "Argument `mesh_shape` must have sizes that multiply to the "
+            f"{len(devices)} devices. Received: mesh_shape={shape}, a mesh of "
+            f"{math.prod(shape)} devices."
         )
     return keras.distribution.DeviceMesh(tuple(shape), axes, devices)
 
 
 def _devices_by_process():
-    """All devices; a TPU slice numbers them row by row, across its hosts."""
+    """Return all devices, with those of a process next to each other.
+
+    A TPU slice numbers its devices row by row, across hosts.
+    """
     import jax
 
     return sorted(jax.devices(), key=lambda d: (d.process_index, d.id))

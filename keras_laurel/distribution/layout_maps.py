@@ -1,6 +1,7 @@
-"""Which axes of a mesh the weights of a model lie on, LAuReL's among them.
+"""Layout maps for the weights of models, LAuReL weights included.
 
-The meshes here have the axes "batch" and "model". A weight that is divided on
+A layout map assigns an axis of a device mesh to each axis of a weight. The
+meshes here have the axes "batch" and "model". A weight that is divided along
 both is kept in parts by all devices; before it is used, its parts along
 "batch" are gathered.
 """
@@ -21,28 +22,33 @@ BATCH, MODEL = "batch", "model"
 LARGE_BYTES = 2**20
 
 
-def extend_layout_map(layout_map, model=None, residual_axis=None):
+def extend_layout_map(
+    layout_map: keras.distribution.LayoutMap,
+    model: keras.Model | None = None,
+    residual_axis: str | None = None,
+) -> keras.distribution.LayoutMap:
     """Add LAuReL's low-rank weights to the layout map of any model.
 
     `A`, of shape `(k, D, r)`, and `B`, of shape `(k r, D)`, are divided along
-    D as the weights that write the residual stream are. Alpha, beta, gamma and
-    norm scales stay whole on every device. Call it before `laurelize`: a
-    variable gets its layout when it is made.
+    D, as are the weights that write the residual stream. Alpha, beta, gamma
+    and norm scales stay whole on every device. Call it before `laurelize`,
+    since a variable gets its layout when it is made.
 
     Args:
         layout_map: A `keras.distribution.LayoutMap`; it is changed in place.
-        model: The model before conversion, to find `residual_axis` by: the
-            mesh axis that the map gives the last axis of embeddings and
-            output projections.
-        residual_axis: Name of the mesh axis, where `model` is not given.
+        model: The model before conversion, from which `residual_axis` is
+            found: it is the mesh axis that the map assigns to the last axis of
+            embeddings and output projections.
+        residual_axis: Name of the mesh axis, if `model` is not given.
 
     Returns:
         The layout map.
 
     Raises:
-        ValueError: if neither is given, `layout_map` is none, the mesh has no
-            such axis, or the weights of `model` that write the residual stream
-            do not agree.
+        ValueError: if neither `model` nor `residual_axis` is given,
+            `layout_map` is not a layout map, the mesh has no such axis, or
+            the weights of `model` that write the residual stream have
+            different axes.
 
     Example:
 
@@ -63,8 +69,8 @@ def extend_layout_map(layout_map, model=None, residual_axis=None):
     names = layout_map.device_mesh.axis_names
     if residual_axis not in names:
         raise ValueError(
-            f"`residual_axis` got {residual_axis!r}; it needs an axis of the "
-            f"mesh, one of {list(names)}."
+            "Argument `residual_axis` must be an axis of the mesh, one of "
+            f"{list(names)}. Received: residual_axis={residual_axis!r}."
         )
     for name, axes in LOW_RANK.items():
         layout_map[f"(.*/)?{name}"] = tuple(
@@ -76,9 +82,10 @@ def extend_layout_map(layout_map, model=None, residual_axis=None):
 def _residual_axis(layout_map, model):
     if model is None:
         raise ValueError(
-            "`extend_layout_map` got neither `model` nor `residual_axis`; it "
-            "needs one of them. Pass the model before conversion, or the name "
-            "of the mesh axis that divides the residual stream."
+            "Argument `residual_axis` must be given without `model`. "
+            "Received: neither `model` nor `residual_axis`. Pass the model "
+            "before conversion, or the name of the mesh axis that divides the "
+            "residual stream."
         )
     widths = {site.output_shape[-1] for site in residual_sites(model)}
     matched = [
@@ -89,21 +96,23 @@ def _residual_axis(layout_map, model):
     axes = {layout.axes[-1] for layout in matched if layout is not None}
     if len(axes) != 1 or axes == {None}:
         raise ValueError(
-            f"`layout_map` divides the weights of {model.name!r} that write "
-            f"its residual stream along {sorted(map(str, axes))}; expected "
-            "one axis of the mesh for all. Name it by `residual_axis`."
+            "Argument `layout_map` must divide all weights that write the "
+            "residual stream along the same axis of the mesh. Received: a map "
+            f"that divides those of {model.name!r} along "
+            f"{sorted(map(str, axes))}. Name the axis with `residual_axis`."
         )
     return axes.pop()
 
 
-def llama_layout_map(device_mesh):
-    """A layout map for KerasHub's Llama and what is shaped like it, and LAuReL.
+def llama_layout_map(
+    device_mesh: keras.distribution.DeviceMesh,
+) -> keras.distribution.LayoutMap:
+    """Return a layout map for KerasHub's Llama and similar models with LAuReL.
 
-    Heads and hidden units are divided along "model", the residual stream's
-    axis of every weight along "batch", and activations along "batch". That is
-    where it differs from KerasHub's `LlamaBackbone.get_layout_map`, which
-    divides heads along "batch" and leaves an output embedding of its own, and
-    activations, alone.
+    Heads and hidden units are divided along "model", the axis of the residual
+    stream in every weight along "batch", and activations along "batch".
+    KerasHub's `LlamaBackbone.get_layout_map` differs: it divides heads along
+    "batch", and does not divide an untied output embedding and activations.
 
     Args:
         device_mesh: A `keras.distribution.DeviceMesh` with the axes "batch"
@@ -113,7 +122,7 @@ def llama_layout_map(device_mesh):
         A `keras.distribution.LayoutMap`.
 
     Raises:
-        ValueError: if `device_mesh` has not these axes.
+        ValueError: if `device_mesh` does not have these axes.
     """
     layout_map = keras.distribution.LayoutMap(_checked(device_mesh))
     into, out_of = (BATCH, MODEL), (MODEL, BATCH)
@@ -127,16 +136,19 @@ def llama_layout_map(device_mesh):
     hidden = f"{block}feedforward_(intermediate|gate)_dense/kernel"
     layout_map[hidden] = into
     layout_map[f"{block}feedforward_output_dense/kernel"] = out_of
-    # Left to itself XLA may keep them whole on every device.
+    # Activations: XLA may otherwise keep them whole on every device.
     layout_map["(transformer_layer_[0-9]+|token_embedding)/output"] = (BATCH,)
     return extend_layout_map(layout_map, residual_axis=BATCH)
 
 
-def convolution_layout_map(device_mesh):
-    """A layout map for ResNets and other models of 2-D convolutions.
+def convolution_layout_map(
+    device_mesh: keras.distribution.DeviceMesh,
+) -> keras.distribution.LayoutMap:
+    """Return a layout map for ResNets and other models of 2-D convolutions.
 
-    The channels that a convolution makes are divided along "model", those of
-    LAuReL too. Layers are found by "conv" in their names.
+    The output channels of convolutions are divided along "model", and so are
+    the features of LAuReL weights. Convolutions are found by "conv" in the
+    names of layers.
 
     Args:
         device_mesh: A `keras.distribution.DeviceMesh` with the axes "batch"
@@ -146,7 +158,7 @@ def convolution_layout_map(device_mesh):
         A `keras.distribution.LayoutMap`.
 
     Raises:
-        ValueError: if `device_mesh` has not these axes.
+        ValueError: if `device_mesh` does not have these axes.
     """
     layout_map = keras.distribution.LayoutMap(_checked(device_mesh))
     layout_map["(.*/)?[^/]*conv[^/]*/kernel"] = (None, None, None, MODEL)
@@ -157,26 +169,31 @@ def _checked(device_mesh):
     check_type("device_mesh", device_mesh, keras.distribution.DeviceMesh)
     if tuple(device_mesh.axis_names) != (BATCH, MODEL):
         raise ValueError(
-            f"`device_mesh` got the axes {list(device_mesh.axis_names)}; it "
-            f"needs {[BATCH, MODEL]}. Make it by `keras.distribution."
-            'DeviceMesh(shape, ("batch", "model"))`.'
+            f"Argument `device_mesh` must have the axes {[BATCH, MODEL]}. "
+            f"Received: the axes {list(device_mesh.axis_names)}. Make it with "
+            "`keras.distribution.DeviceMesh(shape, "
+            '("batch", "model"))`.'
         )
     return device_mesh
 
 
-def check_layout_map(layout_map, model, large_bytes=LARGE_BYTES):
-    """Check what a layout map does to the LAuReL weights of a model.
+def check_layout_map(
+    layout_map: keras.distribution.LayoutMap,
+    model: keras.Model,
+    large_bytes: int = LARGE_BYTES,
+) -> None:
+    """Check how a layout map divides the LAuReL weights of a model.
 
     Args:
         layout_map: A `keras.distribution.LayoutMap`.
         model: A built model with LAuReL layers; its variables need no values
             yet.
-        large_bytes: Integer. A weight of this size, or larger, that lies whole
-            on every one of several devices is reported by a warning.
+        large_bytes: Integer. A warning reports weights of this size or larger
+            that are whole on each of several devices.
 
     Raises:
-        ValueError: if `model` is not built, a rule that names LAuReL matches
-            no variable, or a LAuReL weight does not divide evenly.
+        ValueError: if `model` is not built, if a rule that names LAuReL
+            matches no variable, or if a LAuReL weight does not divide evenly.
     """
     check_type("layout_map", layout_map, keras.distribution.LayoutMap)
     check_built(model)
@@ -194,9 +211,8 @@ def check_layout_map(layout_map, model, large_bytes=LARGE_BYTES):
     if whole and devices > 1:
         warnings.warn(
             f"{_several(whole)}, LAuReL weights of {large_bytes:,} bytes or "
-            f"more, lie whole on each of {devices} devices. "
-            "`extend_layout_map` divides them; raise `large_bytes` if this is "
-            "as you want it.",
+            f"more, are whole on each of {devices} devices. Divide them with "
+            "`extend_layout_map`, or raise `large_bytes` if this is intended.",
             stacklevel=2,
         )
 
@@ -206,10 +222,11 @@ def _check_rules(layout_map, model, paths):
     dead = [r for r in rules if not any(re.fullmatch(r, p) for p in paths)]
     if dead:
         raise ValueError(
-            "`layout_map` has rules for LAuReL weights that match nothing in "
-            f"{model.name!r}: {dead}; its LAuReL weights are "
-            f"{_several(paths)}. Correct the rules, or leave out those for "
-            "weights that this model does not have."
+            "Argument `layout_map` must have rules for LAuReL weights that "
+            f"match weights of {model.name!r}. Received: rules that match "
+            f"none, {dead}; its LAuReL weights are {_several(paths)}. Correct "
+            "the rules, or leave out those for weights that this model does "
+            "not have."
         )
 
 
@@ -219,7 +236,7 @@ def _several(paths):
 
 
 def parts(variable, layout, device_mesh):
-    """Into how many parts each axis of a variable is divided.
+    """Return the number of parts along each axis of a variable.
 
     Raises:
         ValueError: if an axis does not divide evenly.
@@ -231,15 +248,16 @@ def parts(variable, layout, device_mesh):
     for size, count, axis in zip(variable.shape, counts, layout.axes):
         if size % count:
             raise ValueError(
-                f"{variable.path} of shape {tuple(variable.shape)} is to be "
-                f"divided as {layout.axes} on a mesh of {sizes}; expected "
-                f"{size} to be a multiple of {count}. Choose a smaller "
-                f"{axis!r} axis of the mesh, or other sizes of the model."
+                "Weights must divide evenly among devices. Received: "
+                f"{variable.path} of shape {tuple(variable.shape)}, to be "
+                f"divided as {layout.axes} on a mesh of {sizes}, where {size} "
+                f"is not a multiple of {count}. Choose a smaller {axis!r} axis "
+                "of the mesh, or other sizes of the model."
             )
     return counts
 
 
 def bytes_of(variable):
-    """The size of a variable in bytes, also of one without a value."""
+    """Return the size of a variable in bytes; it need not have a value."""
     bits = re.search("[0-9]+", variable.dtype)
     return math.prod(variable.shape) * (int(bits[0]) if bits else 8) // 8

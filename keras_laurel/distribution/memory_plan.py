@@ -1,9 +1,12 @@
-"""Where the weights of a model will lie, and what that takes on a device."""
+"""The memory that the weights of a model will take on each device."""
 
 import collections
 import dataclasses
 import math
 import re
+from typing import Any
+
+import keras
 
 from keras_laurel.checks import check_integer
 from keras_laurel.distribution.checks import check_built
@@ -14,30 +17,32 @@ from keras_laurel.distribution.layout_maps import parts
 
 @dataclasses.dataclass(frozen=True)
 class MemoryPlan:
-    """What `plan_memory` found; `str(plan)` is a table.
+    """The result of `plan_memory`; `str(plan)` is a table.
 
     Attributes:
         mesh: Dict of the sizes of the mesh by its axes, empty without one.
-        groups: List of dicts, one for the weights whose paths differ in
-            numbers only and that are divided alike: `"weights"`, `"count"`,
-            `"elements"`, `"layout"`, `"bytes_per_device"`.
+        groups: List of dicts, one for each group of weights whose paths differ
+            only in numbers and that are divided alike. The keys are
+            `"weights"`, `"count"`, `"elements"`, `"layout"` and
+            `"bytes_per_device"`.
         weights: Integer, bytes of the weights on one device.
-        gradients: Integer, bytes of the gradients of the trainable ones.
+        gradients: Integer, bytes of the gradients of trainable weights.
         optimizer: Integer, bytes of the optimizer's slots.
     """
 
-    mesh: dict
-    groups: list
+    mesh: dict[str, int]
+    groups: list[dict[str, Any]]
     weights: int
     gradients: int
     optimizer: int
 
     @property
-    def total(self):
+    def total(self) -> int:
+        """Bytes of weights, gradients and optimizer slots on one device."""
         return self.weights + self.gradients + self.optimizer
 
     @property
-    def total_line(self):
+    def total_line(self) -> str:
         """The last line of the table."""
         return (
             f"A device: weights {readable(self.weights)}, gradients "
@@ -81,28 +86,32 @@ class MemoryPlan:
         ]
 
 
-def plan_memory(model, distribution=None, optimizer_slots=2):
-    """What each device keeps of a model.
+def plan_memory(
+    model: keras.Model,
+    distribution: Any = None,
+    optimizer_slots: int = 2,
+) -> MemoryPlan:
+    """Return the memory that a model takes on each device.
 
-    The model need not have values yet: one that is built in
-    `keras.StatelessScope(initialize_variables=False)` takes no memory, so that
-    a plan can be made of a model that this machine could not hold.
+    Its variables need no values yet. A model that is built in
+    `keras.StatelessScope(initialize_variables=False)` takes no memory, so it
+    may be larger than this machine could hold.
 
     Args:
         model: A built `keras.Model`.
-        distribution: A `keras.distribution.Distribution`, or `None` where each
+        distribution: A `keras.distribution.Distribution`, or `None` if each
             device has all weights.
-        optimizer_slots: Integer, variables that the optimizer has for each
-            trainable weight: 2 for Adam, 1 for momentum, one more where
-            gradients are accumulated.
+        optimizer_slots: Integer, the number of variables that the optimizer
+            has for each trainable weight: 2 for Adam, 1 for momentum, and one
+            more if gradients are accumulated.
 
     Returns:
-        A `MemoryPlan`. It counts what lies on a device between steps, and
+        A `MemoryPlan`. It counts the memory in use between steps, and
         gradients; it does not count activations.
 
     Raises:
-        ValueError: if `model` is not built, `distribution` is none, or a
-            weight does not divide evenly.
+        ValueError: if `model` is not built, `distribution` is not a
+            distribution, or a weight does not divide evenly.
 
     Example:
 
@@ -114,7 +123,7 @@ def plan_memory(model, distribution=None, optimizer_slots=2):
     check_distribution(distribution)
     slots = check_integer("optimizer_slots", optimizer_slots, 0)
     mesh = getattr(distribution, "device_mesh", None)
-    groups = collections.defaultdict(lambda: [0, 0, 0])
+    groups: dict[tuple, list[int]] = collections.defaultdict(lambda: [0, 0, 0])
     weights = trainable = 0
     for variable in model.weights:
         axes, size = _on_a_device(variable, distribution, mesh)
@@ -133,7 +142,7 @@ def plan_memory(model, distribution=None, optimizer_slots=2):
 
 
 def _on_a_device(variable, distribution, mesh):
-    """The layout of a variable, and the bytes of it that a device has."""
+    """Return the layout of a variable, and its bytes on one device."""
     layout = distribution and distribution.get_variable_layout(variable)
     counts = parts(variable, layout, mesh)
     axes = layout.axes if layout else (None,) * len(variable.shape)
@@ -151,7 +160,7 @@ def _group(weights, axes, count, elements, size):
 
 
 def readable(count):
-    """`1234567` as `1.23 MB`."""
+    """Return `1234567` as `1.23 MB`."""
     units = ("B", "kB", "MB", "GB", "TB")
     power = min(len(f"{count:d}") - 1, 12) // 3
     return f"{count / 1000**power:,.{2 if power else 0}f} {units[power]}"

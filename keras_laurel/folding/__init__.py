@@ -1,4 +1,4 @@
-"""What connections have learned, folded into the layers beside them."""
+"""Fold the learned weights of connections into their neighbours."""
 
 from keras_laurel.folding.fold import FoldedConnection as FoldedConnection
 from keras_laurel.folding.fold import FoldedModel as FoldedModel

@@ -1,4 +1,4 @@
-"""Fold what connections have learned into a model of Keras' own layers."""
+"""Fold the weights of connections into a model of Keras' own layers."""
 
 import copy
 import dataclasses
@@ -21,25 +21,26 @@ from keras_laurel.layers import Laurel
 
 @dataclasses.dataclass(frozen=True)
 class FoldedConnection:
-    """What `keras_laurel.fold` did with one LAuReL layer.
+    """The result of `keras_laurel.fold` for one LAuReL layer.
 
     Attributes:
         layer: Path of the layer.
-        folded: Tuple of strings: each weight that went into a neighbour, and
-            which layer that is.
-        left: Tuple of strings: what still has to be computed, and why.
-        is_replaced: Whether Keras' own layers stand in its place.
+        folded: Tuple of strings, one for each weight that was folded, with
+            the neighbour into which it went.
+        left: Tuple of strings, one for each part that still has to be
+            computed, with the reason.
+        is_replaced: True if Keras' own layers have replaced the layer.
     """
 
     layer: str
-    folded: tuple = ()
-    left: tuple = ()
+    folded: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
     is_replaced: bool = True
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class FoldedModel:
-    """A folded model and what was done, from `keras_laurel.fold`.
+    """A folded model and a report, from `keras_laurel.fold`.
 
     Attributes:
         model: The new `keras.Model`, for inference.
@@ -47,7 +48,7 @@ class FoldedModel:
     """
 
     model: keras.Model
-    connections: tuple
+    connections: tuple[FoldedConnection, ...]
 
     def __repr__(self):
         lines = []
@@ -59,39 +60,39 @@ class FoldedModel:
         return "\n".join(lines)
 
 
-def fold(model):
+def fold(model: keras.Model) -> FoldedModel:
     """Fold LAuReL connections into their neighbours, for inference.
 
-    Returns a new model of Keras' own layers that computes the same function
-    up to rounding, and leaves `model` as it is. For each connection:
+    The result is a new model of Keras' own layers that computes the same
+    function up to rounding; `model` is not changed. For each connection:
 
-    - alpha goes into the layer that makes f(x), where that is a dense layer,
-      a convolution or a batch normalisation, without an activation, and f(x)
-      is used nowhere else.
-    - beta goes likewise into the layer that makes the skip, as at a
-      projection shortcut, where no low-rank map reads the skip. It does not
-      go into a layer that reads the sum: in residual networks the next skip
-      reads it too.
-    - Where neither is left, `keras.layers.Add` remains. A weight that found no
-      neighbour is a constant factor of the addition.
-    - B A x goes into nothing: it has a matrix of its own. `A` and `B` become
-      two dense layers, with beta and gamma in `B`.
+    - alpha is folded into the layer that makes f(x), if that is a dense
+      layer, a convolution or a batch normalisation, has no activation, and
+      f(x) is not used elsewhere.
+    - beta is folded in the same way into the layer that makes the skip, as at
+      a projection shortcut, if no low-rank map reads the skip. It cannot be
+      folded into a layer that reads the sum, since in residual networks the
+      next skip reads the sum too.
+    - If both are folded, `keras.layers.Add` remains. A weight that cannot be
+      folded becomes a constant factor in the addition.
+    - B A x cannot be folded, since it is a separate matrix product. `A` and
+      `B` become two dense layers, with beta and gamma in `B`.
 
     Args:
         model: A built functional `keras.Model` with LAuReL layers in its
-            graph, in float32 or float64. Batch normalisation is taken in its
-            form for inference: do not train the result.
+            graph, in float32 or float64. Batch normalisation is folded in its
+            form for inference, so do not train the result.
 
     Returns:
-        A `keras_laurel.folding.FoldedModel`: its `model`, and its
-        `connections`, which say for each LAuReL layer what was folded, what
-        was left, and why.
-        `print` it.
+        A `keras_laurel.folding.FoldedModel` with the new `model`, and with
+        `connections`, a report for each LAuReL layer of the folded weights,
+        of those that are left, and of the reasons. `print` it.
 
     Raises:
-        ValueError: if `model` is no functional model, or has no LAuReL layer
-            in its own graph. Those around blocks and inside layers cannot be
-            folded, since f(x) does not appear outside the block.
+        ValueError: if `model` is not a functional model, or has no LAuReL
+            layer in its own graph. Connections around blocks and inside
+            layers cannot be folded, since f(x) is not visible outside the
+            block.
 
     Example:
 
@@ -116,7 +117,8 @@ def fold(model):
         if isinstance(node.operation, Laurel)
     ]
     result = rebuild(result, [replacement for replacement, _ in done])
-    # A class whose constructor makes the layers would not save these.
+    # A user's class, whose constructor makes the layers, would not save the
+    # new ones.
     result = keras.Model(result.input, result.output, name=model.name)
     return FoldedModel(result, tuple(connection for _, connection in done))
 
@@ -126,7 +128,7 @@ def _check(model):
     if not layers:
         raise ValueError(
             "Argument `model` must have LAuReL layers. Received: "
-            f"model={model.name!r}, without any. Convert it by "
+            f"model={model.name!r}, without any. Convert it with "
             "`keras_laurel.laurelize`."
         )
     is_graph = keras_internals.is_functional(model)
@@ -137,16 +139,19 @@ def _check(model):
         raise ValueError(
             "Argument `model` must be a functional model with LAuReL layers "
             f"in its own graph. Received: model={model.name!r}, whose LAuReL "
-            f"layers stand around blocks or inside layers ({inside[0]!r} and "
-            "others): f(x) is computed inside a block that does not hand it "
-            "out, and there is nothing to fold into. Export the model as it "
-            "is; or fold a nested functional model by itself."
+            f"layers are around blocks or inside layers ({inside[0]!r} and "
+            "others), where f(x) is computed inside a block that does not "
+            "return it, so there is no layer to fold into. Export the model "
+            "as it is, or fold a nested functional model by itself."
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class _Replacement:
-    """What a rebuilt graph calls where a LAuReL layer stood."""
+    """The calls that replace a LAuReL layer in the rebuilt graph.
+
+    The layer stays if `alpha` is `None`.
+    """
 
     node: object
     alpha: object

@@ -1,4 +1,4 @@
-"""The layers around a connection that can take a factor in."""
+"""The layers around a connection into which a factor can be folded."""
 
 import collections
 
@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_laurel.conversion import keras_internals
 
-# Their output's features, the last axis, are the last axis of the kernel.
+# Layers whose kernel has the output features on its last axis.
 _BY_FEATURE = (
     keras.layers.Dense,
     keras.layers.Conv1D,
@@ -25,7 +25,7 @@ _NORM = keras.layers.BatchNormalization
 
 
 class Neighbours:
-    """Who makes each tensor of a functional model, and how many read it."""
+    """The layer that makes each tensor of a model, and its readers."""
 
     def __init__(self, model):
         nodes = keras_internals.nodes(model)
@@ -36,10 +36,10 @@ class Neighbours:
         self._readers.update(map(id, keras.tree.flatten(model.output)))
 
     def maker(self, tensor, weight):
-        """`(layer, None)`, or `(None, why there is none)`.
+        """Return `(layer, None)`, or `(None, reason)` if there is no layer.
 
         Args:
-            tensor: What is to be multiplied.
+            tensor: The tensor to be multiplied.
             weight: Array of shape `()` or `(D,)`.
         """
         layer = keras_internals.producer(tensor).operation
@@ -50,7 +50,7 @@ class Neighbours:
                 return None, f"{layer.name!r} is called more than once"
             if not isinstance(layer, keras.layers.Dropout):
                 break
-            # Nothing in inference.
+            # Dropout does nothing in inference, so look before it.
             (tensor,) = keras_internals.node_inputs(
                 keras_internals.producer(tensor)
             )
@@ -81,7 +81,7 @@ def _why_not(layer, weight):
 
 
 def multiply_weights(layer, weight):
-    """Multiply what `layer` computes by `weight`."""
+    """Multiply the output of `layer` by `weight`, through its weights."""
     if isinstance(layer, _NORM):
         variables = [layer.gamma, layer.beta]
     else:

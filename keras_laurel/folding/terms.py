@@ -1,4 +1,4 @@
-"""What a folded connection still adds to `alpha f(x) + beta x`."""
+"""The terms of a folded connection besides `alpha f(x) + beta x`."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from keras_laurel.conversion import keras_internals
 
 
 def why_not(node):
-    """Why a LAuReL layer stays as it is, or `None`."""
+    """Return why a LAuReL layer cannot be replaced, or `None`."""
     layer = node.operation
     tensors = [*keras_internals.node_inputs(node), *node.outputs]
     if layer.compute_dtype not in ("float32", "float64"):
@@ -18,16 +18,19 @@ def why_not(node):
     if layer.normalize:
         return "it normalises the augmentation"
     if layer.share_low_rank:
-        return "one low-rank map reads a weighed sum of activations"
+        return "one low-rank map reads a weighted sum of activations"
     if layer.axis not in (-1, len(node.outputs[0].shape) - 1):
         return "its features are not on the last axis"
     if any(map(keras_internals.has_mask, tensors)):
-        return "it hands on a mask"
+        return "it passes a mask on"
     return None
 
 
 def skip_weight(layer):
-    """The factor of x: beta, and beta gamma_0 where x is an activation."""
+    """Return the factor of x.
+
+    It is beta, plus beta gamma_0 if x is also one of the activations.
+    """
     beta = ops.convert_to_numpy(layer.beta)
     if layer.num_activations and not layer.rank:
         return beta * (1 + ops.convert_to_numpy(layer.laurel_gamma)[0])
@@ -35,7 +38,7 @@ def skip_weight(layer):
 
 
 def added_terms(layer, x, previous):
-    """The other terms, as tensors of the new graph."""
+    """Return the other terms, as tensors of the new graph."""
     beta = ops.convert_to_numpy(layer.beta)
     if layer.rank:
         return [_low_rank(layer, [x, *previous], beta)]
@@ -44,7 +47,10 @@ def added_terms(layer, x, previous):
 
 
 def multiplied(x, weight):
-    """`x` times an array of shape `()`, as a Python float, or `(D,)`."""
+    """Multiply `x` by an array of shape `()` or `(D,)`.
+
+    The former becomes a Python float, which does not change dtypes.
+    """
     return ops.multiply(x, weight if weight.ndim else float(weight))
 
 
@@ -55,7 +61,7 @@ def _gammas(layer, count):
 
 
 def _low_rank(layer, activations, beta):
-    """`beta sum_j gamma_j B_j A_j x_j`, of dense layers."""
+    """Compute `beta sum_j gamma_j B_j A_j x_j` by dense layers."""
     a = ops.convert_to_numpy(layer.laurel_a)
     activations = activations[: len(a)]
     gammas = np.repeat(_gammas(layer, len(a)), layer.rank)

@@ -1,4 +1,4 @@
-"""What a LAuReL layer refuses, before it has any weight."""
+"""Checks of a LAuReL layer's options and inputs, before it has weights."""
 
 import math
 import numbers
@@ -26,30 +26,34 @@ def check_options(layer):
         )
     if layer.residual_weights not in (None, *RESIDUAL_WEIGHTS):
         raise ValueError(
-            f"`residual_weights` got {layer.residual_weights!r}; it needs "
-            f"None or one of {RESIDUAL_WEIGHTS}."
+            "Argument `residual_weights` must be None or one of "
+            f"{RESIDUAL_WEIGHTS}. Received: "
+            f"residual_weights={layer.residual_weights!r}."
         )
     if layer.normalize not in (None, "rms"):
         raise ValueError(
-            f"`normalize` got {layer.normalize!r}; it needs None or 'rms'."
+            "Argument `normalize` must be None or 'rms'. Received: "
+            f"normalize={layer.normalize!r}."
         )
     if not callable(layer.a_initializer):
         raise ValueError(
-            f"`a_initializer` got {layer.a_initializer!r}; it needs an "
-            "initializer or its name, such as 'glorot_uniform'."
+            "Argument `a_initializer` must be an initializer or its name. "
+            f"Received: a_initializer={layer.a_initializer!r}. Pass, for "
+            "example, 'glorot_uniform'."
         )
     _check_every_option_has_an_effect(layer)
 
 
 def check_scale(scale):
-    """The scale as Python's `float`, which widens no dtype."""
+    """Return the scale as a Python `float`, which does not change dtypes."""
     try:
         value = float(scale) if isinstance(scale, numbers.Real) else math.nan
-    except OverflowError:  # An integer may be too large for any float.
+    except OverflowError:  # An integer may be too large for a float.
         value = math.inf
     if not 0 < value < math.inf:
         raise ValueError(
-            f"`scale` got {scale!r}; it needs a finite number above 0."
+            "Argument `scale` must be a finite number above 0. Received: "
+            f"scale={scale!r}."
         )
     return value
 
@@ -59,21 +63,23 @@ def check_num_activations(value):
         return value
     if not is_integer(value, 0):
         raise ValueError(
-            f"`num_activations` got {value!r}; it needs an integer of at "
-            "least 0, or 'all'."
+            "Argument `num_activations` must be an integer of at least 0, or "
+            f"'all'. Received: num_activations={value!r}."
         )
     return int(value)
 
 
 def check_start(start, residual_weights):
-    """`None`, a float, or a tuple of two."""
+    """Return the start as `None`, a float, or a tuple of two floats."""
     if start is None:
         return None
     if residual_weights not in FREE:
         raise ValueError(
-            f"`start` got {start!r} with residual_weights="
-            f"{residual_weights!r}, which starts where both weights are "
-            "`scale`. Use 'free' or 'free_branch', or leave `start` out."
+            "Argument `start` must be None unless `residual_weights` is "
+            "'free' or 'free_branch'; other forms start where both weights "
+            f"are `scale`. Received: start={start!r}, "
+            f"residual_weights={residual_weights!r}. Use 'free' or "
+            "'free_branch', or leave `start` out."
         )
     try:
         values = np.asarray(start)
@@ -83,13 +89,15 @@ def check_start(start, residual_weights):
         values = np.asarray(np.nan)
     shape = (2,) if residual_weights == "free" else ()
     if values.shape != shape or not np.isfinite(values).all():
+        expected = (
+            "a pair `(alpha, beta)` of finite numbers"
+            if residual_weights == "free"
+            else "a finite number, the initial `alpha`"
+        )
         raise ValueError(
-            f"`start` got {start!r}; {residual_weights!r} needs "
-            + (
-                "a pair `(alpha, beta)` of finite numbers."
-                if residual_weights == "free"
-                else "a finite number, where `alpha` starts."
-            )
+            f"Argument `start` must be {expected}, with "
+            f"residual_weights={residual_weights!r}. Received: "
+            f"start={start!r}."
         )
     return tuple(values.tolist()) if values.shape else float(values)
 
@@ -97,8 +105,9 @@ def check_start(start, residual_weights):
 def check_built(layer):
     if not layer.built:
         raise ValueError(
-            f"`{type(layer).__name__}` got no inputs yet; {layer.name!r} has "
-            "`alpha` and `beta` once it is built. Call it on `[x, fx]` first."
+            f"`{type(layer).__name__}` must be built before `alpha` and "
+            f"`beta` are read. Received: {layer.name!r}, which is not built. "
+            "Call it on `[x, fx]` first."
         )
 
 
@@ -106,39 +115,46 @@ def _check_every_option_has_an_effect(layer):
     name = type(layer).__name__
     if not (layer.residual_weights or layer.rank or layer.num_activations):
         raise ValueError(
-            f"`{name}` got no `residual_weights`, no `rank` and no "
-            "`num_activations`; it would learn nothing. Choose at least "
-            "one, or use `keras.layers.Add`."
+            f"`{name}` must have `residual_weights`, `rank` or "
+            "`num_activations`. Received: none of them, so it would learn "
+            "nothing. Choose at least one, or use `keras.layers.Add`."
         )
     if layer.per_channel and not layer.residual_weights:
         raise ValueError(
-            f"`{name}` got `per_channel=True` without `residual_weights`; "
-            f"choose one of {RESIDUAL_WEIGHTS}."
+            "Argument `per_channel` must be False without `residual_weights`. "
+            "Received: per_channel=True. Choose `residual_weights` from "
+            f"{RESIDUAL_WEIGHTS}, or leave `per_channel` out."
         )
     bounded = tuple(x for x in RESIDUAL_WEIGHTS if x not in FREE)
     if not layer.keep_branch and layer.residual_weights not in bounded:
         raise ValueError(
-            f"`{name}` got `keep_branch=False` with residual_weights="
-            f"{layer.residual_weights!r}: f(x) is kept for the gradient of "
-            "alpha, and found again by a division by alpha, which must be "
-            f"above 0. Choose one of {bounded}, or leave `keep_branch` out."
+            "Argument `keep_branch` must be True unless `residual_weights` is "
+            f"one of {bounded}: without f(x) the gradient of alpha needs a "
+            "division by alpha, which must be above 0. Received: "
+            "keep_branch=False, "
+            f"residual_weights={layer.residual_weights!r}. Choose one of "
+            "these, or leave `keep_branch` out."
         )
     if layer.first_activation and not layer.num_activations:
         raise ValueError(
-            f"`{name}` got `first_activation=True` without `num_activations`; "
-            "pass the number of activations to weigh besides the first, 1 for "
-            "the skip alone."
+            "Argument `first_activation` must be False without "
+            "`num_activations`. Received: first_activation=True. Pass in "
+            "`num_activations` the number of activations to weigh besides "
+            "the first, 1 for the skip alone."
         )
     if layer.share_low_rank and not (layer.rank and layer.num_activations):
         raise ValueError(
-            f"`{name}` got `share_low_rank=True` with rank={layer.rank} "
-            f"and num_activations={layer.num_activations}; sharing needs "
-            "both. Pass both, or leave `share_low_rank` out."
+            "Argument `share_low_rank` must be False unless `rank` and "
+            "`num_activations` are both set. Received: share_low_rank=True, "
+            f"rank={layer.rank}, num_activations={layer.num_activations}. "
+            "Pass both, or leave `share_low_rank` out."
         )
     if layer.normalize and not (layer.rank or layer.num_activations):
         raise ValueError(
-            f"`{name}` got `normalize={layer.normalize!r}` with nothing to "
-            "normalise; pass `rank` or `num_activations`."
+            "Argument `normalize` must be None without `rank` and "
+            "`num_activations`, where there is nothing to normalise. "
+            f"Received: normalize={layer.normalize!r}. Pass `rank` or "
+            "`num_activations`, or leave `normalize` out."
         )
 
 
@@ -153,15 +169,15 @@ def _check_input(layer, i, x):
     name = type(layer).__name__
     if not hasattr(x, "dtype"):
         raise ValueError(
-            f"`{name}` got an input {i} of type {type(x).__name__}; it "
-            "needs tensors. Convert it with "
+            f"The inputs of `{name}` must be tensors. Received: input {i} of "
+            f"type {type(x).__name__}. Convert it with "
             "`keras.ops.convert_to_tensor`, or leave it out."
         )
     dtype = keras.backend.standardize_dtype(x.dtype)
     if not keras.backend.is_float_dtype(dtype):
         raise ValueError(
-            f"`{name}` got an input {i} of dtype {dtype}; it needs "
-            "floating point inputs. Cast it with "
+            f"The inputs of `{name}` must be floating point. Received: input "
+            f"{i} of dtype {dtype}. Cast it with "
             "`keras.ops.cast(x, 'float32')`."
         )
 
@@ -173,26 +189,28 @@ def _check_number(layer, inputs):
     history = ", *previous" if layer.has_history else ""
     if count < 2:
         raise ValueError(
-            f"`{name}` got {count or 'no'} input; it needs "
-            f"`[x, fx{history}]`. Call it as `layer([x, fx{history}])`, "
+            f"The inputs of `{name}` must be `[x, fx{history}]`. Received: "
+            f"{count or 'no'} input. Call it as `layer([x, fx{history}])`, "
             "the skip first."
         )
     if count > most:
         raise ValueError(
-            f"`{name}` got {count} inputs; with num_activations="
-            f"{layer.num_activations} it takes at most {most}, "
-            f"`[x, fx{history}]`. Raise `num_activations` to "
-            f"{count - 1}, or pass fewer previous activations."
+            f"The inputs of `{name}` must be at most {most} tensors, "
+            f"`[x, fx{history}]`, with num_activations="
+            f"{layer.num_activations}. Received: {count} inputs. Raise "
+            f"`num_activations` to {count - 1}, or pass fewer previous "
+            "activations."
         )
     if layer.num_inputs not in (None, count):
         raise ValueError(
-            f"`{name}` got {count} inputs, and was built with "
-            f"{layer.num_inputs}. Pass as many, or make a new layer."
+            f"The inputs of `{name}` must be {layer.num_inputs} tensors, as "
+            f"when it was built. Received: {count} inputs. Pass as many, or "
+            "make a new layer."
         )
 
 
 def check_shapes(layer, shapes):
-    """The width D of the inputs, once they are found to agree."""
+    """Check the inputs' shapes and return their width D."""
     name = type(layer).__name__
     if not isinstance(shapes, (list, tuple)):
         shapes = []
@@ -203,16 +221,17 @@ def check_shapes(layer, shapes):
     ndim = len(shapes[0])
     if ndim < 2 or not -ndim <= layer.axis < ndim or layer.axis % ndim == 0:
         raise ValueError(
-            f"`{name}` got inputs of the shape {tuple(shapes[0])} and "
-            f"axis={layer.axis}; it needs rank 2 or more and the axis of "
-            "the features, which is not the batch axis."
+            f"The inputs of `{name}` must have rank 2 or more, and `axis` "
+            "must be the axis of the features, which is not the batch axis. "
+            f"Received: shape {tuple(shapes[0])}, axis={layer.axis}. Add a "
+            "batch axis, or set `axis`."
         )
     widths = [s[layer.axis] for s in shapes if s[layer.axis] is not None]
     if not widths:
         raise ValueError(
-            f"`{name}` got inputs of the shape {tuple(shapes[0])}; the "
-            f"size of axis {layer.axis} must be known. Define it in "
-            "`keras.Input`, or set `axis=1` for channels_first."
+            f"The inputs of `{name}` must have a known size of axis "
+            f"{layer.axis}. Received: shape {tuple(shapes[0])}. Define the "
+            "size in `keras.Input`, or set `axis=1` for channels_first."
         )
     _check_rank(layer, widths[0])
     return widths[0]
@@ -221,10 +240,9 @@ def check_shapes(layer, shapes):
 def _check_equal(layer, shapes):
     if not shapes_agree(shapes):
         raise ValueError(
-            f"`{type(layer).__name__}` got inputs of the shapes "
-            f"{[tuple(s) for s in shapes]}; it needs equal shapes. "
-            "Project the skip first, as a residual block does where the "
-            "width changes."
+            f"The inputs of `{type(layer).__name__}` must have equal shapes. "
+            f"Received: shapes {[tuple(s) for s in shapes]}. Project the skip "
+            "first, as a residual block does where the width changes."
         )
 
 
@@ -234,24 +252,24 @@ def _check_rank(layer, width):
     name = type(layer).__name__
     if layer.rank > width:
         raise ValueError(
-            f"`{name}` got rank={layer.rank} for inputs of width {width} "
-            f"(axis {layer.axis}); it needs a rank of at most the width. "
-            "Use a rank well below half of it."
+            "Argument `rank` must be at most the width of the inputs of "
+            f"`{name}`. Received: rank={layer.rank} for inputs of width "
+            f"{width} (axis {layer.axis}). Use a rank well below half the "
+            "width."
         )
     if 2 * layer.rank >= width:
         warnings.warn(
-            f"`{name}` has rank {layer.rank} at width {width}: the "
-            "low-rank map has as many parameters as a full one, so the "
-            "rank buys nothing. Use a rank below half the width.",
+            f"`{name}` has rank {layer.rank} at width {width}, where the "
+            "low-rank map has at least as many parameters as a full matrix. "
+            "Use a rank below half the width.",
             stacklevel=_users_level(),
         )
 
 
 def _users_level():
-    """The `stacklevel` of the line that had the layer built.
+    """Return the `stacklevel` of the user's line that built the layer.
 
-    Between that and the caller of this function lie those of Keras, more or
-    fewer by how the layer came to be built.
+    The number of Keras frames in between depends on how the layer is built.
     """
     level, frame = 1, sys._getframe(1)
     while frame and _package(frame) in _NOT_THE_USERS:

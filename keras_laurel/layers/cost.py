@@ -1,8 +1,8 @@
-"""What one LAuReL connection costs: closed formulas.
+"""Closed formulas for the cost of one LAuReL connection.
 
-They are arithmetic only and hold for numbers as for symbols. All but
-`parameters` are for one position, a token or a pixel, and in numbers, not in
-bytes.
+They use arithmetic only, so they accept symbols as well as numbers. All
+except `parameters` are per position (a token or a pixel). They count numbers,
+not bytes.
 """
 
 import dataclasses
@@ -16,22 +16,23 @@ class ConnectionCost:
 
     Attributes:
         width: D, the size of the feature axis.
-        activations: n, how many activations it reads, the skip included; at
-            most the k of `num_activations`, fewer in the first blocks.
+        activations: n, the number of activations it reads, the skip included;
+            at most the k of `num_activations`, fewer in the first blocks.
         rank: r, or `None`.
-        has_gamma: Whether it weighs activations (`num_activations` is set).
+        has_gamma: True if it weighs activations (`num_activations` is set).
         share_low_rank, residual_weights, per_channel, scale, normalize: As
             in `keras_laurel.Laurel`.
-        is_around_block: Whether it stands around a block that hides f, as in
+        is_around_block: True if it is around a block that hides f, as in
             KerasHub's transformers, which changes some products and sums.
-        has_other_skip: Whether the skip is not what that block added f to,
-            as at the second of its two additions.
-        keeps_f: Whether the backward pass keeps f(x) for alpha; around a
-            block, what the block returned. See `keep_branch` of `Laurel`.
+        has_other_skip: True if the skip is not the tensor to which that block
+            added f, as at the second of its two additions.
+        keeps_f: True if the backward pass keeps f(x) for alpha, or around a
+            block the block's output. See `keep_branch` of `Laurel`.
 
-    Reference: arXiv 2411.07501, Table 4. Its parameters are `parameters`. Its
-    memory is `parameters`, and for previous activations `history`: what a
-    forward pass holds. What training holds besides, `kept`, it leaves out.
+    Reference: arXiv 2411.07501, Table 4. The parameters there are
+    `parameters`. The memory there is that of a forward pass: `parameters`,
+    and `history` for previous activations. Table 4 leaves out `kept`, the
+    memory that training needs besides.
     """
 
     width: int
@@ -48,9 +49,12 @@ class ConnectionCost:
     keeps_f: bool = True
 
     @property
-    def parameters(self):
-        """RW 2, or 1 if beta is not its own (times D per channel), LR 2rD,
-        PA n and 2rnD + n with separate low-rank maps."""
+    def parameters(self) -> int:
+        """The number of weights.
+
+        RW has 2, or 1 if beta has no weight of its own, times D per channel.
+        LR has 2rD. PA has n, or 2rnD + n with separate low-rank maps.
+        """
         total = 0
         if self.residual_weights:
             count = NUM_RESIDUAL_WEIGHTS[self.residual_weights]
@@ -62,21 +66,25 @@ class ConnectionCost:
         return total + self.width if self.normalize else total
 
     @property
-    def product_flops(self):
-        """Of a forward pass: 2rD for each map from or to the D features."""
+    def product_flops(self) -> int:
+        """FLOPs of the matrix products in a forward pass.
+
+        Each map from or to the D features takes 2rD.
+        """
         if not self.rank:
             return 0
-        # Codes are made before they are summed where a block hides f.
+        # Around a block, each activation is projected before gamma sums the
+        # projections; otherwise a shared A projects the sum once.
         down = self.activations if self.is_around_block else self._pairs
         return 2 * self.rank * self.width * (down + self._pairs)
 
     @property
-    def sum_flops(self):
-        """Multiplications and additions one by one, of a forward pass.
+    def sum_flops(self) -> int:
+        """Elementwise multiplications and additions in a forward pass.
 
-        What the addition `x + f` itself costs is left out, and so are what
-        does not grow with positions and the comparisons that keep numbers
-        finite. A constant weight of 1 multiplies nothing.
+        The count leaves out the addition `x + f` itself, operations whose
+        number does not grow with the positions, and the comparisons that keep
+        numbers finite. A constant weight of 1 multiplies nothing.
         """
         terms, multiplied = self._base_terms
         if self.normalize:
@@ -89,7 +97,8 @@ class ConnectionCost:
             multiplied += self.activations
         plain = 0 if self.is_around_block else 1
         total = self.width * (multiplied + terms - 1 - plain)
-        # Corrections of the plain sum are taken from 0, for the sign of zeros.
+        # Corrections of the plain sum are subtracted from 0 first, to keep
+        # the sign of zeros: see `equation._corrected`.
         if terms > plain + 1:
             total += self.width
         if self._sums_history:
@@ -97,24 +106,27 @@ class ConnectionCost:
         return total + 4 * self.width + 1 if self.normalize else total
 
     @property
-    def forward_flops(self):
+    def forward_flops(self) -> int:
         return self.product_flops + self.sum_flops
 
     @property
-    def training_flops(self):
-        """Forward and backward: a product has two gradients of its cost."""
+    def training_flops(self) -> int:
+        """FLOPs of a forward and a backward pass.
+
+        The backward pass of a product has two gradients, each as costly as
+        the product.
+        """
         return 3 * self.forward_flops
 
     @property
-    def kept(self):
-        """Numbers that training keeps for the backward pass.
+    def kept(self) -> int:
+        """Numbers kept for the backward pass, beyond those of an addition.
 
-        Beyond what the model keeps with a plain addition. That keeps what it
-        hands on to layers, the skip, previous activations and the output of
-        the connection, and not f. A low-rank map keeps the codes, from which
-        the gradient of B is taken. Residual weights keep nothing but what
-        stands beside f: the input of a block whose skip is another, and the
-        normalised augmentation; and f itself, if `keeps_f`.
+        A model with plain additions keeps the tensors that layers read (the
+        skip, previous activations and the output of the connection), and
+        not f. A low-rank map also keeps the low-rank projections, for the
+        gradient of B. Residual weights also keep f if `keeps_f`, the input of
+        a block whose skip is another tensor, and the normalised augmentation.
         """
         total = 0
         if self.residual_weights:
@@ -126,11 +138,12 @@ class ConnectionCost:
         return total + 3 * self.width + 2 if self.normalize else total
 
     @property
-    def history(self):
-        """Numbers of previous activations that a forward pass holds for it.
+    def history(self) -> int:
+        """Numbers of the history that a forward pass holds for it.
 
-        n - 1 activations; around a block, with a low-rank map, their codes:
-        those of x_{i-j} wait for the next n - j connections.
+        These are n - 1 activations. Around a block, with a low-rank map, they
+        are low-rank projections instead: those of x_{i-j} are held for the
+        next n - j connections.
         """
         previous = self.activations - 1
         if self.rank and self.is_around_block:
@@ -143,8 +156,10 @@ class ConnectionCost:
 
     @property
     def _base_terms(self):
-        """The number of terms but for the augmentation, and of those that a
-        weight multiplies: f and x, or y, the skip and x."""
+        """The number of terms without the augmentation, and of weighted ones.
+
+        The terms are f and x or, around a block, y, the skip and x.
+        """
         is_beta_one = self.residual_weights == "free_branch" and self.scale == 1
         if not self.is_around_block:
             return 2, (2 - is_beta_one) if self._is_scaled else 0
@@ -162,7 +177,7 @@ class ConnectionCost:
 
     @property
     def _sums_history(self):
-        """Whether gamma weighs activations, or codes, to one sum."""
+        """True if gamma sums the activations or their projections."""
         if not self.has_gamma:
             return False
         if self.rank:
@@ -176,7 +191,10 @@ class ConnectionCost:
 
     @property
     def _summed(self):
-        """What summing before the one map B keeps: the codes, or the sum."""
+        """Numbers kept if there is a sum before the one map B.
+
+        These are the low-rank projections, or the sum of the activations.
+        """
         if self.is_around_block:
             return self.rank * self.activations
         return self.width

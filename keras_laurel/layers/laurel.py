@@ -1,9 +1,11 @@
-"""The general layer: every weight of the equation, each a choice."""
+"""The general layer, in which each weight of the equation is optional."""
 
 import contextlib
 import functools
 import math
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,24 +24,26 @@ SCALARS = (
 )
 """Names of the weights behind alpha and beta, of gamma and of norm scales.
 
-They are few, stay in float32, whole on every device, and do not decay.
+They are small. They stay in float32, are copied whole to every device, and
+are excluded from weight decay.
 """
 
 LOW_RANK = {"laurel_a": (None, "D", None), "laurel_b": (None, "D")}
-"""Names of the low-rank weights, with the axis that D lies on."""
+"""Names of the low-rank weights, with the position of their axis of size D."""
 
 ADDITION = ("branch_first", "drops_mask", "of_sum")
-"""How the addition stood that a layer takes the place of: options that
-conversion gives, in the config only where they are true.
+"""Options that describe the addition which the layer replaces.
 
-- `branch_first`: as `f(x) + x`, which in PyTorch may have another memory
-  layout than `x + f(x)`;
-- `drops_mask`: as an operation, which passes no mask on;
-- `of_sum`: around several branches. The layer is called on `[x, y, *previous]`
-  where `y` is the plain sum of `x` and all branches.
+Conversion sets them; the config has them only where they are true.
+
+- `branch_first`: the addition was `f(x) + x`, which in PyTorch may have
+  another memory layout than `x + f(x)`;
+- `drops_mask`: the addition was an operation, which passes no mask on;
+- `of_sum`: the addition had several branches. The layer is called on
+  `[x, y, *previous]`, where `y` is the plain sum of `x` and all branches.
 """
 
-# Options that the config has only where they are not these.
+# The config has these options only where they differ from these defaults.
 _UNSAID = {
     "keep_branch": True,
     "start": None,
@@ -50,28 +54,29 @@ _UNSAID = {
 
 @keras.saving.register_keras_serializable(package="keras_laurel")
 class Laurel(keras.layers.Layer):
-    """Learned augmented residual connection, in the place of `Add`.
+    """Learned augmented residual connection, which replaces `Add`.
 
         out = alpha * f(x) + beta * (x + sum_j gamma_j * B_j A_j x_{i-j})
 
-    The arguments choose what is learned; `LaurelRW`, `LaurelLR` and
-    `LaurelPA` are the common choices, and `keras_laurel.get("rw+lr")` gives
-    any of them by the paper's names. At the start the layer equals
-    `scale * (x + f(x))`, so that it can stand in a trained model.
+    The arguments choose what is learned. `LaurelRW`, `LaurelLR` and
+    `LaurelPA` are the common choices, and `keras_laurel.get("rw+lr")` makes
+    a layer by the paper's name of a variant. At the start the layer equals
+    `scale * (x + f(x))`, so it can be put into a trained model.
 
     Call it on `[x, fx, *previous]`: the skip, the block's output, and the
-    skips of earlier blocks, newest first; with `first_activation` the last of
-    them is the first there was.
+    skips of earlier blocks, newest first. With `first_activation` the last
+    tensor is the first activation of the network.
 
     Args:
-        residual_weights: How `alpha` and `beta` are learned and bounded.
+        residual_weights: The form in which `alpha` and `beta` are learned.
             `None`: both are `scale`. `"softmax"`: `2 * scale * softmax(w)`.
             `"sigmoid"`: `2 * scale * sigmoid(w)`. `"complement"`: one
             parameter p, `2 * scale * sigmoid(p)` and
             `2 * scale * (1 - sigmoid(p))`. `"free"`: two weights without a
             bound. `"free_branch"`: `alpha` alone, without a bound; `beta` is
             `scale`. The paper found the bound necessary for stable training
-            (section 2.1); others train without (see `keras_laurel.get`).
+            (section 2.1); other methods train without a bound (see
+            `keras_laurel.get`).
         per_channel: Boolean. Learn `alpha` and `beta` for each of the `D`
             features.
         scale: Float, the weight of both terms at the start. 0.5 gives the
@@ -80,40 +85,41 @@ class Laurel(keras.layers.Layer):
             `(D, r)` and `B` of shape `(r, D)` with B = 0 at the start.
         num_activations: Integer k. Weigh the last k activations with learned
             `gamma`; the skip itself is the first of them, so up to k - 1
-            previous ones may be passed. 0 for none, `"all"` for all there
-            are.
-        share_low_rank: Boolean. One pair `(A, B)` for all activations, as in
-            equation (4), in place of one for each, as in equation (6).
-        normalize: `"rms"` puts an RMSNorm with a learned scale on the
-            augmentation. The scale starts at 0 and B as A.
+            previous ones may be passed. 0 reads none, `"all"` reads all.
+        share_low_rank: Boolean. Learn one pair `(A, B)` for all activations,
+            as in equation (4), instead of one for each, as in equation (6).
+        normalize: `"rms"` applies an RMSNorm with a learned scale to the
+            augmentation. The scale starts at 0, and B starts as A does.
         a_initializer: Initializer of each `A`, drawn in float32. An integer
             seed is advanced by one for every further draw.
         axis: Integer, the axis of the `D` features.
-        keep_branch: Boolean. False: with `residual_weights` on JAX and
-            TensorFlow f(x) is not kept for the gradient of `alpha`, which is
-            taken from the output of the layer. Around the 24 blocks of a
-            language model that fill a TPU's memory, keeping it makes the
-            compiler compute parts twice: 3.4 % more cycles in place of
-            0.4 % (`docs/tpu_costs.md`). But in bfloat16 this gradient has a
-            median error of 2.4, 12 and 47 % where the skip is 30, 100 and 300
-            times f(x), and there are no derivatives in forward mode and of
-            second order. It changes no output.
-        start: Float or pair of floats, where `"free_branch"` or `"free"`
-            start: `alpha`, or `(alpha, beta)`. Both are `scale` by default.
-        first_activation: Boolean. Weigh the first activation too, `x_0`, such
-            as the output of an embedding, where it is not among the last k.
+        keep_branch: Boolean. If False, JAX and TensorFlow do not keep f(x)
+            for the gradient of `alpha`, but compute this gradient from the
+            output of the layer. It needs bounded `residual_weights`. In a
+            language model whose 24 blocks fill a TPU's memory, keeping f(x)
+            makes the compiler compute parts twice, which costs 3.4 % more
+            cycles instead of 0.4 % (`docs/tpu_costs.md`). But in bfloat16 the
+            gradient from the output has a median error of 2.4, 12 and 47 %
+            where the skip is 30, 100 and 300 times f(x), and it supports
+            neither forward mode nor second derivatives. The output is the
+            same.
+        start: Float or pair of floats, the initial value of `alpha` for
+            `"free_branch"`, or of `(alpha, beta)` for `"free"`. Both start at
+            `scale` by default.
+        first_activation: Boolean. Also weigh the first activation `x_0`, such
+            as the output of an embedding, if it is not among the last k.
         **kwargs: `name`, `dtype`, `trainable`, as for any layer.
 
     Input shape:
-        List of 2 to k + 1 tensors of one shape, `(batch, ..., D)`, rank 2
-        or more; with `first_activation` one more.
+        List of 2 to k + 1 tensors of the same shape, `(batch, ..., D)`, of
+        rank 2 or more; with `first_activation` one more.
 
     Output shape:
-        That same shape.
+        The shape of each input.
 
     Raises:
-        ValueError: for options that contradict each other or would learn
-            nothing; for a wrong number of inputs, unequal shapes, an
+        ValueError: if options contradict each other or nothing would be
+            learned; for a wrong number of inputs, unequal shapes, an
             undefined feature axis, `rank` larger than `D`, or inputs that
             are not floating point.
 
@@ -132,20 +138,20 @@ class Laurel(keras.layers.Layer):
 
     def __init__(
         self,
-        residual_weights=None,
-        per_channel=False,
-        scale=1.0,
-        rank=None,
-        num_activations=0,
-        share_low_rank=False,
-        normalize=None,
-        a_initializer="glorot_uniform",
-        axis=-1,
-        keep_branch=True,
-        start=None,
-        first_activation=False,
-        **kwargs,
-    ):
+        residual_weights: str | None = None,
+        per_channel: bool = False,
+        scale: float = 1.0,
+        rank: int | None = None,
+        num_activations: int | str = 0,
+        share_low_rank: bool = False,
+        normalize: str | None = None,
+        a_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        axis: int = -1,
+        keep_branch: bool = True,
+        start: float | tuple[float, float] | None = None,
+        first_activation: bool = False,
+        **kwargs: Any,
+    ) -> None:
         for name in ADDITION:
             setattr(self, name, bool(kwargs.pop(name, False)))
         super().__init__(**kwargs)
@@ -167,7 +173,7 @@ class Laurel(keras.layers.Layer):
         self.num_inputs = None
         checks.check_options(self)
 
-    def __call__(self, inputs, *args, **kwargs):
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         checks.check_inputs(self, inputs)
         return super().__call__(inputs, *args, **kwargs)
 
@@ -204,7 +210,7 @@ class Laurel(keras.layers.Layer):
         return tuple(input_shape[0])
 
     def compute_mask(self, inputs, previous_mask=None):
-        """The masks of `x` and `fx` joined by "or", as `Add` does."""
+        """Combine the masks of `x` and `fx` by a logical or, as `Add` does."""
         masks = (previous_mask or [None])[:2]
         if self.of_sum:
             return masks[-1]
@@ -212,7 +218,7 @@ class Laurel(keras.layers.Layer):
             return None
         return ops.logical_or(*masks)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "residual_weights": self.residual_weights,
@@ -232,8 +238,8 @@ class Laurel(keras.layers.Layer):
         }
 
     @property
-    def variant(self):
-        """The paper's name of what is learned, such as `"rw+lr"`."""
+    def variant(self) -> str:
+        """The paper's name of the variant, such as `"rw+lr"`."""
         parts = {
             "rw": self.residual_weights,
             "lr": self.rank,
@@ -242,12 +248,12 @@ class Laurel(keras.layers.Layer):
         return "+".join(name for name, has in parts.items() if has)
 
     @property
-    def alpha(self):
+    def alpha(self) -> Any:
         """The weight of `f(x)`: a scalar, or `(D,)` if `per_channel`."""
         return self._bounded_weights()[0]
 
     @property
-    def beta(self):
+    def beta(self) -> Any:
         """The weight of the skip: a scalar, or `(D,)` if `per_channel`."""
         return self._bounded_weights()[1]
 
@@ -262,23 +268,27 @@ class Laurel(keras.layers.Layer):
         )
 
     @property
-    def most_activations(self):
-        """How many activations it weighs at the most, its skip included."""
+    def most_activations(self) -> float:
+        """The largest number of activations it weighs, its skip included."""
         if self.num_activations == "all":
             return math.inf
         return self.num_activations + self.first_activation
 
     @property
-    def has_history(self):
-        """Whether the layer may read more than its skip."""
+    def has_history(self) -> bool:
+        """True if the layer may read more activations than its skip."""
         return self.most_activations > 1
 
-    def reads(self, n):
-        """What a connection reads that has `n` connections before it.
+    def reads(self, n: int) -> tuple[int, ...]:
+        """Return the activations that the connection with index `n` reads.
+
+        Args:
+            n: Integer, the number of connections before this one.
 
         Returns:
-            Tuple of integers j, for the activations `x_{i-j}`, newest first;
-            empty where it reads not even its skip for a map or a weight.
+            Tuple of integers j, for the activations `x_{i-j}`, newest first.
+            It is empty if the augmentation is 0, so that not even the skip
+            is read for it.
         """
         if not self.num_activations:
             return (0,) if self.rank else ()
@@ -289,17 +299,17 @@ class Laurel(keras.layers.Layer):
         return (*range(count), *([n] if is_apart else []))
 
     @property
-    def gamma(self):
-        """The weight of each activation, `(n,)`, or `None` without any."""
+    def gamma(self) -> Any:
+        """The weights of the activations, `(n,)`, or `None` without any."""
         return self._gamma()
 
-    def norms(self):
-        """The size of each low-rank term, the skip's first.
+    def norms(self) -> Any:
+        """Return the size of each low-rank term, that of the skip first.
 
         Returns:
-            Tensor of shape `(n,)`, `||B_j A_j|| |gamma_j| / sqrt(D)`; of shape
-            `()`, the RMS of the norm scale, with `normalize`. `None` where an
-            activation is added as it is.
+            Tensor of shape `(n,)`, `||B_j A_j|| |gamma_j| / sqrt(D)`. With
+            `normalize`, a tensor of shape `()`, the RMS of the norm scale.
+            `None` if activations are added without a low-rank map.
         """
         if self.normalize:
             scale = ops.convert_to_tensor(self.laurel_norm_scale)
@@ -310,16 +320,19 @@ class Laurel(keras.layers.Layer):
         b = ops.convert_to_tensor(self.laurel_b)
         return equation.low_rank_norms(a, b, self._gamma())
 
-    def cost(self, is_around_block=False, has_other_skip=False):
-        """What the built layer costs, a `ConnectionCost`.
+    def cost(
+        self, is_around_block: bool = False, has_other_skip: bool = False
+    ) -> ConnectionCost:
+        """Return the cost of the built layer, a `ConnectionCost`.
 
         Args:
-            is_around_block: Boolean, whether it runs by `combine_sum`.
-            has_other_skip: Boolean, whether its `skip` is not `x` there.
+            is_around_block: Boolean. The layer runs by `combine_sum`.
+            has_other_skip: Boolean. The `skip` given to `combine_sum` is not
+                `x`.
         """
         return ConnectionCost(
             width=self.input_spec[0].axes[self.axis],
-            activations=self.num_inputs - 1,
+            activations=len(self.input_spec) - 1,
             rank=self.rank,
             has_gamma=bool(self.num_activations),
             share_low_rank=self.share_low_rank,
@@ -332,56 +345,60 @@ class Laurel(keras.layers.Layer):
             keeps_f=self.keep_branch or keras.config.backend() == "torch",
         )
 
-    def augmentation(self, skip, carried):
-        """What the connection adds to `alpha f(x) + beta x`, in float32.
+    def augmentation(self, skip: Any, carried: tuple[list, Any] | None) -> Any:
+        """Compute what is added to `alpha f(x) + beta x`, in float32.
 
         Args:
             skip: Tensor of shape `(batch, ..., D)`.
-            carried: As a function that `observed` is given gets it.
+            carried: The third argument of a function passed to `observed`.
         """
         zero = ops.zeros_like(skip, dtype="float32")
         return self._sum([zero, zero], carried)
 
-    def down_projection(self, j):
-        """`A`, of shape `(D, r)`, of the j-th activation that it reads.
+    def down_projection(self, j: int) -> Any:
+        """Return `A`, of shape `(D, r)`, for the j-th activation it reads.
 
-        `None` where the activation itself is read.
+        `None` without `rank`, where the activation itself is read.
         """
         if not self.rank:
             return None
         a = ops.convert_to_tensor(self.laurel_a)
         return a[j if a.shape[0] > 1 else 0]
 
-    def combine(self, x, fx, carried=None):
-        """The connection of `x` and `fx` as `call` computes it.
+    def combine(self, x: Any, fx: Any, carried: list | None = None) -> Any:
+        """Compute the connection of `x` and `fx` as `call` does.
 
         Args:
             x: Tensor of shape `(batch, ..., D)`, the skip; the features are
                 on `axis`.
-            fx: Tensor of that shape.
-            carried: As `combine_sum` takes it; the features come last.
+            fx: Tensor of the same shape.
+            carried: The history, as `combine_sum` takes it; the features are
+                on the last axis.
         """
         x, fx = self.features_last([x, fx])
         gamma = self._gamma()
         out = self._weighted_sum([fx, x], carried and (carried, gamma))
         return self.features_back(out)
 
-    def combine_sum(self, y, x, skip, carried=None):
-        """The connection around a block that returns `y = x + f`, f hidden.
+    def combine_sum(
+        self, y: Any, x: Any, skip: Any, carried: list | None = None
+    ) -> Any:
+        """Compute the connection around a block that returns `y = x + f`.
 
-        With weights of 1, nothing carried and `skip` equal to `x` the result
-        equals `y` bit for bit; `y - x` would have lost digits.
+        Such a block hides f. The result is computed from `y` directly, since
+        `y - x` would lose digits. With weights of 1, nothing carried and
+        `skip` equal to `x` it equals `y` bit for bit.
 
         Args:
-            y: Tensor of shape `(batch, ..., D)`, what the block returned.
-            x: Tensor of that shape, what the block added `f` to.
-            skip: Tensor of that shape, what `f` is to be added to: `x`
-                itself, or `x` as an earlier connection has augmented it.
-            carried: List of what is known of the activations, the skip
-                first, then newest first: their codes
-                `x_{i-j} @ down_projection(j)` with `rank`, else themselves.
-                There may be fewer than the layer was built for. `None` where
-                neither `rank` nor `num_activations` is set.
+            y: Tensor of shape `(batch, ..., D)`, the output of the block.
+            x: Tensor of the same shape, to which the block added `f`.
+            skip: Tensor of the same shape, to which `f` is to be added: `x`
+                itself, or `x` as augmented by an earlier connection.
+            carried: List with one tensor for each activation, the skip first,
+                then newest first: with `rank` the low-rank projection
+                `x_{i-j} @ down_projection(j)`, otherwise the activation
+                itself. There may be fewer than the layer was built for.
+                `None` if neither `rank` nor `num_activations` is set.
         """
         gamma = self._gamma()
         if carried and gamma is not None and len(carried) < gamma.shape[0]:
@@ -389,10 +406,11 @@ class Laurel(keras.layers.Layer):
         return self._weighted_sum([y, skip, x], carried and (carried, gamma))
 
     def _weighted_sum(self, terms, carried):
-        """The connection of `[fx, skip]`, or of `[y, skip, x]`.
+        """Compute the connection of `[fx, skip]`, or of `[y, skip, x]`.
 
         Args:
-            carried: `(activations or codes, gamma)`, or `None`.
+            carried: `None`, or a pair of the activations (with `rank`, their
+                low-rank projections) and gamma.
         """
         for note in _notes():
             note(self, terms, carried)
@@ -432,7 +450,7 @@ class Laurel(keras.layers.Layer):
         return weighted_sum([*terms, augmentation], [*weights, beta])
 
     def _carried(self, activations):
-        """What `combine_sum` is given, with the gamma left to apply."""
+        """Return the tensors that `combine_sum` reads, and gamma."""
         if not (self.rank or self.num_activations):
             return None
         if not self.rank:
@@ -449,14 +467,14 @@ class Laurel(keras.layers.Layer):
         norm_scale = ops.convert_to_tensor(self.laurel_norm_scale)
         return equation.rms_norm(augmentation, norm_scale)
 
-    def features_last(self, tensors):
-        """The tensors with the axis of the features moved to the end."""
+    def features_last(self, tensors: list) -> list:
+        """Return the tensors with the feature axis moved to the end."""
         if self._features_last:
             return tensors
         return [_move_axis(x, self.axis, -1) for x in tensors]
 
-    def features_back(self, x):
-        """The tensor with its last axis moved to that of the features."""
+    def features_back(self, x: Any) -> Any:
+        """Return the tensor with its last axis moved to the feature axis."""
         return x if self._features_last else _move_axis(x, -1, self.axis)
 
     def _build_residual_weights(self, width):
@@ -505,7 +523,11 @@ class Laurel(keras.layers.Layer):
         return ops.cast(ops.concatenate(draws), dtype)
 
     def _draw(self, shape, index):
-        """Draw `index`: an initializer repeats itself, seeded or not."""
+        """Make draw number `index`.
+
+        A Keras initializer returns the same values in each call, so each draw
+        needs an initializer with a seed of its own.
+        """
         initializer = self.a_initializer
         if isinstance(getattr(initializer, "seed", None), int):
             config = initializer.get_config()
@@ -515,9 +537,10 @@ class Laurel(keras.layers.Layer):
         return initializer(shape, dtype="float32")
 
     def _add_scalars(self, name, shape, initializer):
-        """Weights that stay in float32 or wider, whatever the policy.
+        """Add weights that stay in float32 or wider under any dtype policy.
 
-        1.002 rounds to 1 in bfloat16: neither stored nor cast to it.
+        1.002 rounds to 1 in bfloat16, so they are neither stored in bfloat16
+        nor cast to it.
         """
         wide = self.variable_dtype in ("float32", "float64")
         return self.add_weight(
@@ -529,18 +552,18 @@ class Laurel(keras.layers.Layer):
         )
 
 
-_observers = []
+_observers: list[tuple[int, Callable]] = []
 
 
 @contextlib.contextmanager
 def observed(note):
-    """A scope in which each connection that runs on this thread is noted.
+    """Call `note` for each connection that runs on this thread in the scope.
 
     Args:
-        note: Function of the layer, of its terms `[fx, skip]` or, around a
-            block that returns `y = x + f`, `[y, skip, x]`, and of what it
-            carries: `None`, or the pair of the activations or their codes
-            and of gamma.
+        note: Function `note(layer, terms, carried)`. `terms` is `[fx, skip]`
+            or, around a block that returns `y = x + f`, `[y, skip, x]`.
+            `carried` is `None`, or a pair of the activations (with `rank`,
+            their low-rank projections) and gamma.
     """
     entry = (threading.get_ident(), note)
     _observers.append(entry)
@@ -551,7 +574,7 @@ def observed(note):
 
 
 def is_observed():
-    """Whether connections that run on this thread are noted."""
+    """Return whether this thread is in a scope of `observed`."""
     return bool(_notes())
 
 
@@ -560,7 +583,7 @@ def _notes():
 
 
 def _move_axis(x, source, target):
-    """`ops.moveaxis`, which `torch.vmap` does not know."""
+    """Move an axis as `ops.moveaxis` does, which `torch.vmap` rejects."""
     axes = list(range(len(x.shape)))
     moved = axes.pop(source)
     axes.insert(target % len(x.shape), moved)
@@ -568,11 +591,11 @@ def _move_axis(x, source, target):
 
 
 class _Initializer(keras.initializers.Initializer):
-    """A function as an initializer.
+    """Initializer that calls a function.
 
-    A weight that is divided among devices is made in parts where it is large:
-    Keras compiles the `__call__` of its initializer, which on JAX a function's
-    own cannot be.
+    To create a large weight in parts on several devices, Keras compiles the
+    `__call__` of its initializer. On JAX the `__call__` of a plain function
+    cannot be compiled.
     """
 
     def __init__(self, function):

@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 
 from keras_laurel.layers.laurel import Laurel
@@ -9,10 +11,11 @@ class LaurelLR(Laurel):
 
         out = f(x) + B A x + x
 
-    `2 * r * D` parameters for each connection, applied as two thin products.
+    It adds `2 * r * D` parameters per connection, applied as two thin matrix
+    products.
 
     Args:
-        rank: Integer r. 16 to 32 did best on ResNet-50; 32 to 64 work well
+        rank: Integer r. 16 to 32 was best on ResNet-50; 32 to 64 works well
             for language models.
         **kwargs: Further arguments of `keras_laurel.Laurel`, such as
             `a_initializer` or `residual_weights="softmax"`.
@@ -21,10 +24,10 @@ class LaurelLR(Laurel):
         List of two tensors `[x, fx]` of shape `(batch, ..., D)`.
 
     Output shape:
-        That same shape.
+        The shape of each input.
 
     Raises:
-        ValueError: for what `keras_laurel.Laurel` refuses.
+        ValueError: as `keras_laurel.Laurel` does.
 
     Example:
 
@@ -35,5 +38,5 @@ class LaurelLR(Laurel):
     Reference: arXiv 2411.07501, equation (3).
     """
 
-    def __init__(self, rank=16, **kwargs):
+    def __init__(self, rank: int | None = 16, **kwargs: Any) -> None:
         super().__init__(rank=rank, **kwargs)

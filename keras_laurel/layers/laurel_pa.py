@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 
 from keras_laurel.layers.laurel import Laurel
@@ -9,26 +11,26 @@ class LaurelPA(Laurel):
 
         out = f(x) + x + sum_{j<k} gamma_j * h_j(x_{i-j})
 
-    `h` is the identity, or a low-rank map where `rank` is given. The sum
-    starts at j = 0, the skip itself.
+    `h` is the identity, or a low-rank map if `rank` is given. The sum starts
+    at j = 0, the skip itself.
 
     Args:
-        num_activations: Integer k, how many activations are weighed at the
-            most, the skip included. The paper found 3 enough.
-        rank: Integer r or `None`. One low-rank pair for each activation, or
-            one for all with `share_low_rank=True`.
+        num_activations: Integer k, the largest number of activations that
+            are weighed, the skip included. In the paper 3 was enough.
+        rank: Integer r or `None`. Learn one low-rank pair for each
+            activation, or one for all with `share_low_rank=True`.
         **kwargs: Further arguments of `keras_laurel.Laurel`.
 
     Input shape:
         List of 2 to k + 1 tensors `[x, fx, *previous]` of shape
         `(batch, ..., D)`, newest first. The first blocks of a network have
-        fewer; the weights are sized by what is passed.
+        fewer; the number of inputs determines the shapes of the weights.
 
     Output shape:
-        That same shape.
+        The shape of each input.
 
     Raises:
-        ValueError: for what `keras_laurel.Laurel` refuses.
+        ValueError: as `keras_laurel.Laurel` does.
 
     Example:
 
@@ -40,5 +42,10 @@ class LaurelPA(Laurel):
     `share_low_rank`, equation (6).
     """
 
-    def __init__(self, num_activations=3, rank=None, **kwargs):
+    def __init__(
+        self,
+        num_activations: int | str = 3,
+        rank: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_activations=num_activations, rank=rank, **kwargs)

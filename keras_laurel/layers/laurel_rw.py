@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 
 from keras_laurel.layers.laurel import Laurel
@@ -9,12 +11,12 @@ class LaurelRW(Laurel):
 
         out = alpha * f(x) + beta * x
 
-    The cheapest variant, two scalars for each connection, and the first to
-    try.
+    This is the cheapest variant, with two scalars per connection, and the
+    first one to try.
 
     Args:
-        residual_weights: `"softmax"`, `"sigmoid"` or `"complement"` (one
-            parameter), the bounded forms of `alpha` and `beta`.
+        residual_weights: The form of `alpha` and `beta`. `"softmax"`,
+            `"sigmoid"` and `"complement"` (one parameter) are bounded.
         **kwargs: Further arguments of `keras_laurel.Laurel`, such as
             `per_channel=True`.
 
@@ -22,10 +24,10 @@ class LaurelRW(Laurel):
         List of two tensors `[x, fx]` of shape `(batch, ..., D)`.
 
     Output shape:
-        That same shape.
+        The shape of each input.
 
     Raises:
-        ValueError: for what `keras_laurel.Laurel` refuses.
+        ValueError: as `keras_laurel.Laurel` does.
 
     Example:
 
@@ -36,5 +38,7 @@ class LaurelRW(Laurel):
     Reference: arXiv 2411.07501, section 2.1.
     """
 
-    def __init__(self, residual_weights="softmax", **kwargs):
+    def __init__(
+        self, residual_weights: str | None = "softmax", **kwargs: Any
+    ) -> None:
         super().__init__(residual_weights=residual_weights, **kwargs)

@@ -1,4 +1,6 @@
-"""The paper's names for what is learned."""
+"""Layers by the names that the paper and other papers give them."""
+
+from typing import Any
 
 from keras_laurel.layers.laurel import Laurel
 from keras_laurel.layers.laurel_lr import LaurelLR
@@ -14,8 +16,8 @@ _VARIANTS = {
     "lr+pa": Laurel,
     "rw+lr+pa": Laurel,
 }
-# Other members of equation (2) that the literature has, and where.
-_PUBLISHED = {
+# Published methods that are special cases of equation (2), with their source.
+_PUBLISHED: dict[str, dict[str, Any]] = {
     # Bachlechner et al., "ReZero is All You Need", arXiv 2003.04887.
     "rezero": {"residual_weights": "free_branch", "start": 0.0},
     # De and Smith, "Batch Normalization Biases Residual Blocks Towards the
@@ -34,7 +36,7 @@ _PUBLISHED = {
     # lambda x + mu x_0, as in Karpathy's nanochat.
     "x0": {"num_activations": 1, "first_activation": True},
 }
-_DEFAULTS = {
+_DEFAULTS: dict[str, dict[str, Any]] = {
     "rw": {"residual_weights": "softmax"},
     "lr": {"rank": 16},
     "pa": {"num_activations": 3},
@@ -43,27 +45,28 @@ VARIANTS = tuple(_VARIANTS)
 PUBLISHED = tuple(_PUBLISHED)
 
 
-def get(name, /, **options):
-    """A layer by the paper's name, such as `"rw+lr"`.
+def get(name: str, /, **options: Any) -> Laurel:
+    """Make a layer by the paper's name of a variant, such as `"rw+lr"`.
 
     Args:
         name: One of `"rw"`, `"lr"`, `"pa"`, `"rw+lr"`, `"rw+pa"`, `"lr+pa"`
-            and `"rw+lr+pa"`: learned residual weights, low-rank map,
-            previous activations, and what they combine to. Or one of
-            `"rezero"`, `"skipinit"`, `"layerscale"` (alpha alone, without a
-            bound, from 0 or 1e-5 a channel), `"denseformer"` (all
-            activations) and `"x0"` (the skip and the first activation). Those
-            that do not start with weights of 1 change a trained model.
-        **options: Arguments of `keras_laurel.Laurel`. Where left out, the
-            residual weights are `"softmax"`, the rank is 16 and the number
-            of activations 3.
+            and `"rw+lr+pa"`: learned residual weights, a low-rank map,
+            previous activations, and their combinations. Or one of
+            `"rezero"`, `"skipinit"` and `"layerscale"` (`alpha` alone, without
+            a bound, starting at 0, 0, and 1e-5 per channel), `"denseformer"`
+            (all activations) and `"x0"` (the skip and the first activation).
+            Those whose weights do not start at 1 change the output of a
+            trained model.
+        **options: Arguments of `keras_laurel.Laurel`. By default the residual
+            weights are `"softmax"`, the rank is 16 and the number of
+            activations is 3.
 
     Returns:
         A layer, not built yet.
 
     Raises:
-        ValueError: for an unknown name, or an option that belongs to a part
-            which the name leaves out.
+        ValueError: if the name is unknown, or an option belongs to a part
+            that the name leaves out.
 
     Example:
 
@@ -75,8 +78,9 @@ def get(name, /, **options):
         return Laurel(**{**_PUBLISHED[name], **options})
     if name not in VARIANTS:
         raise ValueError(
-            f"`get` got {name!r}; it needs one of {VARIANTS + PUBLISHED}. "
-            "For other choices use `keras_laurel.Laurel`."
+            f"Argument `name` must be one of {VARIANTS + PUBLISHED}. "
+            f"Received: name={name!r}. For other choices use "
+            "`keras_laurel.Laurel`."
         )
     parts = name.split("+")
     for part, defaults in _DEFAULTS.items():
@@ -89,12 +93,13 @@ def _check_belongs(name, is_part, part, defaults, options):
     (option,) = defaults
     if is_part and not options.get(option, True):
         raise ValueError(
-            f"`get({name!r})` got {option}={options[option]!r}, which takes "
-            f"the '{part}' out of it. Choose a variant without '{part}'."
+            f"Argument `{option}` must be set for the variant {name!r}, which "
+            f"has '{part}'. Received: {option}={options[option]!r}. Choose a "
+            f"variant without '{part}'."
         )
     if not is_part and options.get(option):
         raise ValueError(
-            f"`get({name!r})` got {option}={options[option]!r}, which belongs "
-            f"to '{part}'. Choose a variant with '{part}', or leave "
-            f"`{option}` out."
+            f"Argument `{option}` belongs to '{part}', which the variant "
+            f"{name!r} does not have. Received: {option}={options[option]!r}. "
+            f"Choose a variant with '{part}', or leave `{option}` out."
         )

@@ -1,4 +1,4 @@
-"""What LAuReL connections have learned: read, tabled, logged, drawn."""
+"""Summaries, logs and plots of the weights that connections learn."""
 
 from keras_laurel.learned import plots as plots
 from keras_laurel.learned.connection import (

@@ -1,33 +1,37 @@
-"""What one connection has learned, read from its layer."""
+"""The learned numbers of one connection, read from its layer."""
 
 import dataclasses
+from typing import Any
 
 from keras import ops
+
+from keras_laurel.layers import Laurel
 
 QUANTITIES = ("alpha", "beta", "gamma", "norm", "share")
 
 
 @dataclasses.dataclass(frozen=True)
 class ConnectionSummary:
-    """The learned numbers of one LAuReL layer. What it has not is `None`.
+    """The learned numbers of one LAuReL layer; `None` if it lacks one.
 
     Attributes:
-        layer: Path of the layer, which tells the block it is in.
-        variant: The paper's name of what is learned, such as `"rw+lr"`.
+        layer: Path of the layer, which shows the block it is in.
+        variant: The paper's name of the variant, such as `"rw+lr"`.
         alpha, beta: The residual weights; their means if `per_channel`.
         alpha_min, alpha_max, beta_min, beta_max: Their range over the
             features if `per_channel`.
-        gamma: Tuple, the weight of each activation, the skip's first.
-        norm: Tuple, the size of each low-rank term, the skip's first, where
-            the identity map has 1: `|gamma_j| * ||B_j A_j|| / sqrt(D)` in the
-            Frobenius norm. That is the root mean square (RMS) of the term for
-            activations whose D features are independent and of variance 1.
-            With `normalize` all terms together have one such size, the RMS of
-            the learned norm scale.
-        share: RMS of what the connection adds to its skip,
-            `beta * sum_j gamma_j * B_j A_j x_{i-j}`, over that of the skip, at
-            all positions of a batch and in all calls of the layer. Of an
-            identity `h` too. `nan` where the skip is 0.
+        gamma: Tuple, the weight of each activation, that of the skip first.
+        norm: Tuple, the size of each low-rank term, that of the skip first:
+            `|gamma_j| * ||B_j A_j|| / sqrt(D)` in the Frobenius norm, which
+            is 1 for the identity map. It is the root mean square (RMS) of the
+            term for activations with D independent features of variance 1.
+            With `normalize`, all terms together have one size, the RMS of the
+            learned norm scale.
+        share: RMS of the augmentation that is added to the skip,
+            `beta * sum_j gamma_j * B_j A_j x_{i-j}`, divided by the RMS of
+            the skip, over all positions of a batch and all calls of the
+            layer. It is also given for an identity `h`. It is `nan` if the
+            skip is 0.
     """
 
     layer: str
@@ -38,13 +42,15 @@ class ConnectionSummary:
     beta: float | None = None
     beta_min: float | None = None
     beta_max: float | None = None
-    gamma: tuple = ()
-    norm: tuple = ()
+    gamma: tuple[float, ...] = ()
+    norm: tuple[float, ...] = ()
     share: float | None = None
 
     @classmethod
-    def of(cls, layer, share=None):
-        """That of a built `Laurel` layer."""
+    def of(
+        cls, layer: Laurel, share: float | None = None
+    ) -> "ConnectionSummary":
+        """Return the summary of a built `Laurel` layer."""
         return cls(
             layer=layer.path,
             variant=layer.variant,
@@ -54,8 +60,11 @@ class ConnectionSummary:
             share=share,
         )
 
-    def to_dict(self):
-        """Flat, without what the connection has not: `gamma_0`, `norm_0`."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return a flat dict with keys such as `gamma_0` and `norm_0`.
+
+        Numbers that the connection lacks are left out.
+        """
         row = {}
         for name, value in dataclasses.asdict(self).items():
             if isinstance(value, tuple):
@@ -66,13 +75,13 @@ class ConnectionSummary:
 
 
 def quantities(rows):
-    """The names of all numbers in `rows`, dicts by `to_dict`, in order."""
+    """Return the names of all numbers in dicts of `to_dict`, in order."""
     names = {name for row in rows for name in row}
     return sorted((n for n in names if stem(n) in QUANTITIES), key=_rank)
 
 
 def stem(quantity):
-    """`"gamma"` of `"gamma_1"`."""
+    """Return `"gamma"` for `"gamma_1"`."""
     return quantity.partition("_")[0]
 
 
@@ -94,5 +103,5 @@ def _residual_weights(layer):
 
 
 def _floats(x):
-    """A tuple, empty for `None`."""
+    """Return the numbers in a tensor as a tuple, empty for `None`."""
     return () if x is None else tuple(ops.convert_to_numpy(x).ravel().tolist())

@@ -1,4 +1,4 @@
-"""The CSV file of a `LaurelLogger`: written, gone on with, read."""
+"""Write, resume and read the CSV file of a `LaurelLogger`."""
 
 import csv
 import os
@@ -8,11 +8,11 @@ KEYS = ("step", "epoch", "connection", "layer", "variant")
 
 
 class LogFile:
-    """Rows of numbers, `connections` of them at each step.
+    """A CSV file with a row for each connection at each step.
 
     Args:
-        path: The file. Missing folders are made.
-        connections: Integer.
+        path: The file. Missing folders are created.
+        connections: Integer, the number of rows per step.
         quantities: Names of the columns after `KEYS`.
     """
 
@@ -21,11 +21,11 @@ class LogFile:
         self.connections = connections
         self.columns = [*KEYS, *quantities]
 
-    def go_on_from(self, step):
+    def resume_from(self, step):
         """Keep the rows up to `step`, or start the file.
 
         Returns:
-            The last step that is kept, or `None`.
+            The last step that was kept, or `None`.
         """
         kept = self._kept(step) if step else []
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,43 +55,46 @@ class LogFile:
     def _check(self, found):
         if found != self.columns:
             raise ValueError(
-                f"`path` got {str(self.path)!r}, which has the columns "
-                f"{found}; this run has {self.columns}. It was written for "
-                "another model or without `inputs`: give another path, or "
+                "Argument `path` must be a new file, or the log of the same "
+                f"model. Received: {str(self.path)!r}, which has the columns "
+                f"{found}, while this run has {self.columns}. It was written "
+                "for another model or without `inputs`. Pass another path, or "
                 "remove the file."
             )
 
 
 def read_log(path):
-    """The rows of a log as dicts, without what a connection has not.
+    """Return the rows of a log as dicts, without empty cells.
 
     Raises:
-        ValueError: if `path` is no such file, or is not to be read.
+        ValueError: if `path` cannot be read, or is not a log.
     """
     try:
         rows = list(_whole_lines(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"Got {str(path)!r}, which cannot be read: {error}. Give the "
-            "`path` of a `keras_laurel.LaurelLogger` that has run."
+            "A log must be a CSV file of a `keras_laurel.LaurelLogger`. "
+            f"Received: {str(path)!r}, which cannot be read: {error}. Give "
+            "the `path` of a logger that has run."
         ) from error
     if not rows or not set(KEYS) <= set(rows[0]):
         raise ValueError(
-            f"Got {str(path)!r}, which has no rows of a "
-            "`keras_laurel.LaurelLogger`. Give the `path` of one that has run."
+            "A log must be a CSV file of a `keras_laurel.LaurelLogger`. "
+            f"Received: {str(path)!r}, which has no rows of a logger. Give "
+            "the `path` of a logger that has run."
         )
     connections = sum(row["step"] == rows[0]["step"] for row in rows)
     return [_typed(row) for row in _whole_steps(rows, connections)]
 
 
 def _whole_lines(path):
-    """All rows but the last if it was cut off, as when a run is killed."""
+    """Read all rows except an incomplete last one, left by a killed run."""
     lines, _, _ = Path(path).read_text().rpartition("\n")
     return csv.DictReader(lines.splitlines())
 
 
 def _whole_steps(rows, connections):
-    """The rows without those of a step that was being written."""
+    """Return the rows without those of an incomplete last step."""
     return rows[: len(rows) // connections * connections]
 
 

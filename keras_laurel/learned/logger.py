@@ -1,4 +1,7 @@
-"""Log what connections learn while they learn it."""
+"""A callback that logs the weights of connections during training."""
+
+import os
+from typing import Any
 
 import keras
 
@@ -12,40 +15,42 @@ from keras_laurel.learned.tensorboard import ScalarWriter
 
 
 class LaurelLogger(keras.callbacks.Callback):
-    """Logs alpha, beta, gamma, norms and shares of each connection in `fit`.
+    """Log alpha, beta, gamma, norms and shares of each connection in `fit`.
 
-    `path` is a CSV file with a row for each connection and logged step. The
-    columns are `step` (`optimizer.iterations`, updates so far), `epoch` (the
-    one under way, from 0), `connection` (its number in
+    `path` is a CSV file with a row for each connection at each logged step.
+    The columns are `step` (`optimizer.iterations`, the updates so far),
+    `epoch` (the current one, from 0), `connection` (its index in
     `keras_laurel.laurel_layers`), `layer` and `variant`, then the numbers of
     `keras_laurel.laurel_summary`: `alpha`, `beta` (with `alpha_min`,
     `alpha_max`, ... if `per_channel`), `gamma_0`, ..., `norm_0`, ..., `share`.
-    What a connection has not is left empty. The start of training is logged
-    too. The file is closed after each write, so that it can be read meanwhile.
+    A number that a connection lacks is left empty. The start of training is
+    logged too. The file is closed after each write, so it can be read during
+    training.
 
-    A run goes on with its file: rows beyond the step at which `fit` starts are
-    dropped, none is written twice, so that a run that was killed and resumed
-    leaves the file of one that was not. From step 0 the file starts anew.
+    A resumed run continues its file. Rows after the step at which `fit`
+    starts are dropped and no row is written twice, so the file is the same as
+    that of an uninterrupted run. At step 0 a new file is started.
 
     `keras_laurel.learned.plots.residual_weights(path)` draws the file.
 
     Args:
-        path: The CSV file, or `None`. Missing folders are made.
-        every: `"epoch"`, or an integer n for every n batches. Each time takes
-            some small products for each connection; on JAX it waits for the
-            step to end, as any callback that reads weights in an epoch.
-        inputs: A batch as the model is called on, to measure the shares on;
-            each time the model then runs on it once, op by op.
-        tensorboard: A folder for TensorBoard, or `None`: the same numbers as
-            `laurel_alpha/<layer>` and so on. Needs TensorFlow. Those of a
-            resumed run follow what is there.
-        is_writer: Boolean, whether this process writes. Of several processes
-            only the first should, while all have the callback, since they
-            read the weights together.
+        path: The CSV file, or `None`. Missing folders are created.
+        every: `"epoch"`, or an integer n to log every n batches. Each time
+            some small products are computed for each connection; on JAX it
+            waits for the step to end, as does any callback that reads weights
+            within an epoch.
+        inputs: A batch of the model's inputs on which shares are measured.
+            The model then runs on it once for each logged step, op by op.
+        tensorboard: A folder for TensorBoard, or `None`. It gets the same
+            numbers as `laurel_alpha/<layer>` and so on. It needs TensorFlow.
+            A resumed run adds to the folder.
+        is_writer: Boolean. This process writes the files. With several
+            processes, only the first should write, but all need the callback,
+            since they read the weights together.
 
     Raises:
-        ValueError: for arguments that make no log; in `fit`, if the model has
-            no LAuReL layer, or if the file is the log of another model.
+        ValueError: if the arguments are invalid; in `fit`, if the model has no
+            LAuReL layer, or if the file is the log of another model.
 
     Example:
 
@@ -54,12 +59,12 @@ class LaurelLogger(keras.callbacks.Callback):
 
     def __init__(
         self,
-        path=None,
-        every="epoch",
-        inputs=None,
-        tensorboard=None,
-        is_writer=True,
-    ):
+        path: str | os.PathLike[str] | None = None,
+        every: str | int = "epoch",
+        inputs: Any = None,
+        tensorboard: str | os.PathLike[str] | None = None,
+        is_writer: bool = True,
+    ) -> None:
         super().__init__()
         _check(path, every, tensorboard)
         is_writer = check_boolean("is_writer", is_writer)
@@ -78,12 +83,13 @@ class LaurelLogger(keras.callbacks.Callback):
         self._epoch = epoch
         self._epoch_start = self._batches
         if self._outputs is None:
-            # Not before: `BackupAndRestore` restores in `on_train_begin`.
+            # Not in `on_train_begin`, where `BackupAndRestore` may restore
+            # the step only later.
             self._batches = self._epoch_start = self._batches_so_far()
             self._begin()
 
     def on_train_batch_end(self, batch, logs=None):
-        # `self.model` is only asked for where it is needed: on JAX that takes
+        # `self.model` is read only if it is needed: on JAX, reading it takes
         # the weights out of the running step.
         before, self._batches = self._batches, self._epoch_start + batch + 1
         if self.every == "epoch":
@@ -100,7 +106,7 @@ class LaurelLogger(keras.callbacks.Callback):
         self._outputs = []
         if self.path and self.is_writer:
             file = LogFile(self.path, len(rows), quantities(rows))
-            self._last_step = file.go_on_from(self._step())
+            self._last_step = file.resume_from(self._step())
             self._outputs.append(file)
         if self.tensorboard and self.is_writer:
             self._outputs.append(ScalarWriter(self.tensorboard))
@@ -127,9 +133,12 @@ class LaurelLogger(keras.callbacks.Callback):
         ]
 
     def _batches_so_far(self):
-        """What the optimizer counts; `iterations` are its updates."""
+        """Return the optimizer's count of batches.
+
+        With accumulated gradients, `iterations` counts updates only.
+        """
         optimizer = self.model.optimizer
-        # Of float16, a `LossScaleOptimizer` around the one that counts.
+        # With float16, a `LossScaleOptimizer` contains the one that counts.
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         (count,) = (v for v in optimizer.variables if v.name == "iteration")
         return int(count)
@@ -143,11 +152,12 @@ def _check(path, every, tensorboard):
     check_path("tensorboard", tensorboard)
     if path is None and tensorboard is None:
         raise ValueError(
-            "`LaurelLogger` got neither `path` nor `tensorboard`; it would "
-            "log nothing. Pass the path of a CSV file, or a folder."
+            "`LaurelLogger` must have a `path` or a `tensorboard` folder. "
+            "Received: neither `path` nor `tensorboard`. Pass the path of a "
+            "CSV file, or a folder."
         )
     if every != "epoch" and not is_integer(every, 1):
         raise ValueError(
-            f"`every` got {every!r}; it needs 'epoch', or an integer of at "
-            "least 1 for a number of batches."
+            "Argument `every` must be 'epoch', or an integer of at least 1 "
+            f"for a number of batches. Received: every={every!r}."
         )

@@ -1,10 +1,11 @@
-"""Pictures of what was learned, for a column of a paper.
+"""Plots of the learned weights, of the width of a paper's column.
 
-Needs the extra `plots`: `pip install "keras-laurel[plots]"`.
+They need the extra `plots`: `pip install "keras-laurel[plots]"`.
 """
 
 import math
 import os
+from typing import Any
 
 import keras
 
@@ -16,39 +17,43 @@ from keras_laurel.learned.summary import laurel_summary
 
 __all__ = ["residual_weights"]
 
-# Inches, and points.
+# The sizes are in inches, that of the font in points.
 _WIDTH, _ROW_HEIGHT, _FOOT = 3.3, 0.8, 0.3
 _FONT_SIZE = 7
 _FAINT = "0.75"
 
 
-def residual_weights(model_or_log, inputs=None, quantities=None):
+def residual_weights(
+    model_or_log: "keras.Model | LaurelSummary | str | os.PathLike[str]",
+    inputs: Any = None,
+    quantities: list[str] | tuple[str, ...] | None = None,
+) -> Any:
     """Draw alpha, beta, gamma, norms and shares by depth and over time.
 
-    A row for each quantity of `keras_laurel.laurel_summary` that there is. On
-    the left its last values by connection, in the order of
-    `keras_laurel.laurel_layers`. On the right, for a log of several steps, its
-    course: a line for each connection, in the colour it has on the left.
-    Weights `per_channel` are drawn as means, on the left with their range. The
-    dashed line is the weight of a plain addition, 1.
+    The figure has a row for each quantity of `keras_laurel.laurel_summary`.
+    The left panel shows its last values by connection, in the order of
+    `keras_laurel.laurel_layers`. For a log of several steps, the right panel
+    shows its values over time: a line for each connection, in the colour it
+    has on the left. For weights `per_channel` the means are drawn, on the left
+    with their range. The dashed line is the weight of a plain addition, 1.
 
-    The figure is 3.3 inches wide, a paper's column, and 0.8 inches higher for
-    each row. `figure.savefig("weights.pdf")` writes it.
+    The figure is 3.3 inches wide, as a column of a paper, and 0.8 inches
+    higher for each row. `figure.savefig("weights.pdf")` writes it.
 
     Args:
         model_or_log: A built `keras.Model`, its `LaurelSummary`, or the path
             of the CSV file of a `keras_laurel.LaurelLogger`.
-        inputs: A batch as a model is called on, for its shares.
+        inputs: A batch of the model's inputs, on which shares are measured.
         quantities: List of names such as `["alpha", "beta", "gamma_0"]`, the
-            rows to draw. `None` for all.
+            rows to draw. `None` draws all.
 
     Returns:
         A `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: for a model without LAuReL layers, a file that is no log,
-            what is neither, or a quantity that is not there; without
-            matplotlib.
+        ValueError: if `model_or_log` is a model without LAuReL layers, a file
+            that is not a log, or something else; if a quantity is unknown; or
+            without matplotlib.
     """
     rows = _rows(model_or_log, inputs)
     quantities = _chosen(quantities, rows)
@@ -73,8 +78,9 @@ def _rows(model_or_log, inputs):
         model_or_log = laurel_summary(model_or_log, inputs)
     if not isinstance(model_or_log, LaurelSummary):
         raise ValueError(
-            f"`model_or_log` got {model_or_log!r}; it needs a `keras.Model`, "
-            "a `LaurelSummary` or the path of a log. Give the `path` of a "
+            "Argument `model_or_log` must be a `keras.Model`, a "
+            "`LaurelSummary` or the path of a log. Received: "
+            f"model_or_log={model_or_log!r}. Give the `path` of a "
             "`LaurelLogger`, not the logger."
         )
     return [
@@ -84,7 +90,7 @@ def _rows(model_or_log, inputs):
 
 
 def _chosen(quantities, rows):
-    # A range is drawn with its mean.
+    # Ranges have no rows of their own: they are drawn with their means.
     known = [x for x in quantities_in(rows) if x[-4:] not in ("_min", "_max")]
     if quantities is None:
         return known
@@ -92,7 +98,7 @@ def _chosen(quantities, rows):
     if not is_list or any(x not in known for x in quantities):
         raise ValueError(
             f"Argument `quantities` must be a list of some of {known}. "
-            f"Received: quantities={quantities!r}. Leave it out for all."
+            f"Received: quantities={quantities!r}. Leave it out to draw all."
         )
     return list(quantities)
 
@@ -102,8 +108,8 @@ def _panels(rows, columns):
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ValueError(
-            "`keras_laurel.learned.plots` draws with matplotlib, and this "
-            f"Python has no `{error.name}`. Install the extra: "
+            "`keras_laurel.learned.plots` draws with matplotlib. Received: a "
+            f"Python that has no `{error.name}`. Install the extra: "
             '`pip install "keras-laurel[plots]"`.'
         ) from error
     size = (_WIDTH, rows * _ROW_HEIGHT + _FOOT)
@@ -127,12 +133,12 @@ def _style(axes):
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    # Never as an offset from a number at the corner.
+    # This formatter never writes offsets from a number at the corner.
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def _draw_last(axes, quantity, rows):
-    """Points by connection, with their range if they have one."""
+    """Draw points by connection, with their range if they have one."""
     points = [
         (row["connection"], _value(row, quantity), color)
         for row, color in zip(rows, _colors(len(rows)))
@@ -149,7 +155,7 @@ def _draw_last(axes, quantity, rows):
 
 
 def _draw_course(axes, quantity, rows):
-    """A line over the steps for each connection."""
+    """Draw a line over the steps for each connection."""
     connections = sorted({row["connection"] for row in rows})
     _draw_plain_addition(axes, quantity)
     for connection, color in zip(connections, _colors(len(connections))):
@@ -170,7 +176,10 @@ def _draw_plain_addition(axes, quantity):
 
 
 def _colors(count):
-    """From dark to light in grey too; the palest would be lost on white."""
+    """Return colours from dark to light, also when printed in grey.
+
+    The palest are left out, since they would be lost on white.
+    """
     from matplotlib import colormaps
 
     span = 0.8 / max(count - 1, 1)
@@ -178,10 +187,10 @@ def _colors(count):
 
 
 def _limits(quantity, rows):
-    """The same for all of a kind, so that rows can be compared."""
+    """Return the same limits for all rows of a kind, to compare them."""
     kind = stem(quantity)
     values = [_value(r, x) for r in rows for x in r if stem(x) == kind]
-    # A run that diverged has values that are not.
+    # A run that diverged has infinite values or NaN.
     values = [x for x in values if math.isfinite(x)] or [0]
     if kind in ("norm", "share"):
         return 0, 1.08 * max(values) or 1

@@ -1,4 +1,4 @@
-"""How much of the residual stream LAuReL connections add, on a batch."""
+"""Measure the share of the residual stream that connections add."""
 
 import contextlib
 
@@ -10,7 +10,7 @@ from keras_laurel.layers.laurel import observed
 
 
 def shares(model, inputs):
-    """`ConnectionSummary.share` of each layer that `model(inputs)` runs.
+    """Measure `ConnectionSummary.share` of each layer on a batch.
 
     The model runs op by op, in inference.
 
@@ -26,7 +26,7 @@ def shares(model, inputs):
             pairs = squares.setdefault(layer, [])
             pairs.append((_mean_square(added), _mean_square(skip)))
 
-    # Rematerialised, a connection would be traced and have no values.
+    # A rematerialized connection would be traced, without values.
     values = [(keras.layers.Layer, "rematerialized_call", _without_remat)]
     with without_gradients(), replaced(values), observed(note):
         model(inputs, training=False)
@@ -34,7 +34,7 @@ def shares(model, inputs):
 
 
 def without_gradients():
-    """A scope in which PyTorch keeps nothing for a backward pass."""
+    """Return a scope in which PyTorch keeps nothing for a backward pass."""
     if keras.config.backend() != "torch":
         return contextlib.nullcontext()
     import torch

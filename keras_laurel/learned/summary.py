@@ -1,6 +1,9 @@
-"""From a model to what its connections have learned."""
+"""Summarize the learned numbers of a model's connections."""
 
 import dataclasses
+from typing import Any
+
+import keras
 
 from keras_laurel.checks import check_model
 from keras_laurel.conversion import laurel_layers
@@ -10,20 +13,22 @@ from keras_laurel.learned.share import shares
 from keras_laurel.learned.share import without_gradients
 
 
-def laurel_summary(model, inputs=None):
-    """What the LAuReL connections of a model have learned.
+def laurel_summary(model: keras.Model, inputs: Any = None) -> "LaurelSummary":
+    """Return the learned numbers of a model's LAuReL connections.
 
-    For each connection alpha, beta and gamma, the norm of each low-rank term
-    and, on a batch, what share of the residual stream it adds. Before training
-    alpha and beta are `scale`, and shares 0.
+    For each connection these are alpha, beta and gamma, the norm of each
+    low-rank term and, on a batch, the share of the residual stream that it
+    adds. Before training alpha and beta are `scale`, and shares are 0.
 
-    In the table a connection has a line for each activation that it weighs,
-    the skip's first, and below means `per_channel` their range.
+    In the table, a connection has a line for each activation that it weighs,
+    that of the skip first. Below means of `per_channel` weights it has their
+    range.
 
     Args:
         model: A built `keras.Model` with LAuReL layers.
-        inputs: A batch as `model` is called on, to measure the shares on:
-            the model runs once, op by op, in inference. `None` for no shares.
+        inputs: A batch of the model's inputs on which shares are measured:
+            the model runs once, op by op, in inference. `None` leaves shares
+            out.
 
     Returns:
         A `LaurelSummary`: print it, or use its `connections` or `to_dict()`.
@@ -57,7 +62,7 @@ def laurel_summary(model, inputs=None):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LaurelSummary:
-    """What connections have learned, made by `keras_laurel.laurel_summary`.
+    """The learned numbers of connections, from `laurel_summary`.
 
     Attributes:
         model: Name of the model.
@@ -66,10 +71,10 @@ class LaurelSummary:
     """
 
     model: str
-    connections: tuple
+    connections: tuple[ConnectionSummary, ...]
 
-    def to_dict(self):
-        """All numbers in lists and dicts; a share may be `nan`."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return all numbers in lists and dicts; a share may be `nan`."""
         rows = [connection.to_dict() for connection in self.connections]
         return {"model": self.model, "connections": rows}
 
@@ -80,13 +85,14 @@ class LaurelSummary:
 def _check(model, layers):
     if not layers:
         raise ValueError(
-            f"`model` got {model.name!r}, which has no LAuReL layer. Convert "
-            "it by `keras_laurel.laurelize`, or build it with one."
+            "Argument `model` must have LAuReL layers. Received: "
+            f"{model.name!r}, which has no LAuReL layer. Convert it with "
+            "`keras_laurel.laurelize`, or build it with one."
         )
     for layer in layers:
         if not layer.built:
             raise ValueError(
-                f"`model` got {model.name!r}, whose layer {layer.name!r} is "
-                "not built: it has no weights yet. Call the model on a batch "
-                "first."
+                "Argument `model` must be built. Received: "
+                f"{model.name!r}, whose layer {layer.name!r} is not built: it "
+                "has no weights yet. Call the model on a batch first."
             )

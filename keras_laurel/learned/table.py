@@ -9,7 +9,7 @@ _COLUMNS = 80
 
 
 def draw(summary):
-    """A line for each connection, and more where it has several terms."""
+    """Return a line for each connection, and more if it has several terms."""
     rows = [_cells(connection) for connection in summary.connections]
     shown = [name for name in QUANTITIES if any(row[name] for row in rows)]
     names = _short([row.layer for row in summary.connections])
@@ -27,7 +27,7 @@ def _title(summary):
 
 
 def _cells(row):
-    """The lines of each quantity, none where the connection has it not."""
+    """Return the lines of each quantity, none if the connection lacks it."""
     return {
         "alpha": _weight(row.alpha, row.alpha_min, row.alpha_max),
         "beta": _weight(row.beta, row.beta_min, row.beta_max),
@@ -59,7 +59,7 @@ def _end(name, width):
 
 
 def _short(paths):
-    """Paths without the folders at either end that all of them share."""
+    """Return paths without the common parts at their beginnings and ends."""
     parts = [path.split("/") for path in paths]
     while all(len(x) > 1 for x in parts) and len({x[0] for x in parts}) == 1:
         parts = [x[1:] for x in parts]

@@ -1,18 +1,19 @@
-"""Scalars for TensorBoard, which TensorFlow writes."""
+"""Write scalars for TensorBoard by TensorFlow."""
 
 from keras_laurel.learned.connection import quantities
 
 
 class ScalarWriter:
-    """Writes each number of each connection to an event file in `folder`."""
+    """Writer of each connection's numbers to an event file in a folder."""
 
     def __init__(self, folder):
         try:
             import tensorflow as tf
         except ImportError as error:
             raise ValueError(
-                f"`tensorboard` got {str(folder)!r}, which needs TensorFlow to "
-                "be written, on every backend. Install it by `pip install "
+                "Argument `tensorboard` must be None without TensorFlow. "
+                f"Received: {str(folder)!r}, which needs TensorFlow to be "
+                "written, on every backend. Install it with `pip install "
                 "tensorflow`, or leave it out and read the CSV file of `path`."
             ) from error
         self._scalar = tf.summary.scalar

@@ -204,7 +204,7 @@ class FeedForward(layers.Layer):
 
 
 class CountsSteps:
-    """What a user's own class of model is mostly made for."""
+    """Mixin with its own `train_step`, as users' classes of models have."""
 
     steps = 0
 

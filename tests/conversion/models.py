@@ -1,4 +1,4 @@
-"""What tests do with models: run them, shake their LAuReL weights."""
+"""Run models in tests, and shake their LAuReL weights."""
 
 import keras
 import numpy as np

@@ -91,7 +91,7 @@ class Short(layers.Layer):
 
 
 def test_a_broadcast_of_unknown_size_is_refused():
-    """Where it is a site at all."""
+    """If it is a site at all."""
     x = keras.Input((None, None, 8))
     pooled = layers.GlobalAveragePooling2D(keepdims=True)(x)
     model = keras.Model(x, x + layers.Dense(8)(layers.Dense(4, "relu")(pooled)))

@@ -1,4 +1,4 @@
-"""What a LAuReL layer takes on from the addition whose place it takes."""
+"""Options that a LAuReL layer takes over from the addition it replaces."""
 
 import keras
 import numpy as np
@@ -141,7 +141,7 @@ def test_the_regularizer_of_an_addition_goes_on(tmp_path):
 
 def test_two_regularizers_are_refused():
     model = regularized(activity_regularizer="l2")
-    with pytest.raises(ValueError, match="addition of 'sum' has one of its"):
+    with pytest.raises(ValueError, match="addition of 'sum' has one of"):
         keras_laurel.laurelize(
             model, keras_laurel.LaurelRW(activity_regularizer="l1")
         )

@@ -276,7 +276,7 @@ class TestWeightsFile:
     @pytest.mark.parametrize(
         ("layer", "message"),
         [
-            (lambda: keras_laurel.LaurelRW(), "has for its layer 'sum_0'"),
+            (lambda: keras_laurel.LaurelRW(), "in which the layer 'sum_0' has"),
             (
                 lambda: keras_laurel.get("rw+lr+pa", rank=3),
                 "Use the same layer, rank and sites",
@@ -309,7 +309,7 @@ class TestWeightsFile:
         with pytest.raises(ValueError, match="a name that ends in"):
             keras_laurel.save_laurel_weights(model, tmp_path / "x.weights.h5")
         path = tmp_path / "x.laurel.h5"
-        with pytest.raises(ValueError, match="no file that"):
+        with pytest.raises(ValueError, match="which cannot be read"):
             keras_laurel.load_laurel_weights(model, path)
         model.save_weights(tmp_path / "x.weights.h5")
         (tmp_path / "x.weights.h5").rename(path)

@@ -1,6 +1,6 @@
-"""What `keras_internals.py` takes from the inside of Keras.
+"""The private parts of Keras that `keras_internals.py` uses.
 
-When one of these fails after an update of Keras, that file is what to adapt.
+If one of these tests fails after an update of Keras, adapt that file.
 """
 
 import keras
@@ -149,7 +149,7 @@ def test_own_attributes(build):
     ],
 )
 def test_whose_config_has_the_graph(build, expected):
-    """What Keras writes, with or without what conversion changed."""
+    """The config has the graph, or the arguments of a constructor."""
     model = build()
     assert keras_internals.config_has_graph(model) is expected, ADAPT
     assert ("layers" in model.get_config()) is expected, ADAPT

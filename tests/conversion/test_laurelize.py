@@ -193,7 +193,7 @@ def test_the_prototype_is_copied_for_each_place():
 
 
 def test_features():
-    """What the docstring says of inner outputs."""
+    """Inner outputs belong to the converted model."""
     model = small_resnet()
     converted = keras_laurel.laurelize(model, rw_lr_pa())
     shake(converted)
@@ -203,7 +203,7 @@ def test_features():
 
 
 def history(converted, name):
-    """Where the previous activations of a layer come from."""
+    """Return the names of the operations whose outputs a layer reads."""
     layer = converted.get_layer(name)
     (node,) = layer._inbound_nodes
     return [
@@ -422,20 +422,19 @@ def refuses(message, model, layer=None, **kwargs):
 
 @pytest.mark.parametrize("layer", [layers.Add(), keras_laurel.LaurelRW, "rw"])
 def test_not_a_laurel_layer(layer):
-    refuses("`layer` got .*; it needs a LAuReL layer", small_resnet(), layer)
+    refuses("`layer` must be a LAuReL layer, or.*=", small_resnet(), layer)
 
 
 def test_no_sites():
-    refuses("`sites` is empty", small_resnet(), sites=[])
+    refuses("`sites` must not be empty", small_resnet(), sites=[])
 
 
 def test_a_site_that_is_no_list():
     model = small_resnet()
     site = keras_laurel.residual_sites(model)[0]
-    refuses(
-        r"(?s)`sites` got <Res.*also for one: .*\[site\]", model, sites=site
-    )
-    refuses("`sites` got 0; it needs a list", model, sites=0)
+    message = r"(?s)Received: sites=<Res.*also for one site: .*\[site\]"
+    refuses(message, model, sites=site)
+    refuses("`sites` must be a list .* Received: sites=0", model, sites=0)
 
 
 @pytest.mark.parametrize(
@@ -446,7 +445,7 @@ def test_a_site_that_is_no_list():
     ],
 )
 def test_sites_of_something_else(sites):
-    message = "which is no residual site of 'small'"
+    message = "must hold residual sites of 'small'.*which is not one"
     refuses(message, small_resnet(), sites=sites())
 
 
@@ -474,7 +473,7 @@ def test_nothing_found_counts_the_rest():
 
 
 def custom_scale():
-    """How `keras.applications.InceptionResNetV2` adds, two towers."""
+    """Return two towers added as in `keras.applications.InceptionResNetV2`."""
     from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
     x, y = keras.Input((4, 8)), keras.Input((4, 8))
@@ -514,7 +513,7 @@ def test_a_subclassed_model():
 
 
 def test_not_a_model():
-    refuses("it needs a `keras.Model`", layers.Dense(3))
+    refuses("`model` must be a `keras.Model`", layers.Dense(3))
 
 
 class TestLaurelLayers:
@@ -536,5 +535,5 @@ class TestLaurelLayers:
         assert converted.count_params() == model.count_params() + added
 
     def test_not_a_model(self):
-        with pytest.raises(ValueError, match="it needs a `keras.Model`"):
+        with pytest.raises(ValueError, match="must be a `keras.Model` or a"):
             keras_laurel.laurel_layers("model")

@@ -68,7 +68,7 @@ class WithoutConfig(keras_laurel.LaurelLR):
     ids=["lambda", "partial", "class"],
 )
 def test_a_layer_that_its_config_does_not_make_again(build, prototype):
-    message = "`layer` got .*, which its config does not make again"
+    message = "`layer` must be a layer that can be made again from its config"
     with pytest.raises(ValueError, match=message) as raised:
         keras_laurel.laurelize(build(), prototype)
     assert len(str(raised.value)) < 400

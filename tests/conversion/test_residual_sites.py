@@ -157,6 +157,6 @@ def test_a_subclassed_model_that_is_not_built():
 
 @pytest.mark.parametrize("model", [None, "model", keras.layers.Dense(3)])
 def test_not_a_model(model):
-    message = f"`model` got {type(model).__name__}; it needs a `keras.Model`"
+    message = f"must be a `keras.Model`. Received: .* a {type(model).__name__}"
     with pytest.raises(ValueError, match=message):
         keras_laurel.residual_sites(model)

@@ -400,7 +400,7 @@ def hub_bert_graph():
 
 
 def graph_of(backbone):
-    """What surrounds the blocks, which are converted by their class."""
+    """Return the graph around the blocks, which their class converts."""
     return keras.Model(backbone.inputs, backbone.outputs)
 
 

@@ -34,7 +34,7 @@ def small_resnet():
 
 
 def without_values(make, *conversion, remat=None, **options):
-    """What `make` builds, converted: its variables have shapes only."""
+    """Build and convert a model whose variables have shapes only."""
 
     def build():
         with keras.RematScope(**remat) if remat else contextlib.nullcontext():
@@ -164,18 +164,18 @@ def test_a_shared_layer_counts_once_and_runs_often():
     assert cost.forward_flops == 30 * (2 * 16 * 16 + 4 * 2 * 16 + 2 * 16)
 
 
-SIZE = "got {!r}; it needs an integer of at least 1"
+SIZE = "`{0}` must be an integer of at least 1.* Received: {0}={1!r}"
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, "8", True])
 @pytest.mark.parametrize("name", ["batch_size", "sequence_length"])
 def test_sizes_that_are_no_integers_are_refused(name, size):
-    with pytest.raises(ValueError, match=f"`{name}` " + SIZE.format(size)):
+    with pytest.raises(ValueError, match=SIZE.format(name, size)):
         footprint(Loop(), **{name: size})
 
 
 def test_a_batch_of_no_size_is_refused():
-    with pytest.raises(ValueError, match="`batch_size` " + SIZE.format(None)):
+    with pytest.raises(ValueError, match=SIZE.format("batch_size", None)):
         footprint(Loop(), batch_size=None)
 
 

@@ -1,6 +1,6 @@
-"""What `keras_products.py` takes from the inside of Keras.
+"""The private parts of Keras that `keras_products.py` uses.
 
-When one of these fails after an update of Keras, that file is what to adapt.
+If one of these tests fails after an update of Keras, adapt that file.
 """
 
 import inspect

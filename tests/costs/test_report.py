@@ -62,7 +62,7 @@ def test_a_large_table_fits_a_terminal():
 
 
 def test_what_is_added_without_a_baseline():
-    """What LAuReL has, to the rest."""
+    """The cost of LAuReL is compared with that of the rest."""
     cost = footprint(model_of(1))
     number, percent = cost.added("parameters")
     assert number == cost.laurel_parameters == 2 * 4 * 64 + 2 + 1
@@ -75,7 +75,7 @@ def test_what_a_plain_model_adds():
 
 @pytest.mark.parametrize("quantity", ["foo", "activation_bytes", None])
 def test_what_is_no_quantity_is_refused(cost, quantity):
-    with pytest.raises(ValueError, match="got .*; it needs one of .'param"):
+    with pytest.raises(ValueError, match="`quantity` must be one of .'param"):
         cost.added(quantity)
 
 

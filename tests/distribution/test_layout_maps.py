@@ -1,4 +1,4 @@
-"""What layout maps say about LAuReL weights, and how they are checked."""
+"""Layout maps for LAuReL weights, and their checks."""
 
 import keras
 import pytest
@@ -86,7 +86,7 @@ def test_weights_that_do_not_agree_are_refused(rule):
     layout_map[rule] = (None, "model")
     if rule != "nothing":
         layout_map["dense_1/kernel"] = (None, "batch")
-    with pytest.raises(ValueError, match="Name it by `residual_axis`"):
+    with pytest.raises(ValueError, match="Name the axis with `resid"):
         distribution.extend_layout_map(layout_map, residual_mlp())
 
 
@@ -104,11 +104,12 @@ def test_what_is_no_mesh_no_map_and_no_model_is_refused():
         distribution.llama_layout_map,
         distribution.convolution_layout_map,
     ):
-        with pytest.raises(ValueError, match="`device_mesh` got None; it need"):
+        with pytest.raises(ValueError, match="Received: device_mesh=None"):
             make(None)
-    with pytest.raises(ValueError, match="needs a `keras.distribution.Layout"):
+    message = "`layout_map` must be a `keras.distribution.LayoutMap`"
+    with pytest.raises(ValueError, match=message):
         distribution.extend_layout_map(None, residual_axis="model")
-    with pytest.raises(ValueError, match="needs a `keras.distribution.Layout"):
+    with pytest.raises(ValueError, match=message):
         distribution.check_layout_map(mesh(2, 4), residual_mlp())
     for model in (None, keras.Sequential([keras.layers.Dense(4)])):
         with pytest.raises(ValueError, match="a `keras.Model` that is built"):
@@ -137,5 +138,5 @@ def test_a_weight_that_does_not_divide_is_refused():
     layout_map = dense_map((1, 3))
     distribution.extend_layout_map(layout_map, residual_axis="model")
     model = convert(residual_mlp(), rank=2)
-    with pytest.raises(ValueError, match="expected 8 to be a multiple of 3"):
+    with pytest.raises(ValueError, match="8 is not a multiple of 3"):
         distribution.check_layout_map(layout_map, model)

@@ -62,16 +62,16 @@ def test_half_precision_takes_half():
     "model", [None, keras.Sequential([keras.layers.Dense(8)])]
 )
 def test_a_model_without_weights_yet_is_refused(model):
-    with pytest.raises(ValueError, match="Build it by `model.build"):
+    with pytest.raises(ValueError, match="Build it with `model.build"):
         distribution.plan_memory(model)
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"distribution": "fsdp"}, "got 'fsdp'; it needs a distribution, as"),
-        ({"optimizer_slots": -1}, "`optimizer_slots` got -1; it needs an int"),
-        ({"optimizer_slots": "adam"}, "got 'adam'; it needs an integer of at"),
+        ({"distribution": "fsdp"}, "Received: distribution='fsdp'. Make one"),
+        ({"optimizer_slots": -1}, "of at least 0. Received: optimizer_slots=-"),
+        ({"optimizer_slots": "adam"}, "Received: optimizer_slots='adam'"),
     ],
 )
 def test_bad_arguments(options, message):

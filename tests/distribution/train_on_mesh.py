@@ -143,7 +143,7 @@ def laurel_weights(model):
 
 
 def specs(model):
-    """How LAuReL's weights, and the first one's optimizer slots, lie."""
+    """Return the layouts of LAuReL's weights and of the first one's slots."""
     slots = [v for v in model.optimizer.variables if "laurel_a" in v.path]
     return {
         v.path: list(v.value.sharding.spec)
@@ -172,7 +172,7 @@ def converted_elsewhere(build, distributed):
 
 
 def large_weight(distributed):
-    """Whether A is the same, and in parts, where Keras makes it in parts.
+    """Return whether A is the same, and divided, if Keras makes it in parts.
 
     It does so from 250 MiB, times the number of devices.
     """

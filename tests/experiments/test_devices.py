@@ -1,4 +1,4 @@
-"""When TensorFlow gets a TPUStrategy, and what has to come before it."""
+"""TensorFlow's TPUStrategy, and the steps before it."""
 
 import importlib
 import types
@@ -21,7 +21,7 @@ resolvers = importlib.import_module(
 
 @pytest.fixture
 def steps(monkeypatch):
-    """What is done to a TPU, with its resolver; the resolver is the real one.
+    """The steps done to a TPU, with the real resolver.
 
     TensorFlow's `connect` makes it, and these are the ends it leaves the
     machine by.

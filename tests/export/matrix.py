@@ -1,4 +1,4 @@
-"""What `make test-export` finds, and the table of it in `docs/export.md`.
+"""The results of `make test-export`, and their table in `docs/export.md`.
 
 `python -m tests.export.matrix` writes the table.
 """

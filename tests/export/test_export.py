@@ -27,7 +27,7 @@ CELLS = [(f, m) for m in MODELS for f in FORMATS]
 
 @pytest.fixture(autouse=True)
 def forget():
-    """What a backend has compiled for one model serves no other."""
+    """Free compiled functions, which no other model uses."""
     yield
     keras.utils.clear_session()
     if BACKEND == "jax":

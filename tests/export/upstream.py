@@ -5,7 +5,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-    """Why an export of a plain model fails.
+    """The reason why an export of a plain model fails.
 
     Attributes:
         reason: For the page.

@@ -217,5 +217,5 @@ def test_connections_around_blocks():
         num_key_value_heads=1,
     )
     llama = keras_laurel.laurelize(llama, keras_laurel.LaurelRW())
-    with pytest.raises(ValueError, match="does not hand it out"):
+    with pytest.raises(ValueError, match="does not return it"):
         keras_laurel.fold(llama)

@@ -1,4 +1,4 @@
-"""What the layers' tests build: every variant, and every option."""
+"""The layers that tests build: every variant, and every option."""
 
 import contextlib
 from typing import NamedTuple

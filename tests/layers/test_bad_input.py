@@ -12,32 +12,47 @@ from keras_laurel import LaurelRW
 from tests.layers.cases import VARIANTS
 from tests.layers.cases import random_inputs
 
-INTEGER = "got {}; it needs an integer of at least {}"
+RANK = "`rank` must be an integer of at least 1, or None. Received: rank={}"
+COUNT = "must be an integer of at least 0.*Received: num_activations={}"
+SCALE = "`scale` must be a finite number above 0. Received: scale={}"
+BOTH = "`share_low_rank` must be False unless .* both set.*Pass both"
 
 OPTIONS = [
-    (dict(), "`Laurel` got no `residual_weights`.*learn nothing.*use `keras"),
-    (dict(residual_weights="tanh"), "got 'tanh'; it needs None or one of"),
-    (dict(normalize="layer", rank=2), "got 'layer'; it needs None or 'rms'"),
-    (dict(rank=0), INTEGER.format(0, 1)),
-    (dict(rank=-1), INTEGER.format(-1, 1)),
-    (dict(rank=2.0), INTEGER.format("2.0", 1)),
-    (dict(rank=True), INTEGER.format("True", 1)),
-    (dict(num_activations=-1), INTEGER.format(-1, 0)),
-    (dict(num_activations=None), INTEGER.format(None, 0)),
-    (dict(rank=2, axis="last"), "`axis` got 'last'; it needs an integer"),
-    (dict(rank=2, scale=0.0), "`scale` got 0.0; it needs a finite number"),
-    (dict(rank=2, scale=float("inf")), "`scale` got inf; it needs a finite"),
-    (dict(rank=2, scale="1"), "`scale` got '1'; it needs a finite number"),
-    (dict(rank=2, a_initializer=None), "got None; it needs an initializer"),
-    (dict(rank=2, per_channel=True), "`per_channel=True` without.*choose"),
-    (dict(rank=2, share_low_rank=True), "sharing needs both. Pass both"),
+    (dict(), "`Laurel` must have `residual_weights`.*learn nothing.*`keras"),
     (
-        dict(num_activations=2, share_low_rank=True),
-        "sharing needs both. Pass both",
+        dict(residual_weights="tanh"),
+        "must be None or one of .*Received: residual_weights='tanh'",
     ),
     (
+        dict(normalize="layer", rank=2),
+        "must be None or 'rms'. Received: normalize='layer'",
+    ),
+    (dict(rank=0), RANK.format(0)),
+    (dict(rank=-1), RANK.format(-1)),
+    (dict(rank=2.0), RANK.format("2.0")),
+    (dict(rank=True), RANK.format("True")),
+    (dict(num_activations=-1), COUNT.format(-1)),
+    (dict(num_activations=None), COUNT.format(None)),
+    (
+        dict(rank=2, axis="last"),
+        "`axis` must be an integer. Received: axis='last'",
+    ),
+    (dict(rank=2, scale=0.0), SCALE.format("0.0")),
+    (dict(rank=2, scale=float("inf")), SCALE.format("inf")),
+    (dict(rank=2, scale="1"), SCALE.format("'1'")),
+    (
+        dict(rank=2, a_initializer=None),
+        "must be an initializer or its name. Received: a_initializer=None",
+    ),
+    (
+        dict(rank=2, per_channel=True),
+        "`per_channel` must be False without .*Received: per_channel=True",
+    ),
+    (dict(rank=2, share_low_rank=True), BOTH),
+    (dict(num_activations=2, share_low_rank=True), BOTH),
+    (
         dict(residual_weights="softmax", normalize="rms"),
-        "nothing to normalise; pass `rank` or",
+        "nothing to normalise. Received: normalize='rms'. Pass `rank` or",
     ),
 ]
 
@@ -56,44 +71,48 @@ def symbol(*shape):
     return keras.Input(batch_shape=shape)
 
 
-UNEQUAL = "got inputs of the shapes .*it needs equal shapes. Project the skip"
-AXIS = "it needs rank 2 or more and the axis of the features"
-DTYPE = "got an input {} of dtype {}; it needs floating point.*Cast it with"
+UNEQUAL = "must have equal shapes. Received: shapes .*Project the skip"
+AXIS = "must have rank 2 or more, and `axis` must be the axis of the features"
+DTYPE = "must be floating point. Received: input {} of dtype {}. Cast it with"
 
 CALLS = {
     "one tensor": (
         LaurelRW(),
         x(2, 8),
-        r"`LaurelRW` got 1 input; it needs `\[x, fx\]`. Call it as",
+        r"`LaurelRW` must be `\[x, fx\]`. Received: 1 input. Call it as",
     ),
     "one tensor with history": (
         LaurelPA(),
         [x(2, 8)],
-        r"`LaurelPA` got 1 input; it needs `\[x, fx, \*previous\]`. Call it",
+        r"must be `\[x, fx, \*previous\]`. Received: 1 input. Call it as",
     ),
-    "no tensor": (LaurelRW(), [], "`LaurelRW` got no input; it needs"),
-    "a dictionary": (LaurelRW(), {"x": x(2, 8), "fx": x(2, 8)}, "got 1 input"),
+    "no tensor": (LaurelRW(), [], "`LaurelRW` must .* Received: no input"),
+    "a dictionary": (
+        LaurelRW(),
+        {"x": x(2, 8), "fx": x(2, 8)},
+        "Received: 1 input",
+    ),
     "history without num_activations": (
         LaurelLR(rank=2),
         [x(2, 8)] * 3,
-        "got 3 inputs; with num_activations=0 it takes at most 2, .*"
+        "at most 2 tensors, .* with num_activations=0. Received: 3 inputs. "
         "Raise `num_activations` to 2, or pass fewer",
     ),
     "k exceeded": (
         LaurelPA(),
         [x(2, 8)] * 5,
-        "got 5 inputs; with num_activations=3 it takes at most 4, .*"
+        "at most 4 tensors, .* with num_activations=3. Received: 5 inputs. "
         "Raise `num_activations` to 4, or pass fewer",
     ),
     "lists of numbers": (
         LaurelRW(),
         [[[1.0, 2.0]], [[1.0, 2.0]]],
-        "input 0 of type list; it needs tensors. Convert it",
+        "must be tensors. Received: input 0 of type list. Convert it",
     ),
     "None": (
         LaurelPA(),
         [x(2, 8), x(2, 8), None],
-        "input 2 of type NoneType; it needs tensors.*or leave it out",
+        "Received: input 2 of type NoneType. Convert it.*or leave it out",
     ),
     "unequal widths": (LaurelRW(), [x(2, 8), x(2, 4)], UNEQUAL),
     "unequal by broadcasting": (LaurelRW(), [x(2, 8), x(1, 8)], UNEQUAL),
@@ -111,17 +130,17 @@ CALLS = {
     "undefined last axis": (
         LaurelRW(),
         [symbol(None, 4, None)] * 2,
-        "size of axis -1 must be known. Define it in `keras.Input`, or set",
+        "known size of axis -1.*Define the size in `keras.Input`, or set",
     ),
     "rank above the width": (
         LaurelLR(rank=9),
         [x(2, 8)] * 2,
-        "rank=9 for inputs of width 8 .axis -1.; it needs.*Use a rank",
+        "rank=9 for inputs of width 8 .axis -1.. Use a rank",
     ),
     "rank above the width of axis 1": (
         keras_laurel.get("rw+lr", rank=9, axis=1),
         [x(2, 8, 16)] * 2,
-        "rank=9 for inputs of width 8 .axis 1.; it needs.*Use a rank",
+        "rank=9 for inputs of width 8 .axis 1.. Use a rank",
     ),
     "integers": (
         LaurelRW(),
@@ -150,20 +169,21 @@ CALLS = {
 def test_calls(layer, inputs, message):
     with pytest.raises(ValueError, match=message) as error:
         layer(inputs)
-    assert str(error.value).startswith(f"`{type(layer).__name__}` got ")
+    assert f"inputs of `{type(layer).__name__}`" in str(error.value)
+    assert " Received: " in str(error.value)
     assert layer.weights == []
 
 
 @pytest.mark.parametrize("shapes", [None, [], [(None, 8)], (None, 8)])
 def test_build_with_too_few_shapes(shapes):
-    with pytest.raises(ValueError, match="got (no|1) input; it needs"):
+    with pytest.raises(ValueError, match="Received: (no|1) input. Call it"):
         LaurelRW().build(shapes)
 
 
 @pytest.mark.parametrize(
     "inputs, message",
     [
-        ([x(2, 8)] * 3, "got 3 inputs, and was built with 4. Pass as many"),
+        ([x(2, 8)] * 3, "4 tensors, as .* Received: 3 inputs. Pass as many"),
         ([x(2, 8), x(2, 8), x(2, 8), x(1, 8)], UNEQUAL),
         ([x(2, 4)] * 4, "expected axis -1 of input shape to have value 8"),
     ],
@@ -177,7 +197,7 @@ def test_a_built_layer_still_checks(inputs, message):
 
 @pytest.mark.parametrize("name", ["alpha", "beta"])
 def test_weights_of_a_layer_that_is_not_built(name):
-    with pytest.raises(ValueError, match="once it is built. Call it on"):
+    with pytest.raises(ValueError, match="which is not built. Call it on"):
         getattr(LaurelRW(), name)
     assert getattr(LaurelLR(), name) == 1
 
@@ -189,7 +209,7 @@ def test_a_rank_that_buys_nothing_warns_where_the_user_builds(rank, route):
     x0 = symbol(None, 8)
     y = keras.layers.Add()([x0, keras.layers.Dense(8)(x0)])
     model = keras.Model(x0, y)
-    with pytest.warns(UserWarning, match="buys nothing. Use a r") as warned:
+    with pytest.warns(UserWarning, match="full matrix. Use a r") as warned:
         if route == "build":
             layer.build([(None, 8)] * 2)
         elif route == "tensors":

@@ -169,7 +169,7 @@ def test_flops_are_those_that_xla_counts(variant, activations, form):
 
 
 def without_checks_of_infinity():
-    """What they keep is one bit for a number."""
+    """Turn these checks off: they keep one bit per number."""
     return mock.patch.object(equation, "_finite", lambda x: x)
 
 
@@ -204,7 +204,7 @@ def carried_by(layer, activations):
 
 
 def growth(measure, layer, activations):
-    """How much `measure` grows with a position: weights do not count."""
+    """Return the growth of `measure` per position, which excludes weights."""
     import jax
 
     def shape(*sizes):

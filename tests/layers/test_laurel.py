@@ -124,7 +124,7 @@ def random(*shape, seed=0):
 
 
 def degenerate_pairs():
-    """What must equal what, and the weights that make it so."""
+    """Return pairs of layers, with weights for which they must be equal."""
     w, a, b = random(2), random(1, 16, 3), random(3, 16)
     gamma = random(3)
     return {

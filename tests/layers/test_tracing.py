@@ -92,6 +92,6 @@ def test_sizes_that_are_traced_fit_one_another(name, trace):
 def test_known_sizes_that_differ_are_refused_while_tracing(trace):
     layer = keras_laurel.LaurelRW()
     layer.build([SHAPE] * 2)
-    with pytest.raises(Exception, match="needs equal shapes"):
+    with pytest.raises(Exception, match="must have equal shapes"):
         for traced in trace(lambda x, fx, _: layer([x, fx[..., :4]])):
             traced(*map(ops.convert_to_tensor, activations()))

@@ -46,9 +46,9 @@ def test_weights_have_distinctive_names(name):
     assert all(w.name.startswith("laurel_") for w in layer.weights)
 
 
-UNKNOWN = "it needs one of .*'rw\\+lr\\+pa'.*For other choices"
+UNKNOWN = "`name` must be one of .*'rw\\+lr\\+pa'.*For other choices"
 LEFT_OUT = "belongs to '{0}'.*Choose a variant with '{0}', or leave"
-TAKEN_OUT = "takes the '{0}' out of it.*Choose a variant without '{0}'"
+TAKEN_OUT = "which has '{0}'.*Choose a variant without '{0}'"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ TAKEN_OUT = "takes the '{0}' out of it.*Choose a variant without '{0}'"
         ("lr", {"rank": None}, TAKEN_OUT.format("lr")),
         ("rw", {"residual_weights": None}, TAKEN_OUT.format("rw")),
         ("lr+pa", {"num_activations": 0}, TAKEN_OUT.format("pa")),
-        ("rw", {"residual_weights": "tanh"}, "got 'tanh'.*one of.*'softmax'"),
+        ("rw", {"residual_weights": "tanh"}, "one of.*'softmax'.*='tanh'"),
     ],
 )
 def test_get_refuses(name, options, message):

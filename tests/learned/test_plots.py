@@ -208,7 +208,7 @@ class TestRefuses:
     def test_a_file_that_is_no_log(self, tmp_path):
         path = tmp_path / "other.csv"
         path.write_text("epoch,loss\n0,1.5\n")
-        with pytest.raises(ValueError, match="no rows of a `keras_laurel.Lau"):
+        with pytest.raises(ValueError, match="which has no rows of a logger"):
             residual_weights(path)
 
     def test_what_is_no_file(self, tmp_path):

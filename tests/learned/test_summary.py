@@ -1,4 +1,4 @@
-"""What is read of connections, against NumPy in float64."""
+"""The numbers of connections, against NumPy in float64."""
 
 import keras
 import numpy as np
@@ -26,7 +26,7 @@ def rms(x):
 
 
 def added(layer, activations):
-    """What the equation adds to the skip."""
+    """Return the part of the equation that is added to the skip."""
     x, *previous = [np.asarray(x, "float64") for x in activations]
     out = reference.laurel(layer, [x, np.zeros_like(x), *previous])
     beta = np.asarray(keras.ops.convert_to_numpy(layer.beta), "float64")

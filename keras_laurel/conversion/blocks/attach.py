@@ -1,4 +1,4 @@
-"""Attach connections to blocks: all that can fail fails first."""
+"""Attach connections to blocks, after checking everything that may fail."""
 
 import dataclasses
 import re
@@ -18,17 +18,17 @@ GRANULARITIES = ("block", "application")
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a model was converted with, saved in its config.
+    """The arguments of a conversion, saved in the config of the model.
 
     Attributes:
-        prototypes: Tuple of a `Laurel` layer for each block to convert.
+        prototypes: Tuple with a `Laurel` layer for each block to convert.
         granularity: `"block"` or `"application"`.
-        blocks: Indices of the converted blocks among those of the model's
-            row; empty where `named` says which they are.
-        named: For each stack the blocks that the owner of the model named, as
+        blocks: Tuple of indices of the converted blocks among those of the
+            model's row; empty if `named` is used instead.
+        named: For each stack, the blocks that the user named, as
             `(index among all layers, name of the class)`.
         shapes: Shapes of the inputs of all these blocks, each once, in order;
-            empty where KerasHub's blocks tell theirs.
+            empty for KerasHub's blocks, which have their shapes on record.
     """
 
     prototypes: tuple[Laurel, ...]
@@ -70,8 +70,8 @@ def attach(owner, stacks, recipe):
     """Attach the connections of `recipe` to blocks of `owner`.
 
     Args:
-        owner: The layer that holds the blocks; named in errors.
-        stacks: List of `Stack`s, of the blocks to convert.
+        owner: The layer that holds the blocks.
+        stacks: List of `Stack`s with the blocks to convert.
         recipe: The `Recipe`.
 
     Raises:
@@ -87,7 +87,7 @@ def attach(owner, stacks, recipe):
 
 
 def chosen(stacks, blocks):
-    """The stacks with what they have of `blocks`; none that is empty."""
+    """Return the stacks with only those of `blocks`, without empty stacks."""
     ids = {id(block) for block in blocks}
     stacks = [
         dataclasses.replace(s, blocks=[b for b in s.blocks if id(b) in ids])
@@ -99,8 +99,8 @@ def chosen(stacks, blocks):
 def _check(owner, stacks, recipe):
     if recipe.granularity not in GRANULARITIES:
         raise ValueError(
-            f"`granularity` got {recipe.granularity!r}; it needs one of "
-            f"{GRANULARITIES}."
+            f"Argument `granularity` must be one of {GRANULARITIES}. "
+            f"Received: granularity={recipe.granularity!r}."
         )
     check_blocks(stacks)
     lengths = [len(stack.blocks) for stack in stacks]
@@ -108,37 +108,41 @@ def _check(owner, stacks, recipe):
 
 
 def check_history(owner, prototypes, lengths):
-    """Refuse layers with more activations than there are connections.
+    """Raise if a layer weighs more activations than there are connections.
 
     Args:
         owner: The model, named in the error.
         prototypes: List of `Laurel` layers.
-        lengths: List of the numbers of connections, of each stream.
+        lengths: List with the number of connections of each stream.
     """
     limited = [x.num_activations for x in prototypes]
     k = max((k for k in limited if k != "all"), default=0)
     if k > max(lengths):
         of_stack = " in its longest stack" if len(lengths) > 1 else ""
         raise ValueError(
-            f"`layer` got num_activations={k}; {type(owner).__name__} "
-            f"{owner.name!r} has {max(lengths)} connections to "
-            f"convert{of_stack}, so the last activations would never be "
-            f"there. Use at most num_activations={max(lengths)}."
+            "Argument `layer` must not weigh more activations than there are "
+            f"connections. Received: num_activations={k}; "
+            f"{type(owner).__name__} {owner.name!r} has {max(lengths)} "
+            f"connections to convert{of_stack}. Use at most "
+            f"num_activations={max(lengths)}."
         )
 
 
 def check_blocks(stacks, by_call_only=False):
-    """Refuse blocks that are run in another way than their row says.
+    """Raise if blocks have methods to run them that their row does not have.
 
     Args:
         stacks: List of `Stack`s.
-        by_call_only: Boolean, whether their `call` alone can be converted.
+        by_call_only: Boolean. Also raise if a block has entry points other
+            than its `call`.
     """
     for stack in stacks:
         others = [x for x in stack.row.entry_points if x != "call"]
         if by_call_only and others:
             raise ValueError(
-                "`granularity='sublayer'` looks into the `call` of blocks, and "
+                "Argument `granularity` must be 'block' for blocks that do "
+                "not only run through their `call`. Received: "
+                "granularity='sublayer', and "
                 f"{type(stack.blocks[0]).__name__} also runs through {others}, "
                 "where its additions would stay plain. Use "
                 "`granularity='block'`."
@@ -154,7 +158,8 @@ def _check_block(row, block):
         if missing:
             raise ValueError(
                 f"The block {block.name!r} of class {type(block).__name__} "
-                f"has no {missing}, of which `register_blocks` was told."
+                f"has no {missing}, which were passed to `register_blocks`. "
+                "Correct that call."
             )
         return
     missing = [x for x in row.entry_points if not hasattr(block, x)]
@@ -162,15 +167,16 @@ def _check_block(row, block):
     unknown = sorted(set(_calls(type(block))) - set(known))
     if missing or unknown:
         raise ValueError(
-            f"The block {block.name!r} of class {type(block).__name__} lacks "
-            f"{missing} and has {unknown}, where LAuReL knows it with {known}. "
-            "This version of KerasHub is not supported: install one that is, "
-            "or report it."
+            f"The block {block.name!r} of class {type(block).__name__} must "
+            f"have the methods {known} and no others that run it. Received: "
+            f"a block that lacks {missing} and also has {unknown}. This "
+            "version of KerasHub is not supported: install one that is, or "
+            "report it."
         )
 
 
 def _calls(block_class):
-    """Public methods that may run the block, `call` among them."""
+    """Return the public methods that may run the block, including `call`."""
     plain = set(dir(keras.layers.Layer)) - {"call"}
     return [
         name
@@ -181,11 +187,11 @@ def _calls(block_class):
 
 
 class _Layers:
-    """The LAuReL layers of one conversion: no two of them draw the same.
+    """The LAuReL layers of one conversion, each with its own random draws.
 
     Args:
         recipe: The `Recipe`.
-        blocks: List of the blocks that it is for.
+        blocks: List of the blocks to which it applies.
     """
 
     def __init__(self, recipe, blocks):
@@ -196,7 +202,7 @@ class _Layers:
         self.own_layers = recipe.granularity == "application"
 
     def connect(self, stack):
-        """A connection for each block of a stack, all in one stream."""
+        """Return a connection for each block of a stack, in one stream."""
         blocks = unique(stack.blocks)
         turns = {
             id(block): tuple(
@@ -220,16 +226,17 @@ class _Layers:
         ]
 
     def _layers(self, block, turns):
-        """The layers of a block by their places in the stream."""
+        """Return the layers of a block by their indices in the stream."""
         if self.own_layers:
             pairs = zip(turns, connection.names(len(turns)))
             return {turn: self._built(block, x, turn) for turn, x in pairs}
-        # One for all runs: made for the last, which sees most activations.
+        # All runs share one layer, made for the last run, which reads most
+        # activations.
         (name,) = connection.names(1)
         return dict.fromkeys(turns, self._built(block, name, turns[-1]))
 
     def _built(self, block, name, last):
-        """A layer that is built for connection `last` of its stream."""
+        """Return a layer that is built for connection `last` of its stream."""
         prototype = self.prototypes[id(block)]
         layer = copy_of(prototype, self.count, name, block.dtype_policy)
         self.count += 1
@@ -241,46 +248,48 @@ class _Layers:
             )
         except ValueError as error:
             raise ValueError(
-                f"The layer does not fit the block {block.name!r}: {error}"
+                f"Argument `layer` does not fit the block {block.name!r}: "
+                f"{error}"
             ) from error
         return layer
 
 
 def registered_stacks(owner, recipe):
-    """The stacks of a model that has a row, of the blocks of `recipe`."""
+    """Return the stacks of a model with a row, with the recipe's blocks."""
     stacks = registry.stacks_of(owner)
     blocks = all_blocks(stacks)
     return chosen(stacks, [blocks[i] for i in recipe.blocks])
 
 
 def all_blocks(stacks):
-    """The blocks of all stacks, each once, in order."""
+    """Return the blocks of all stacks, each once, in order."""
     return unique([block for stack in stacks for block in stack.blocks])
 
 
 def width_of(block):
-    """The size D of what the block is called on."""
+    """Return the width D of the block's input."""
     return shape_of(block)[-1]
 
 
 def shape_of(block):
-    """The shape that the block was built with, or of the first if several.
+    """Return the shape of the block's first input.
 
     Raises:
-        ValueError: if Keras has none.
+        ValueError: if Keras has not recorded it.
     """
     config = block.get_build_config() or {}
     shapes = config.get("shapes_dict") or config.get("input_shape")
     if not shapes:
         raise ValueError(
-            f"The block {block.name!r} of class {type(block).__name__} has "
-            "no input shape on record: build it, or call the model once."
+            f"The block {block.name!r} of class {type(block).__name__} must "
+            "have a recorded input shape. Received: a block without one. Build "
+            "it, or call the model once."
         )
     return tuple(_first_shape(shapes))
 
 
 def _first_shape(shapes):
-    """Of a shape, or of a list or dictionary of them."""
+    """Return a shape, or the first of a list or dictionary of shapes."""
     if isinstance(shapes, dict):
         return _first_shape(next(iter(shapes.values())))
     while not isinstance(shapes[0], (int, type(None))):

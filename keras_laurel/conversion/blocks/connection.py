@@ -1,9 +1,9 @@
 """Put LAuReL layers around the blocks of a model.
 
-A block returns `y = x + f(x)` and hides `f`. Its class is swapped for a
-subclass that calls it and applies the connection to what it returned. The
+A block returns `y = x + f(x)` and hides `f`. Its class is replaced by a
+subclass that calls it and applies the connection to its output. So the
 variables of the block keep their paths, which layout maps, LoRA targets and
-quantization go by; a layer wrapped around the block would rename them.
+quantization use. A layer wrapped around the block would rename them.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from keras_laurel.conversion.blocks.stream import loaded_stream
 from keras_laurel.layers import Laurel
 
 _SAVED_OF_ROW = ("entry_points", "input_norm", "streams")
-"""Fields of a `BlockRow` that tell how a block runs."""
+"""Fields of a `BlockRow` on which the run of a block depends."""
 
 
 def attach(block, connection):
@@ -37,7 +37,7 @@ def is_attached(layer):
 
 
 def detach(block):
-    """Undo `attach`, also one that was interrupted, or `attach_container`."""
+    """Undo `attach`, even if it was interrupted, or `attach_containers`."""
     if isinstance(block, LaurelContainer):
         block.__class__ = type(block)._laurel_base
     connection = block.__dict__.get("_laurel_connection")
@@ -52,7 +52,7 @@ def detach(block):
 
 
 def attach_containers(layers):
-    """Let those of `layers` that hold converted blocks save them too."""
+    """Let the layers that hold converted blocks save the connections too."""
     for layer in layers:
         if keras_internals.config_has_layers(layer) or is_attached(layer):
             continue
@@ -63,7 +63,7 @@ def attach_containers(layers):
 
 @contextlib.contextmanager
 def without_classes(blocks):
-    """The blocks are of their plain classes: only their configs are asked."""
+    """Give blocks their plain classes in this scope, to read their configs."""
     classes = [block.__class__ for block in blocks]
     for block, cls in zip(blocks, classes):
         block.__class__ = getattr(cls, "_laurel_base", cls)
@@ -75,15 +75,15 @@ def without_classes(blocks):
 
 
 class BlockConnection:
-    """One LAuReL layer around a block, or around each time that it runs.
+    """The connection around a block: one layer, or one for each of its runs.
 
     Args:
         row: The `BlockRow` of the block.
         block: The block.
-        streams: For each tensor that the block adds to the `ResidualStream`
-            of all connections of its stack.
-        turns: Tuple of indices in a stream: for each time that the block runs
-            in a pass, its first connection then.
+        streams: List with the `ResidualStream` of the stack for each tensor
+            that the block adds to.
+        turns: Tuple with the index of a connection in the stream for each run
+            of the block in a pass.
     """
 
     def __init__(self, row, block, streams, turns):
@@ -99,7 +99,7 @@ class BlockConnection:
 
     @property
     def layers(self):
-        """The block's LAuReL layers by attribute."""
+        """The block's LAuReL layers by the name of their attribute."""
         layers = self.stream.layers
         shared = len({layers[turn] for turn in self.turns}) == 1
         turns = self.turns[:1] if shared else self.turns
@@ -119,17 +119,20 @@ class BlockConnection:
         }
 
     def skip(self, x):
-        """What the block adds to: its input, where no norm stands first."""
+        """Return the tensor that the block adds to.
+
+        It is the input of the block, or the output of its `input_norm`.
+        """
         return x if self._input_norm is None else self._input_norm(x)
 
     def run(self, call, tensors):
         """Call the block on its arguments and apply the connection.
 
         Args:
-            call: Function without arguments that runs the block,
-                rematerialised where the user asks for it.
-            tensors: For each stream the tensor of it that the block is called
-                on, or `None`.
+            call: Function without arguments that runs the block, with
+                rematerialization if the user asked for it.
+            tensors: List with the input of the block for each stream, or
+                `None`.
         """
         try:
             entered = [self._enter(*x) for x in zip(self.streams, tensors)]
@@ -148,13 +151,13 @@ class BlockConnection:
         return tensor, stream.layers[n], x, stream.enter(n, x)
 
     def _turn(self, stream):
-        """Which connection of the stream it is."""
+        """Return the index in the stream of the connection that runs now."""
         if len(self.turns) == 1:
             return self.turns[0]
         return stream.turn(self.turns, keras_internals.outer_call(self.block))
 
     def _combination(self, tensor, layer, x, carried):
-        """The function of a stream's output that puts the connection on."""
+        """Return a function that applies the connection to an output."""
 
         def combine(y):
             if y is tensor:  # The block has left this stream alone.
@@ -168,7 +171,7 @@ class BlockConnection:
 
 
 def names(runs):
-    """The attributes of a block, where each of `runs` has its own layer."""
+    """Return the attributes for the layers of a block, one for each run."""
     name = "laurel_residual"
     return [name] if runs == 1 else [f"{name}_{i}" for i in range(runs)]
 
@@ -176,18 +179,22 @@ def names(runs):
 def check_same_shape(block, x, y):
     if not shapes_agree([x.shape, getattr(y, "shape", ())]):
         raise ValueError(
-            f"The block {block.name!r} got {tuple(x.shape)} and returned "
-            f"{getattr(y, 'shape', y)}; a connection around a block needs "
-            "`y = x + f(x)`, of the shape of x. Leave the block out."
+            f"The block {block.name!r} must return `y = x + f(x)`, of the "
+            "shape of x, for a connection around it. Received: a block that "
+            f"got {tuple(x.shape)} and returned {getattr(y, 'shape', y)}. "
+            "Leave the block out."
         )
 
 
 class LaurelBlock:
-    """What a converted block adds to its class."""
+    """Mixin for converted blocks."""
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
-        """The block's own call is rematerialised, not the connection: what
-        it hands on to later blocks must live outside."""
+        """Return the call as it is.
+
+        `_run_rematerialized` rematerializes the block's own call, but not the
+        connection, whose history must outlive it for later blocks.
+        """
         return layer_call
 
     def compute_output_spec(self, *args, **kwargs):
@@ -197,8 +204,10 @@ class LaurelBlock:
             return super().compute_output_spec(*args, **kwargs)
 
     def get_config(self):
-        """Of a block that is saved outside its backbone, as in
-        `keras.Model(backbone.input, head(backbone.output))`."""
+        """Return the config of a block that is saved outside its backbone.
+
+        This happens in `keras.Model(backbone.input, head(backbone.output))`.
+        """
         with without_classes([self]):
             block = keras.saving.serialize_keras_object(self)
         connection = self._laurel_connection.get_config()
@@ -211,8 +220,11 @@ class LaurelBlock:
         return block
 
     def _run_rematerialized(self, run, args, kwargs):
-        """Only tensors may go through: a flag such as `training` would come
-        out as a tensor, on which a layer cannot branch."""
+        """Rematerialize the block's call with its tensors as arguments.
+
+        A flag such as `training` would become a tensor, on which a layer
+        cannot branch.
+        """
         structure = (args, kwargs)
         leaves = keras.tree.flatten(structure)
         positions = [i for i, x in enumerate(leaves) if ops.is_tensor(x)]
@@ -228,8 +240,10 @@ class LaurelBlock:
 
 
 class LaurelContainer:
-    """What a layer that holds converted blocks adds to its class, for the
-    config of a model that it is saved in without the owner of the blocks."""
+    """Mixin for layers that hold converted blocks.
+
+    It saves the connections in a model without the owner of the blocks.
+    """
 
     def compute_output_spec(self, *args, **kwargs):
         with contextlib.ExitStack() as suspended:
@@ -266,7 +280,7 @@ def _plain_layers(container):
 
 
 def _connection(block, config):
-    """The connection of a block that is loaded, its layers built."""
+    """Return the connection of a loaded block, with built layers."""
     row = {name: _immutable(value) for name, value in config["row"].items()}
     row = BlockRow(stacks=(), **row)
     layers = {
@@ -282,7 +296,7 @@ def _connection(block, config):
 
 
 def _built(block, config):
-    """A layer whose variables have the paths of the block."""
+    """Return a layer whose variables have paths inside the block."""
     shapes = config["build_config"]["input_shape"]
     layer = keras.layers.deserialize({**config, "build_config": None})
     keras_internals.build_inside(block, layer, list(map(tuple, shapes)))
@@ -301,7 +315,11 @@ _register(LaurelBlock)
 
 @functools.cache
 def _block_class(base, entry_points, streams):
-    """All go by one registered name, under which `LaurelBlock` stays."""
+    """Return the subclass of `base` for converted blocks.
+
+    All these classes share one registered name, which keeps naming
+    `LaurelBlock`.
+    """
     methods = {name: _connected(base, name, streams) for name in entry_points}
     cls = _register(_subclass(base, LaurelBlock, methods))
     _register(LaurelBlock)
@@ -345,11 +363,11 @@ def _connected(base, name, streams):
 
 
 def tensors_of(method, streams=()):
-    """A function that takes from arguments the tensors a block adds to.
+    """Return a function that finds in arguments the tensors a block adds to.
 
     Args:
-        method: The method of the block's class that the arguments are for.
-        streams: Names of parameters; by default the first alone.
+        method: The method of the block's class that takes these arguments.
+        streams: Names of its parameters; by default only the first.
     """
     names = list(inspect.signature(method).parameters)[1:]
     streams = streams or names[:1]
@@ -366,17 +384,23 @@ def tensors_of(method, streams=()):
 
 
 def _first(x):
-    """The first leaf: the tensor itself as a rule, for which PyTorch need not
-    compile `keras.tree`."""
+    """Return the first leaf of a structure.
+
+    It is usually a single tensor, for which PyTorch need not compile
+    `keras.tree`.
+    """
     return x if x is None or ops.is_tensor(x) else keras.tree.flatten(x)[0]
 
 
 def _with_first(output, functions):
-    """`output` with its first tensors replaced: blocks return y and caches.
+    """Apply functions to the first tensors of the output of a block.
+
+    The others are caches and the like.
 
     Args:
-        output: A tensor, or a structure of them.
-        functions: For each of the first tensors a function of it, or `None`.
+        output: A tensor, or a structure of tensors.
+        functions: List with a function or `None` for each of the first
+            tensors.
     """
     if isinstance(output, (tuple, list)) and not hasattr(output, "_fields"):
         first = _each(functions, output)
@@ -393,7 +417,7 @@ def _each(functions, tensors):
 
 
 def _subclass(base, mixin, methods):
-    """A subclass by the same name: Keras' weight files go by class names."""
+    """Return a subclass with the same name, which weight files use."""
     names = {
         "__module__": base.__module__,
         "__qualname__": base.__qualname__,

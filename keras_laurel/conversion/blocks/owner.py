@@ -1,4 +1,4 @@
-"""Convert a model around blocks: those its owner names, or of its row."""
+"""Convert a model around its blocks, which are named or have a row."""
 
 import contextlib
 import functools
@@ -23,16 +23,16 @@ def attach_blocks(owner, stacks, prototypes, granularity="block"):
     Args:
         owner: The model or layer that holds the blocks, at any depth.
         stacks: List of `Stack`s, from `named_stacks`.
-        prototypes: Dict of a `Laurel` layer for each block to convert.
-        granularity: `"block"`, or `"application"`.
+        prototypes: Dict with a `Laurel` layer for each block to convert.
+        granularity: `"block"` or `"application"`.
 
     Returns:
-        `owner`, of a class by the same name that saves what was put in.
+        `owner`, with a class of the same name that saves the connections.
 
     Raises:
-        ValueError: if blocks are not built, converted, no layers of floats,
-            do not return the shape of their first input, or do not fit the
-            prototype. Nothing has changed then.
+        ValueError: if a block is not built, is converted already, is not a
+            layer of floats, does not return the shape of its first input, or
+            does not fit the prototype. Nothing has changed then.
     """
     stacks = attach.chosen(stacks, prototypes)
     chosen = tuple(prototypes[block] for block in attach.all_blocks(stacks))
@@ -48,25 +48,25 @@ def attach_blocks(owner, stacks, prototypes, granularity="block"):
 
 
 def checked_shapes(stacks):
-    """The shapes of the inputs of all blocks, each once, as lists.
+    """Return the shapes of the inputs of all blocks, each once, as lists.
 
     Raises:
-        ValueError: if a block is not built, converted, not of floats, or does
-            not return the shape that it is called on.
+        ValueError: if a block is not built, is converted already, is not a
+            layer of floats, or does not return the shape of its input.
     """
     pairs = [(stack.row, b) for stack in stacks for b in unique(stack.blocks)]
     return [list(_checked_shape(row, block)) for row, block in pairs]
 
 
 def convert(owner, recipe, classes=None):
-    """Convert a plain model as `recipe` says, in place.
+    """Convert a plain model by a recipe, in place.
 
     Args:
         owner: The model.
         recipe: The `Recipe`.
-        classes: List of `(model, class)`: the owner, and a task over it, with
-            the class that each gets; by default the owner alone, of
-            `laurel_class` of its own.
+        classes: List of `(model, class)`: the owner and a task over it, each
+            with the class that it gets. By default the owner alone, with the
+            `laurel_class` of its class.
 
     Returns:
         The last of these models.
@@ -90,14 +90,14 @@ def _convert(owner, stacks, recipe, classes=None):
 
 
 def change(owner, recipe, classes, put_in, take_out):
-    """Change models in place; all of it or, where it fails, nothing.
+    """Change models in place or, if that fails, leave them unchanged.
 
     Args:
-        owner: The model that saves what it is converted with.
-        recipe: What it saves: its `get_config` and `has_history` are asked.
+        owner: The model that saves the recipe.
+        recipe: An object with `get_config` and `has_history`.
         classes: As `convert` takes them.
         put_in: Function without arguments that changes the layers.
-        take_out: Function of a layer that undoes it.
+        take_out: Function of a layer that undoes the change.
 
     Returns:
         The last of these models.
@@ -114,7 +114,7 @@ def change(owner, recipe, classes, put_in, take_out):
 
 @contextlib.contextmanager
 def _all_or_nothing(models, take_out):
-    """Fresh optimizers to set inside; where that raises, nothing changed."""
+    """Provide fresh optimizers, and undo the changes if the body raises."""
     before = [(x, type(x), getattr(x, "optimizer", None)) for x in models]
     optimizers_to_set = fresh_optimizers(models)
     try:
@@ -131,10 +131,10 @@ def _all_or_nothing(models, take_out):
 
 
 def restore(models):
-    """Undo `convert`; what the LAuReL layers learned is gone.
+    """Undo `convert` and drop the LAuReL layers.
 
     Args:
-        models: List of the owner and of a task over it.
+        models: List of the owner and a task over it.
     """
     optimizers_to_set = fresh_optimizers(models)
     for model in models:
@@ -146,8 +146,11 @@ def restore(models):
 
 
 def fresh_optimizers(models):
-    """`(model, optimizer)` for each, without what an optimizer has for each
-    variable; `None` where a model has none."""
+    """Return `(model, optimizer)` for each model.
+
+    The optimizers are not built, so they have no slots for variables. It is
+    `None` for a model without one.
+    """
     made = []
     for model in models:
         optimizer = getattr(model, "optimizer", None)
@@ -159,7 +162,7 @@ def fresh_optimizers(models):
 
 
 def set_optimizers(pairs):
-    """Set them, and forget what was traced with other variables."""
+    """Set optimizers, and drop functions compiled with other variables."""
     for model, optimizer in pairs:
         keras_internals.forget_compiled(model)
         if optimizer is not None:
@@ -167,10 +170,11 @@ def set_optimizers(pairs):
 
 
 class LaurelOwner(PickledAsSaved):
-    """What a model with converted blocks adds to its class.
+    """Mixin for models with converted blocks.
 
-    Its config is that of the plain model and the recipe. The blocks are plain
-    while the first is asked for: their configs know nothing of LAuReL.
+    The config consists of the config of the plain model and the recipe. While
+    the former is made, the blocks have their plain classes, whose configs do
+    not have LAuReL.
     """
 
     _laurel_registered_name = "LaurelBlocks"
@@ -178,8 +182,9 @@ class LaurelOwner(PickledAsSaved):
     def get_config(self):
         if "_laurel_recipe" not in vars(self):
             raise ValueError(
-                f"{self.name!r} is a clone of a converted model, and does not "
-                "know what it was converted with. Copy it with "
+                f"{self.name!r} must have the recipe of its conversion. "
+                f"Received: {self.name!r} is a clone of a converted model, "
+                "which Keras made without it. Copy the model with "
                 "`copy.deepcopy`, which keeps the weights too."
             )
         with self._without_laurel():
@@ -207,39 +212,41 @@ class LaurelOwner(PickledAsSaved):
         except ValueError as error:
             raise ValueError(
                 f"{error}\nIf {str(filepath)!r} was saved before `laurelize`, "
-                "load it into the plain model and convert then."
+                "load it into the plain model, then convert the model."
             ) from error
 
     def export_to_transformers(self, path):
-        """KerasHub's exporter would leave the LAuReL layers out."""
+        """Raise, since KerasHub's exporter would leave LAuReL layers out."""
         raise ValueError(
             f"{self.name!r} has LAuReL connections, for which Hugging Face "
             "Transformers has no architecture. Received: "
-            f"path={str(path)!r}. Export it for inference by "
-            '`model.export(path, format="onnx")` (docs/export.md has the '
-            "formats), or save it by `model.save_to_preset` or `model.save` "
-            "for Keras. `keras_laurel.remove_laurel` gives a plain model to "
-            "export, without what the connections have learned."
+            f"path={str(path)!r}. Export it for inference with "
+            '`model.export(path, format="onnx")` (see docs/export.md for the '
+            "formats), or save it for Keras with `model.save_to_preset` or "
+            "`model.save`. `keras_laurel.remove_laurel` returns a plain model "
+            "to export, without the LAuReL weights."
         )
 
     def _check_quantize_args(self, mode, compute_dtype):
-        # Not `quantize`: Keras keeps that of the first class on the instance.
+        # This method is overridden instead of `quantize`, since Keras stores
+        # the `quantize` of the original class on the instance.
         recipe = getattr(self, "backbone", self)._laurel_recipe
         if mode in ("gptq", "awq") and recipe.has_history:
             raise ValueError(
-                f"`quantize` got {mode!r} on a model with previous "
-                "activations. It calibrates one block at a time, which then "
-                "lacks those of the blocks before it. Quantize before "
-                "`laurelize`, or use 'int8'."
+                "Argument `mode` must not be 'gptq' or 'awq' for a model with "
+                f"previous activations. Received: mode={mode!r}, which "
+                "calibrates one block at a time, without those of the blocks "
+                "before it. Quantize before `laurelize`, or use 'int8'."
             )
         super()._check_quantize_args(mode, compute_dtype)
 
 
 def register(mixin):
-    """Register a class of owners, and all converted classes made with it.
+    """Register a class of owners under its name.
 
-    They go by one name, under which `mixin` stays, so that a fresh process
-    can load them before it has seen the plain class.
+    All converted classes made with it share this name, which keeps naming
+    `mixin`, so that a fresh process can load a model before it has made the
+    converted class.
     """
     _register(mixin, mixin)
 
@@ -254,7 +261,7 @@ register(LaurelOwner)
 
 @functools.cache
 def laurel_class(base, mixin=LaurelOwner):
-    """The subclass of `base`, by its name, that saves what was put in."""
+    """Return the subclass of `base`, with its name, that saves the recipe."""
     attributes = {
         "__module__": base.__module__,
         "__qualname__": base.__qualname__,
@@ -267,34 +274,34 @@ def laurel_class(base, mixin=LaurelOwner):
 
 
 def serialized(model):
-    """A plain model as Keras serializes it, but not how it is compiled."""
+    """Serialize a plain model as Keras does, without its compile config."""
     config = dict(keras.saving.serialize_keras_object(model))
     config.pop("compile_config", None)
     return config
 
 
 def named_stacks(owner, blocks):
-    """The stacks of blocks that the owner of a model names.
+    """Return the stacks of blocks that a user names.
 
     Args:
         owner: The model or layer that holds the blocks, at any depth.
-        blocks: List of layers in the order they run, one that runs several
-            times as often as it does. Or a list of such lists, for stacks
-            that hand on no previous activations to each other.
+        blocks: List of layers in the order they run, each listed as often as
+            it runs. Or a list of such lists, for stacks that share no
+            history.
 
     Raises:
-        ValueError: if these are no layers of `owner`.
+        ValueError: if these are not layers inside `owner`.
     """
     if not isinstance(owner, keras.layers.Layer):
         raise ValueError(
-            f"`model` got {type(owner).__name__}; it needs a `keras.Model` or "
-            "a layer."
+            "Argument `model` must be a `keras.Model` or a layer. Received: "
+            f"model={owner!r}, a {type(owner).__name__}."
         )
     if not isinstance(blocks, (list, tuple)) or not len(blocks):
         raise ValueError(
-            f"`blocks` got {blocks!r}; it needs a list of layers of "
-            f"{owner.name!r} in the order they run, also for one: "
-            "`blocks=[layer]`."
+            f"Argument `blocks` must be a list of layers of {owner.name!r} in "
+            f"the order they run. Received: blocks={blocks!r}. Pass a list "
+            "also for one layer: `blocks=[layer]`."
         )
     are_lists = [isinstance(block, (list, tuple)) for block in blocks]
     stacks = list(map(list, blocks)) if all(are_lists) else [list(blocks)]
@@ -302,25 +309,30 @@ def named_stacks(owner, blocks):
     for block in (block for stack in stacks for block in stack):
         if not isinstance(block, keras.layers.Layer) or id(block) not in inside:
             raise ValueError(
-                f"`blocks` got {block!r}, which is no layer inside "
-                f"{owner.name!r}. Take blocks from this very model, such as "
-                "`blocks=model.blocks`."
+                f"Argument `blocks` must hold layers inside {owner.name!r}. "
+                f"Received: {block!r}, which is not one. Take the blocks from "
+                "the same model object, such as `blocks=model.blocks`."
             )
     found = [Stack(registry.NAMED, stack) for stack in stacks if stack]
     once = [id(b) for stack in found for b in unique(stack.blocks)]
     if len(once) > len(set(once)):
         raise ValueError(
-            "`blocks` has a layer in two of its lists; each layer belongs to "
-            "one, as often as it runs there."
+            "Argument `blocks` must have each layer in one of its lists only. "
+            "Received: a layer in two of its lists. List it in one of them, "
+            "as often as it runs."
         )
     return found
 
 
 def _checked_shape(row, block):
-    """The shape of a block's input, which its output must have too."""
+    """Return the shape of a block's input, which its output must have too."""
     kind = f"The block {block.name!r} of class {type(block).__name__}"
     if isinstance(block, (Laurel, connection.LaurelBlock)):
-        raise ValueError(f"{kind} is converted already, or a LAuReL layer.")
+        raise ValueError(
+            f"{kind} is converted already, or a LAuReL layer. Leave it out, "
+            "or start from a model without LAuReL layers, which "
+            "`keras_laurel.remove_laurel` returns."
+        )
     if not block.built:
         raise ValueError(
             f"{kind} is not built. Call the model on an example batch first."
@@ -328,7 +340,7 @@ def _checked_shape(row, block):
     if not keras.backend.is_float_dtype(block.compute_dtype):
         raise ValueError(
             f"{kind} computes in {block.compute_dtype}; a connection needs "
-            "floats."
+            "floats. Leave the block out."
         )
     first = connection.tensors_of(type(block).call, row.streams)
     shapes = []
@@ -339,14 +351,15 @@ def _checked_shape(row, block):
         for tensor in (x, y):
             if not keras.backend.is_float_dtype(tensor.dtype):
                 raise ValueError(
-                    f"{kind} is called on, or returns, {tensor.dtype} first; "
-                    "a connection needs floats."
+                    f"{kind} has a first input or output of dtype "
+                    f"{tensor.dtype}; a connection needs floats. Leave the "
+                    "block out."
                 )
     return shapes[0] if shapes else attach.shape_of(block)
 
 
 def _stacks_of_places(owner, named):
-    """The stacks of a model that was built anew from its config."""
+    """Return the saved stacks of a model that was made from its config."""
     layers = keras_internals.flatten_layers(owner)
     stacks = []
     for places in named:
@@ -357,8 +370,8 @@ def _stacks_of_places(owner, named):
                 raise ValueError(
                     f"{owner.name!r} was saved with a connection around layer "
                     f"{place}, a {class_name}; it is a {type(block).__name__} "
-                    "now. The code of the model has changed since: load with "
-                    "the code that it was saved with."
+                    "now. The code of the model has changed since it was "
+                    "saved. Load it with the code as it was then."
                 )
             blocks.append(block)
         stacks.append(Stack(registry.NAMED, blocks))

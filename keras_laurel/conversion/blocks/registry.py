@@ -1,4 +1,4 @@
-"""Where the blocks of a class of models are, by class and by inheritance."""
+"""Table of the locations of blocks, by class of model and its bases."""
 
 import dataclasses
 
@@ -9,24 +9,24 @@ from keras_laurel.conversion import keras_internals
 
 @dataclasses.dataclass(frozen=True)
 class BlockRow:
-    """Where the blocks of a class of models are, and how they run.
+    """The location of the blocks in a class of models, and how they run.
 
     Attributes:
-        stacks: For each stack of blocks where it is: an attribute path of the
-            model, whose parts may be names of layers too, or a function of
-            the model. Either leads to a list of blocks in the order they run,
-            in which a block that runs several times stands several times; a
-            path may also lead to a model that has a row, or to `None`, where
-            a model can do without the part.
-        entry_points: Methods through which a block is run.
-        delegating: Methods that run it through one of those, or that those
-            run inside.
-        input_norm: Attribute of a block: a norm before its first addition,
-            whose output is the skip.
-        streams: Names of the arguments of a block that it adds to, where
-            these are several; they are its first outputs, in this order.
-        block_classes: Names of the classes that the blocks are known to be
-            of, or `None`, where any will do.
+        stacks: Tuple with the location of each stack of blocks: an attribute
+            path of the model, whose parts may also be names of layers, or a
+            function of the model. It leads to a list of blocks in the order
+            they run, each listed as often as it runs. A path may also lead to
+            a model that has a row, or to `None` if a model may lack the part.
+        entry_points: Methods that run a block.
+        delegating: Methods that run a block through one of these, or are run
+            by them.
+        input_norm: Attribute of a block with a norm before its first
+            addition, whose output is the skip.
+        streams: Names of the arguments that a block adds to, if there are
+            several; the first outputs of the block belong to them, in this
+            order.
+        block_classes: Names of the known classes of the blocks, or `None` if
+            any class is accepted.
     """
 
     stacks: tuple
@@ -39,12 +39,12 @@ class BlockRow:
 
 @dataclasses.dataclass(frozen=True)
 class Stack:
-    """Blocks that hand a residual stream on from one to the next.
+    """Blocks that form one residual stream.
 
     Attributes:
-        row: The `BlockRow` that the blocks are of.
-        blocks: List of the blocks in the order they run. One that runs
-            several times stands there several times.
+        row: The `BlockRow` of the blocks.
+        blocks: List of the blocks in the order they run, each listed as often
+            as it runs.
     """
 
     row: BlockRow
@@ -52,34 +52,34 @@ class Stack:
 
 
 NAMED = BlockRow(stacks=())
-"""The row of blocks that their owner has named, of which nothing is known."""
+"""The row of blocks that a user has named, about which nothing is known."""
 
-_rows = {}
+_rows: dict[type | tuple[str, str], BlockRow] = {}
 
 
 def add(key, row):
     """Add a row.
 
     Args:
-        key: A class, or the pair of a package and the name of a class in it,
-            where the package shall not be imported.
+        key: A class, or a pair of the names of a package and a class in it,
+            for a package that is not to be imported.
         row: The `BlockRow`.
     """
     _rows[key] = row
 
 
 def has_own_row(cls):
-    """Whether there is a row for a class, and not only for its bases."""
+    """Return whether a class has a row itself, not only its bases."""
     return _own_row(cls) is not None
 
 
 def row_of(model):
-    """The row of a model, by its class, or `None`."""
+    """Return the row of a model, by its class, or `None`."""
     return row_of_class(type(model))
 
 
 def row_of_class(cls):
-    """The row of a class, or of its nearest base that has one, or `None`."""
+    """Return the row of a class or of its nearest base, or `None`."""
     for base in cls.__mro__:
         if has_own_row(base):
             return _own_row(base)
@@ -92,18 +92,20 @@ def _own_row(cls):
 
 
 def stacks_of(model):
-    """The stacks of a model that has a row.
+    """Return the stacks of a model that has a row.
 
     Raises:
-        ValueError: if blocks are not where, or not what, the row says.
+        ValueError: if the model has no blocks at the locations in the row, or
+            blocks of other classes.
     """
     row = row_of(model)
     stacks = [x for where in row.stacks for x in _stacks_at(model, row, where)]
     blocks = [unique(stack.blocks) for stack in stacks]
     if sum(map(len, blocks)) > len(unique([b for x in blocks for b in x])):
         raise ValueError(
-            f"{type(model).__name__} has a block in two of its stacks "
-            f"{row.stacks}; each block belongs to one."
+            f"{type(model).__name__} must have each block in one stack only. "
+            f"Received: a block in two of its stacks {row.stacks}. Correct "
+            "the stacks given to `register_blocks`."
         )
     if not stacks:
         raise ValueError(_wrong(model, row.stacks, "no layers", row))
@@ -111,7 +113,7 @@ def stacks_of(model):
 
 
 def unique(blocks):
-    """Each block once, in order."""
+    """Return each block once, in order."""
     return list({id(block): block for block in blocks}.values())
 
 
@@ -129,7 +131,7 @@ def _stacks_at(model, row, where):
 
 
 def _follow(model, row, path):
-    """What an attribute path leads to; a part may be the name of a layer."""
+    """Follow an attribute path, in which a part may be a layer's name."""
     found = model
     for name in path.split("."):
         if not hasattr(found, name) and _has_layer(found, name):
@@ -148,7 +150,7 @@ def _has_layer(model, name):
 
 
 def _flattened(found):
-    """The layers in a list, in lists of it, or in a sequential model."""
+    """Return the layers in nested lists and dicts, or in a `Sequential`."""
     if keras_internals.is_sequential(found):
         return list(found.layers)
     if isinstance(found, dict):
@@ -169,11 +171,11 @@ def _wrong(model, where, found, row):
     place = f"`{type(model).__name__}.{where}`"
     if row.block_classes is None:
         return (
-            f"{place} holds {found}; `register_blocks` was told that blocks "
-            "are there. Correct the path, or build the model first."
+            f"{place} must hold blocks, as was passed to `register_blocks`. "
+            f"Received: {found}. Correct the path, or build the model first."
         )
     return (
-        f"{place} holds {found}; LAuReL knows it with blocks of "
-        f"{list(row.block_classes)}. This version of KerasHub is not "
-        "supported: install one that is, or report it."
+        f"{place} must hold blocks of {list(row.block_classes)}. Received: "
+        f"{found}. This version of KerasHub is not supported: install one "
+        "that is, or report it."
     )

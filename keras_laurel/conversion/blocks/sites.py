@@ -7,12 +7,13 @@ from keras_laurel.conversion.sites import ResidualSite
 
 
 def block_sites(stacks, model_name, paths=None):
-    """A `ResidualSite` for each block.
+    """Return a `ResidualSite` for each block.
 
     Args:
         stacks: List of `Stack`s.
         model_name: String, the name of the model that holds them.
-        paths: Dict of names for the blocks by `id`, or `None` for their own.
+        paths: Dict of names for the blocks by `id`; by default, the blocks'
+            own names are used.
     """
     blocks = all_blocks(stacks)
     names = [(paths or {}).get(id(block), block.name) for block in blocks]
@@ -36,5 +37,8 @@ def block_sites(stacks, model_name, paths=None):
 
 
 def shapes_vary(stacks):
-    """Whether blocks are of any kind, and not text transformers' alone."""
+    """Return whether the blocks may have inputs of any shape.
+
+    The inputs of KerasHub's blocks have the shape `(batch, length, D)`.
+    """
     return any(stack.row.block_classes is None for stack in stacks)

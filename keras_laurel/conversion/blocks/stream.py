@@ -1,4 +1,4 @@
-"""What blocks hand on to the blocks after them: previous activations."""
+"""The history that blocks pass on to the blocks after them."""
 
 import contextlib
 import threading
@@ -8,30 +8,31 @@ from keras import ops
 
 
 class ResidualStream:
-    """The skips of one pass, as the residual connections after them need it.
+    """The history of one pass, as later connections need it.
 
-    A transformer block is called on its input alone, so what is known of
-    earlier activations travels here. With a low-rank map these are codes, `r`
-    numbers per token: when `x_n` appears, one product takes its
-    down-projections for connection n and for those after it. Otherwise it is
-    `x_n` itself.
+    A transformer block is called on its input alone, so the history is passed
+    on here. With a low-rank map it consists of low-rank projections, `r`
+    numbers per token: as soon as `x_n` is known, one matrix product computes
+    its down-projections for connection n and for those after it. Without a
+    low-rank map it is `x_n` itself.
 
     A block that runs several times in a pass has several connections here,
     which may share one layer. An early one then gets fewer activations than
     its layer was built for.
 
-    Each thread has a pass of its own. It starts at connection 0 and ends
-    after the last; a connection out of turn raises, and so ends the pass.
+    Each thread has its own pass. A pass starts at connection 0 and ends after
+    the last one. A connection that runs out of order raises an error, which
+    ends the pass.
 
     Args:
-        layers: List of the built `Laurel` layers in the order they run. One
-            that serves several connections stands there several times; `None`
-            stands for those of blocks that a model does not have.
-        counts: Whether the order matters though nothing is carried, as where
-            the connections of one block have a layer each.
-        id: String by which its blocks find one another when they are loaded.
+        layers: List of the built `Laurel` layers in the order they run. A
+            layer of several connections is listed several times; `None` is
+            used for blocks that a model does not have.
+        counts: Boolean. The order matters even if there is no history, as it
+            does if each connection of a block has its own layer.
+        id: String by which the blocks of a stream find it on loading.
         earlier: List of lists: the connections whose activations each one may
-            read, in order. `None` where these are all before it.
+            read, in order. `None` means all connections before it.
     """
 
     def __init__(self, layers, counts=False, id=None, earlier=None):
@@ -43,26 +44,26 @@ class ResidualStream:
         self._known = [], {}
 
     def __getstate__(self):
-        """The layers; a pass is of the thread that runs it."""
+        """Return the layers and settings, without the passes of threads."""
         return {"layers": self.layers, **self._settings()}
 
     def __setstate__(self, state):
         self.__init__(**state)
 
     def get_config(self):
-        """What `loaded_stream` needs, its layers left out."""
+        """Return the argument of `loaded_stream`, without the layers."""
         return {"size": len(self.layers), **self._settings()}
 
     def _settings(self):
         return {"id": self.id, "counts": self.counts, "earlier": self._earlier}
 
     def earlier(self, n):
-        """The connections whose activations connection `n` may read."""
+        """Return the connections whose activations connection `n` may read."""
         return range(n) if self._earlier is None else self._earlier[n]
 
     @property
     def carries_history(self):
-        """Whether any connection reads what an earlier one has seen."""
+        """True if any connection reads earlier activations."""
         return any(
             layer is not None and layer.has_history for layer in self.layers
         )
@@ -73,7 +74,7 @@ class ResidualStream:
 
     @contextlib.contextmanager
     def suspended(self):
-        """No connection runs: only shapes are asked for."""
+        """Run no connection in this scope, which only finds shapes."""
         before, self._pass.is_suspended = self.is_suspended, True
         try:
             yield
@@ -82,8 +83,11 @@ class ResidualStream:
 
     @property
     def state(self):
-        """Where the pass of this thread is: what waits for which connection,
-        and which is next."""
+        """The state of this thread's pass.
+
+        It is a pair of the history that waits for each connection, and the
+        index of the next connection.
+        """
         return dict(getattr(self._pass, "waiting", {})), self._next
 
     @state.setter
@@ -92,7 +96,7 @@ class ResidualStream:
 
     @contextlib.contextmanager
     def resumed(self, state):
-        """A pass goes on from `state`; afterwards that of before does."""
+        """Resume a pass from `state` in this scope, then restore the former."""
         before, self.state = self.state, state
         try:
             yield
@@ -100,16 +104,16 @@ class ResidualStream:
             self.state = before
 
     def begin(self):
-        """Forget a pass that was not run to its end."""
+        """Start a new pass, and forget one that was not run to its end."""
         self._pass.waiting, self._pass.next = {}, 0
 
     def turn(self, connections, call=None):
-        """The connection of a block that runs now, of the several it has.
+        """Return which of a block's several connections runs now.
 
         Args:
             connections: Tuple of indices, ascending.
-            call: The call of the model that the block runs in, if any. One
-                that is not that of the block before starts a new pass.
+            call: The outer call in which the block runs, if any. If it
+                differs from that of the previous block, a new pass starts.
         """
         if call is not None and call is not getattr(self._pass, "call", None):
             self.begin()
@@ -118,19 +122,20 @@ class ResidualStream:
         return following if following in connections else connections[0]
 
     def enter(self, n, x):
-        """Hand in the skip of connection `n`; get what it may read.
+        """Store the skip of connection `n`, and return what it reads.
 
         Args:
             n: Integer, index in `layers`.
             x: Tensor of shape `(batch, ..., D)`.
 
         Returns:
-            List, the skip first, then newest first: codes or activations as
-            `Laurel.combine_sum` takes them. `None` where it reads nothing.
+            List, the skip first, then newest first: low-rank projections or
+            activations, as `Laurel.combine_sum` takes them. `None` if the
+            connection reads nothing.
 
         Raises:
-            ValueError: if the connection is not the next one of the pass and
-                not the first of a new one.
+            ValueError: if the connection is neither the next one of the pass
+                nor the first of a new one.
         """
         if not (self.carries_history or self.counts):
             return self._pushed(n, x).get(n)
@@ -163,7 +168,7 @@ class ResidualStream:
         )
 
     def _pushed(self, n, x):
-        """What connections n, n + 1, ... will read of `x`, by connection."""
+        """Return what connections n, n + 1, ... will read of `x`, as a dict."""
         readers = self._readers().get(n, [])
         carried = {reader: [x] for reader, _ in readers}
         down = {
@@ -182,7 +187,11 @@ class ResidualStream:
         return carried
 
     def _readers(self):
-        """Who reads of whom: lists of `(connection, place)`, by connection."""
+        """Return, for each connection, who reads its activation.
+
+        The readers are a list of `(connection, place)`, where `place` is the
+        index of the activation among those of the reader.
+        """
         layers, readers = self._known
         if layers != self.layers:
             readers = {}
@@ -197,18 +206,19 @@ class ResidualStream:
         return readers
 
 
-_LOADING = {}
-"""Streams of which some blocks are loaded and others are not yet, by id."""
+_LOADING: dict[str, ResidualStream] = {}
+"""Streams for which some blocks are not loaded yet, by id."""
 
 
 def loaded_stream(config, layers):
-    """The stream that the blocks of one model are loaded into.
+    """Return the stream shared by the blocks of one model, on loading.
 
-    A block that is there already is of another copy of the model.
+    If it has the block already, another copy of the model is being loaded, so
+    a new stream is made.
 
     Args:
         config: Dict, from its `get_config`.
-        layers: Dict of the layers of one block by their places.
+        layers: Dict of the layers of one block by their indices.
     """
     settings = dict(config)
     size, id = settings.pop("size"), settings["id"]

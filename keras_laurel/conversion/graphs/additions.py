@@ -17,22 +17,25 @@ _NO_SKIP = "no operand leads to the other by itself or by a linear shortcut"
 class Addition:
     """An addition of a graph.
 
-    Of `x + a + b` the last call is the addition, and the earlier one a part
-    of it, in `why_not`.
+    In `x + a + b` the last call is the addition. The `why_not` of the earlier
+    call says that it is a part of this sum.
 
     Attributes:
         node: The call that computes the sum.
-        operands: Tuple of the tensors that are added in it.
-        skip: Which of them is the skip; `None` where it is added earlier in
-            `x + a + b`, or where nothing can stand in the place of the sum.
-        kind: `"identity"`, `"projection"` or `"pooled"`; `None` with no skip.
+        operands: Tuple of the tensors that this call adds.
+        skip: Index of the operand that is the skip; `None` if the skip is
+            added earlier in `x + a + b`, or if no LAuReL layer can replace
+            the sum.
+        kind: `"identity"`, `"projection"` or `"pooled"`; `None` if there is
+            no skip.
         start: The tensor from which skip and branch start.
         skip_tensor: The tensor that is the skip.
         branch_nodes: Tuple of the calls from the start to the other operands.
         parts: Tuple of the calls that add up `x + a` in `x + a + b`.
-        terms: All that is added up, `x`, `a` and `b` of `x + a + b`, the skip
+        terms: Tuple of all terms, `x`, `a` and `b` in `x + a + b`, the skip
             first.
-        why_not: Why this is no residual addition; `None` where it is one.
+        why_not: String, the reason why this is not a residual addition;
+            `None` if it is one.
     """
 
     node: object
@@ -48,15 +51,15 @@ class Addition:
 
     @property
     def is_sum(self):
-        """Whether the branch is a sum, `a + b` in `x + a + b`."""
+        """True if the branch is itself a sum, `a + b` in `x + a + b`."""
         return len(self.terms) > 2
 
 
 def find_additions(graph):
-    """The `Addition`s of floats in a `TensorGraph`, in the order they run.
+    """Return the `Addition`s in a `TensorGraph`, in the order they run.
 
-    Each is residual or says why it is not, and is then filled in as far as a
-    LAuReL layer could stand there nevertheless.
+    An addition that is not residual has the reason in `why_not`. Its other
+    attributes are set if a LAuReL layer could replace it nevertheless.
     """
     found = {}
     for node in graph.nodes:
@@ -66,7 +69,7 @@ def find_additions(graph):
 
 
 def is_addition(node):
-    """Whether a call adds, or subtracts tensors of floats."""
+    """Return whether a call adds, or subtracts two tensors of floats."""
     operation = node.operation
     kind = type(operation)
     if isinstance(operation, L.Layer):
@@ -93,7 +96,7 @@ def _judge(graph, node, found):
 
 
 def _why_no_skip(graph, node, terms):
-    """Why no LAuReL layer can stand in the place of a sum, or `None`."""
+    """Return why no LAuReL layer can replace a sum, or `None`."""
     if type(node.operation).__name__ == "Subtract":
         return "a difference, not a sum"
     if len(terms) < 2:
@@ -116,7 +119,7 @@ def _is_float(tensor):
 
 
 def _around_itself(graph, node, terms, parts=()):
-    """An addition to a term from which all the others are computed."""
+    """Return an addition to a term from which all others are computed."""
     for skip in terms:
         branch = Branch(graph, skip, _without(skip, terms))
         if branch.reaches_all():
@@ -137,7 +140,7 @@ def _why_no_identity(branch, sums):
 
 
 def _around_shortcut(graph, node, terms, parts=()):
-    """An addition to a shortcut; one that is residual where there is one."""
+    """Return an addition to a shortcut, a residual one if there is one."""
     made = []
     for skip in terms:
         shortcut = find_shortcut(graph, skip, _without(skip, terms))
@@ -149,9 +152,10 @@ def _around_shortcut(graph, node, terms, parts=()):
 
 
 def _longer_sum(graph, node, terms, found):
-    """The sum that goes on from `x + a` to `x + a + b`, if `b` starts at `x`.
+    """Return the sum `x + a + b` that continues an earlier `x + a`.
 
-    What has been found of `x + a` becomes a part of it.
+    It is returned if `b` starts at `x` too. The `Addition` of `x + a` in
+    `found` is then marked as a part of it.
     """
     for term in terms:
         part = found.get(graph.producer(term))
@@ -196,7 +200,11 @@ def _made(node, skip, branch, kind, why_not):
 
 
 def _guess(graph, node, terms):
-    """The skip, if the user knows of one, is what has been there for longer."""
+    """Return an addition that is not residual, with its most likely skip.
+
+    The user may select it nevertheless. The skip is the operand that is
+    computed first.
+    """
     skip = min(terms, key=graph.position)
     others = _without(skip, terms)
     why_not = _NO_SKIP
@@ -209,7 +217,10 @@ def _guess(graph, node, terms):
 
 
 def _takes_shape(graph, skip, other):
-    """Whether `other` follows from the shape of the skip, as positions do."""
+    """Return whether `other` is computed from the skip's shape alone.
+
+    Position embeddings are.
+    """
     inputs = [other]
     while len(inputs) == 1 and graph.producer(inputs[0]) is not None:
         inputs = graph.inputs(graph.producer(inputs[0]))

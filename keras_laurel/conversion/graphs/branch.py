@@ -5,21 +5,21 @@ from keras_laurel.conversion.graphs.resolution import scale_at
 from keras_laurel.conversion.graphs.steps import learns
 from keras_laurel.conversion.graphs.steps import steps_of
 
-# What is read from inside a branch on the side, as an auxiliary classifier, is
-# small; what is larger is the network.
+# A side output that reads from inside a branch, such as an auxiliary
+# classifier, has few calls. With more calls it is the main network.
 _SIDE_CALLS = 64
 
 
 class Branch:
-    """All ways from one tensor to some others.
+    """All paths from one tensor to some others.
 
     Args:
         graph: A `TensorGraph`.
         start: A tensor.
-        ends: Tensors, each of which the branch may lead to.
+        ends: Tensors to which the branch may lead.
 
     Attributes:
-        nodes: The calls on the ways, in order.
+        nodes: The calls on these paths, in order.
     """
 
     def __init__(self, graph, start, ends):
@@ -36,14 +36,14 @@ class Branch:
         return any(learns(node) for node in self.nodes)
 
     def steps(self):
-        """The `Steps` to each end."""
+        """Return the `Steps` to each end."""
         return [
             steps_of(self._graph.between(self.start, end), self._graph)
             for end in self.ends
         ]
 
     def scales(self):
-        """The scale of each end; `None` if the branch up-samples."""
+        """Return the scale of each end, or `None` if the branch up-samples."""
         try:
             return [
                 scale_at(self.nodes, self.start, end, self._graph)
@@ -53,7 +53,7 @@ class Branch:
             return None
 
     def is_entered(self):
-        """Whether anything else than the start comes in."""
+        """Return whether the branch also reads tensors from outside."""
         inside = self._computed | {id(self.start)}
         return any(
             id(t) not in inside
@@ -62,10 +62,10 @@ class Branch:
         )
 
     def is_bypassed(self):
-        """Whether a stream comes in again of which the start is a part.
+        """Return whether the branch adds a tensor from before its start.
 
-        So it does in a sum of what each block of a network gave: between one
-        block and the next stands the addition around the first.
+        This is so in a network that sums the outputs of all its blocks: the
+        tensor goes around the start, which is computed from it.
         """
         graph = self._graph
         return any(
@@ -79,10 +79,12 @@ class Branch:
         )
 
     def is_left(self, sums):
-        """Whether other parts of the network go on from inside the branch.
+        """Return whether other parts of the network read from inside.
+
+        Side outputs do not count.
 
         Args:
-            sums: The additions that the branch ends in, the last one first.
+            sums: The additions in which the branch ends, the last one first.
         """
         inside = {*self.nodes, *sums}
         read = {id(t) for n in inside for t in self._graph.operands(n)}
@@ -95,10 +97,11 @@ class Branch:
         return False
 
     def _is_side(self, nodes, addition):
-        """Whether these calls lead nowhere that the sum leads to.
+        """Return whether these calls only lead to an output of their own.
 
-        Outputs may gather what they have: the last calls may join tensors
-        that are computed from the sum, though not the sum itself.
+        They must not join the tensors that are computed from the sum. Only
+        their last calls may, since an output may gather several tensors, but
+        those may not read the sum itself.
         """
         side = self._all_after(nodes)
         if side is None:
@@ -133,7 +136,7 @@ class Branch:
         return found
 
     def ends_in(self, sums):
-        """Whether nothing else in the graph reads the ends."""
+        """Return whether only the additions `sums` read the ends."""
         return all(
             {*sums}.issuperset(self._graph.consumers(end)) for end in self.ends
         )

@@ -1,4 +1,4 @@
-"""What is inside the layer of a call, as far as the search asks."""
+"""The graphs inside the layers of a graph, for the search of additions."""
 
 import keras
 
@@ -8,7 +8,7 @@ from keras_laurel.layers import Laurel
 
 L = keras.layers
 
-# Operations whose result has the shape of an operand and none of its values.
+# Operations whose result depends on the shape of an operand, not its values.
 _SHAPE_ONLY = frozenset({"EmptyLike", "FullLike", "OnesLike", "ZerosLike"})
 
 
@@ -20,7 +20,10 @@ class Insides:
         self._models, self._traces = {}, {}
 
     def of_model(self, node):
-        """`(inputs, graph)` of the nested model that a call runs, or `None`."""
+        """Return `(inputs, graph)` of the nested model that a call runs.
+
+        It is `None` if the call does not run one.
+        """
         model = unwrapped(node.operation)
         if not keras_internals.has_graph(model):
             return None
@@ -35,9 +38,9 @@ class Insides:
         return functional.inputs, self._graph.of(functional, self)
 
     def of_layer(self, node):
-        """`(inputs, graph, outputs)` of the `call` of a user's layer.
+        """Return `(inputs, graph, outputs)` of the `call` of a user's layer.
 
-        `None` where it does not run on symbolic tensors.
+        It is `None` if the `call` does not run on symbolic tensors.
         """
         if node not in self._traces:
             traced = tracing.trace(node.operation, node)
@@ -48,7 +51,10 @@ class Insides:
         return self._traces[node]
 
     def tensors_read(self, node):
-        """The tensors whose values, and not only shapes, a call reads."""
+        """Return the tensors of which a call reads the values.
+
+        Those of which it reads only the shapes are left out.
+        """
         tensors = keras_internals.values(node)
         if type(node.operation).__name__ in _SHAPE_ONLY:
             return []
@@ -66,14 +72,14 @@ class Insides:
 
 
 def unwrapped(operation):
-    """The layer that a wrapper such as `TimeDistributed` applies."""
+    """Return the layer that a wrapper such as `TimeDistributed` applies."""
     while isinstance(operation, L.Wrapper):
         operation = operation.layer
     return operation
 
 
 def is_opaque(operation):
-    """Whether only the `call` of a layer tells what it computes."""
+    """Return whether only the `call` of a layer shows what it computes."""
     if isinstance(operation, L.Lambda):
         return True
     return (
@@ -85,10 +91,10 @@ def is_opaque(operation):
 
 
 def _may_read_only_shapes(operation):
-    """A layer of weights of its own, such as a table of positions.
+    """Return whether a layer may use its input only for its shape.
 
-    One that applies products or norms to something is taken to apply them to
-    its input.
+    A layer with weights of its own may, such as a table of positions. A layer
+    that contains products or norms is assumed to apply them to its input.
     """
     if not is_opaque(operation) or not operation.weights:
         return False

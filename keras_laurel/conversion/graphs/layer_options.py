@@ -1,4 +1,4 @@
-"""What the LAuReL layer at an addition must be like."""
+"""Options of a LAuReL layer that follow from the addition it replaces."""
 
 import keras
 
@@ -16,7 +16,7 @@ def is_layer(node):
 
 
 def how_it_stood(node, skip, is_sum):
-    """Options of `Laurel` that come from the addition.
+    """Return the options of `Laurel` that describe the addition.
 
     Args:
         node: The call of the addition.
@@ -38,11 +38,14 @@ def how_it_stood(node, skip, is_sum):
 
 
 def dtype_policy(node, branch_nodes, dtypes):
-    """The policy of the `Add` layer, or of what computes its operands.
+    """Return the dtype policy for the layer that replaces an addition.
+
+    It is that of the `Add` layer or, for an operation, of the last layer in
+    the branch that computes in the dtype of the sum.
 
     Args:
         node: The call of the addition.
-        branch_nodes: Those of its branch.
+        branch_nodes: The calls of its branch.
         dtypes: `real_dtypes` of the graph.
     """
     if is_layer(node):
@@ -56,10 +59,10 @@ def dtype_policy(node, branch_nodes, dtypes):
 
 
 def real_dtypes(nodes):
-    """The dtype of each tensor of a graph, by `id`.
+    """Return the dtype of each tensor of a graph, by `id`.
 
-    Keras writes float32, JAX's measure, also where an operation on float64
-    gives float64.
+    Keras follows the type promotion of JAX and records float32 even where an
+    operation on float64 returns float64.
     """
     dtypes = {}
     for node in nodes:
@@ -74,10 +77,10 @@ def real_dtypes(nodes):
 
 
 class FeatureAxes:
-    """The axis of the features of each addition of a graph.
+    """The feature axis of each addition of a graph.
 
-    It is the channel axis of the convolution, pooling or norm nearest to it:
-    in its branch, before it anywhere, or after it.
+    It is the channel axis of the nearest convolution, pooling or norm in its
+    branch, otherwise before it, otherwise after it.
 
     Args:
         nodes: The calls of the graph.
@@ -92,11 +95,11 @@ class FeatureAxes:
         )
 
     def of(self, node, branch_nodes):
-        """The axis of one addition.
+        """Return the feature axis of one addition.
 
         Args:
             node: The call of the addition.
-            branch_nodes: Those of its branch.
+            branch_nodes: The calls of its branch.
         """
         shape = node.outputs[0].shape
         if not self._are_last:
@@ -123,7 +126,13 @@ def _first_axis(nodes, ndim):
 
 
 def _leading(nodes, node, forward):
-    """Those of `nodes` that `node` leads to, or that lead to it."""
+    """Yield those of `nodes` that depend on `node`, or on which it depends.
+
+    Args:
+        nodes: The calls after `node` in order, or those before it in reverse.
+        node: A call.
+        forward: Boolean. Yield the calls that depend on `node`.
+    """
     tensors = keras_internals.node_inputs(node)
     tensors = {id(t) for t in (node.outputs if forward else tensors)}
     for other in nodes:
@@ -141,7 +150,10 @@ def _ranks(node):
 
 
 def _axis_of(node, ndim):
-    """The channel axis of a call on tensors of rank `ndim`, if it has one."""
+    """Return the channel axis of a call on tensors of rank `ndim`.
+
+    It is `None` if the call has none.
+    """
     if not is_layer(node) or ndim not in _ranks(node):
         return None
     inside = keras_internals.flatten_layers(node.operation)

@@ -1,4 +1,4 @@
-"""Decide which LAuReL layer goes where, before anything is changed."""
+"""Plan the replacements in a graph, before anything is changed."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from keras_laurel.layers import Laurel
 
 @dataclasses.dataclass(frozen=True)
 class Replacement:
-    """A built LAuReL layer and the addition whose place it takes.
+    """A built LAuReL layer and the addition that it replaces.
 
     Attributes:
         node: The call of the addition.
@@ -30,8 +30,10 @@ class Replacement:
     layer: Laurel
 
     def inputs(self):
-        """What the layer is called on, the tensors of the graph as it was:
-        `[x, fx, *previous]`, or `[x, sum, *previous]`."""
+        """Return the inputs of the layer, as tensors of the original graph.
+
+        They are `[x, fx, *previous]`, or `[x, sum, *previous]`.
+        """
         if self.layer.of_sum:
             (fx,) = self.node.outputs
         else:
@@ -40,10 +42,10 @@ class Replacement:
         return [self.skip, fx, *self.previous]
 
     def call(self, tensors, again):
-        """The layer's output, where the addition's stood.
+        """Call the layer in the new graph and return its output.
 
         Args:
-            tensors: Those of the new graph by `id` of the old ones.
+            tensors: Dict of the new graph's tensors, by `id` of the old ones.
             again: Function that calls the addition in the new graph.
         """
         if self.layer.of_sum:
@@ -57,7 +59,7 @@ class Replacement:
 
 @dataclasses.dataclass(frozen=True)
 class Removal:
-    """A LAuReL layer that the plain addition takes the place of.
+    """A LAuReL layer that is to be replaced by the plain addition.
 
     Attributes:
         node: The call of the layer.
@@ -70,7 +72,7 @@ class Removal:
         return self.node.operation
 
     def call(self, tensors, again):
-        """`x + f(x)`, written as it was before conversion."""
+        """Compute `x + f(x)` in the new graph, as before conversion."""
         x, fx = [
             tensors[id(t)] for t in keras_internals.node_inputs(self.node)[:2]
         ]
@@ -92,18 +94,18 @@ def by_node(replacements):
 
 
 def plan_replacements(model, sites, prototypes):
-    """A built copy of a prototype for each site.
+    """Plan a built copy of a prototype for each site.
 
     Args:
         model: A functional or sequential model.
         sites: List of `ResidualSite`.
-        prototypes: `Laurel` layer for all of them, or a list of one for each.
+        prototypes: `Laurel` layer for all sites, or a list with one for each.
 
     Returns:
         List of `Replacement`, in the order they run.
 
     Raises:
-        ValueError: if a prototype does not fit a site, which is named.
+        ValueError: if a prototype does not fit a site; the message names it.
     """
     if isinstance(prototypes, Laurel):
         prototypes = [prototypes] * len(sites)
@@ -118,19 +120,19 @@ def plan_replacements(model, sites, prototypes):
 
 
 def free_name(name, taken):
-    """`name`, with an ending where another operation has it."""
+    """Return `name`, with a suffix if another operation has that name."""
     while name in taken:
         name += "_laurel"
     return name
 
 
 def skip_of(site):
-    """The tensor that the branch of a site is added to."""
+    """Return the tensor to which the branch of a site is added."""
     return site.skip_tensor
 
 
 class _Graph:
-    """What the layers at the chosen additions of one functional model need."""
+    """One functional model and the properties that new layers depend on."""
 
     def __init__(self, model, chosen):
         self._nodes = keras_internals.nodes(model)
@@ -156,8 +158,8 @@ class _Graph:
             made.build()
         except ValueError as error:
             raise ValueError(
-                f"The layer does not fit the site {site!r}: {error} Or leave "
-                "the site out with `sites=[...]`."
+                f"Argument `layer` does not fit the site {site!r}: {error} Or "
+                "leave the site out with `sites=[...]`."
             ) from error
         return made
 
@@ -174,7 +176,11 @@ class _Graph:
         return copy_of(prototype, number, name, policy, axis=axis, **options)
 
     def _previous(self, site, prototype):
-        """The skips that lead to this one, of its size, as they are read."""
+        """Return the history of a site, in the order the layer reads it.
+
+        These are earlier skips of the same size from which this site's skip
+        is computed.
+        """
         if not prototype.has_history:
             return ()
         skip = skip_of(site)
@@ -190,18 +196,19 @@ class _Graph:
         x, fx, *_ = replacement.inputs()
         if not self._sizes.may_be_equal(x, fx):
             raise ValueError(
-                f"`sites` got {site!r}, whose skip has the shape "
-                f"{tuple(x.shape)} and its branch {tuple(fx.shape)}: for "
-                f"inputs of one size {self._sizes.shape(x)} and "
-                f"{self._sizes.shape(fx)}. A connection needs equal shapes. "
-                "Leave the site out with `sites=[...]`."
+                "Argument `sites` must hold sites whose skip and branch have "
+                f"equal shapes. Received: {site!r}, whose skip has the shape "
+                f"{tuple(x.shape)} and its branch {tuple(fx.shape)}; inputs "
+                f"of one size give {self._sizes.shape(x)} and "
+                f"{self._sizes.shape(fx)}. Leave the site out with "
+                "`sites=[...]`."
             )
 
 
 def _leading(nodes, skips):
-    """The skips that each skip is computed from, in order, by its `id`.
+    """Return, by `id` of each skip, the skips from which it is computed.
 
-    The skips that a tensor is computed from are a bit set, an integer.
+    They are in the order they are computed.
     """
     order = {
         id(t): i for i, t in enumerate(t for n in nodes for t in n.outputs)
@@ -209,6 +216,7 @@ def _leading(nodes, skips):
     skips = sorted(
         {id(t): t for t in skips}.values(), key=lambda t: order[id(t)]
     )
+    # The skips from which a tensor is computed are an integer as a bit set.
     bits = {id(t): 1 << i for i, t in enumerate(skips)}
     before = {}
     for node in nodes:
@@ -225,8 +233,9 @@ def _leading(nodes, skips):
 def _check_takes_sum(site, prototype):
     if site.is_sum and type(prototype).call is not Laurel.call:
         raise ValueError(
-            f"`layer` got {prototype!r}, a {type(prototype).__name__} with a "
-            f"`call` of its own, which does not know how to stand at {site!r}, "
-            "around several branches. Use a layer of `keras_laurel`, or leave "
-            "the site out with `sites=[...]`."
+            "Argument `layer` must have the `call` of `keras_laurel.Laurel` "
+            f"at a sum of several branches, {site!r}. Received: "
+            f"layer={prototype!r}, a {type(prototype).__name__} with its own "
+            "`call`. Use a layer of `keras_laurel`, or leave the site out "
+            "with `sites=[...]`."
         )

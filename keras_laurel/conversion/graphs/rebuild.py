@@ -13,25 +13,25 @@ from keras_laurel.conversion.pickling import PickledAsSaved
 
 
 def rebuild(model, replacements):
-    """A model like `model` with other calls in the place of some.
+    """Return a model like `model` in which some calls are replaced.
+
+    Layers are shared with `model`, and every call is made again on fresh
+    inputs. A model nested in it, or held as an attribute, is rebuilt if it
+    holds one of the replaced calls. From then on, `layer.output` of a shared
+    layer is its tensor in the new model. If a call raises, nothing has
+    changed.
 
     Args:
         model: A functional or sequential model.
         replacements: List of `Replacement`, LAuReL layers for additions, or
             of `Removal`, additions for LAuReL layers.
-
-    Layers are shared with `model`, calls are new: every node is called again
-    on fresh inputs. A model nested in it, or held as an attribute, is rebuilt
-    where it holds one of the additions. `layer.output` of a shared layer is
-    from then on its tensor in the new model. Where a call raises, all is as it
-    was.
     """
     with keras_internals.new_calls_first(model) as calls:
         return _Rebuilding(replacements, calls).layer(model)
 
 
 class _Rebuilding:
-    """One pass over a model and all that it holds."""
+    """One pass over a model and all models inside it."""
 
     def __init__(self, replacements, calls):
         self._replacements = by_node(replacements)
@@ -39,7 +39,7 @@ class _Rebuilding:
         self._rebuilt = {}
 
     def layer(self, layer):
-        """`layer` itself, or its rebuilt copy where it holds an addition."""
+        """Return `layer`, or its rebuilt copy if it holds a replaced call."""
         if not self._held(layer):
             return layer
         if id(layer) not in self._rebuilt:
@@ -89,8 +89,11 @@ class _Rebuilding:
         return outputs
 
     def _rename_levels(self, model, result):
-        """KerasCV's detectors look layers up by name in a backbone, an
-        addition by that of the LAuReL layer in its place."""
+        """Rename additions in the `pyramid_level_inputs` of a backbone.
+
+        KerasCV's detectors look these layers up by name, so a replaced
+        addition needs the name of its LAuReL layer.
+        """
         levels = getattr(model, "pyramid_level_inputs", None)
         if not isinstance(levels, dict):
             return
@@ -114,9 +117,10 @@ class _Rebuilding:
         return result
 
     def _not_in_config(self, model):
-        """Replacements that rebuilding `model` from its config would lose.
+        """Return the replacements that the config of `model` does not have.
 
-        A constructor argument that is a model brings its own along.
+        They would be lost on loading. If a constructor argument is a model,
+        its own config has those inside it.
         """
         if keras_internals.config_has_graph(model):
             return []
@@ -140,7 +144,8 @@ class _Rebuilding:
                 setattr(result, name, self._carried(value, tensors))
         keras_internals.copy_layer_settings(model, result)
         if hasattr(model, "_functional_layer_ids"):
-            # KerasCV and KerasHub leave these out when they save weights.
+            # KerasCV and KerasHub leave these layers out when they save
+            # weights, so the list must name the layers of the new model.
             result._functional_layer_ids = {
                 id(layer) for layer in keras_internals.flatten_layers(result)
             } | {id(result)}
@@ -164,9 +169,10 @@ def _mapped(structure, tensors):
 
 
 class LaurelFunctional(PickledAsSaved):
-    """What a converted model adds to the class of a KerasCV, KerasHub or
-    own model, whose constructor knows nothing of LAuReL: its config is the
-    config before conversion and the list of what was put in.
+    """Mixin for converted models whose constructor does not know LAuReL.
+
+    These are models of classes of KerasCV, KerasHub or your own. The config
+    is the config before conversion, and the list of the replacements.
     """
 
     def get_config(self):
@@ -185,7 +191,7 @@ class LaurelFunctional(PickledAsSaved):
         return rebuild(source, saved_plan.deserialize(config["sites"], source))
 
 
-_CLASSES = {}
+_CLASSES: dict[type, type] = {}
 _register = keras.saving.register_keras_serializable(
     package="keras_laurel", name="LaurelFunctional"
 )
@@ -193,10 +199,11 @@ _register(LaurelFunctional)
 
 
 def laurel_class(base):
-    """The subclass of `base` that saves what conversion put in.
+    """Return the subclass of `base` that saves the replacements.
 
-    All go by one registered name, under which `LaurelFunctional` stays, so
-    that a fresh process can load them before it has seen `base`.
+    All these classes share one registered name, which keeps naming
+    `LaurelFunctional`, so that a fresh process can load a model before it has
+    made the subclass.
     """
     if base not in _CLASSES:
         name = f"Laurel{base.__name__}"

@@ -1,11 +1,12 @@
 """Follow the resolution from the start of a branch to its end.
 
-Resolution is what strides did, not what sizes are: it is the same where sizes
-are unknown, and the scores of an attention, which grow with the square of the
-tokens, are none. A tensor has a scale, the number of its positions per
-position of the start. A stride divides it, and what comes back to the size of
-another tensor with a smaller scale than that was up-sampled on the way, by
-whatever means.
+A tensor has a scale, the number of its positions per position of the start. A
+stride divides the scale. A tensor that is combined with another one of the
+same size but of a larger scale was up-sampled on the way, by whatever means.
+
+Scales are derived from strides and not from sizes. So they are known where
+sizes are unknown, and the scores of an attention, whose number grows with the
+square of the tokens, are not mistaken for an up-sampled tensor.
 """
 
 import math
@@ -28,7 +29,7 @@ _RESIZING_OPS = frozenset(
     "AdaptiveAveragePool AdaptiveMaxPool Resize ScaleAndTranslate".split()
 )
 
-# Divides by the number of windows that an image may have.
+# Divisible by the numbers of windows into which an image may be divided.
 _BATCH = 2**8 * 3**2 * 5 * 7
 
 _BLOCK_OPS = {"DepthToSpace": 2, "SpaceToDepth": -2}
@@ -38,15 +39,15 @@ _ELEMENTWISE = frozenset(
 
 
 class UpSampled(Exception):
-    """Raised where a branch comes back from a lower resolution."""
+    """Raised if a branch comes back from a lower resolution."""
 
 
 def scale_at(nodes, start, end, graph):
-    """The scale of `end` where `start` has 1, after the calls `nodes`.
+    """Return the scale of `end` after the calls `nodes`; `start` has 1.
 
     Returns:
-        Float, or `None` where `end` has no positions of its own, as a gate
-        pooled over the whole image.
+        Float, or `None` if `end` has no positions, as a gate that is pooled
+        over the whole image.
 
     Raises:
         UpSampled: if the branch comes back from a lower resolution.
@@ -80,7 +81,10 @@ def _follow_inside(node, inside, scales, graph):
 
 
 def _scale_after(node, scales, graph):
-    """The finest of the operands: a coarse one may be keys and values."""
+    """Return the scale after a call: that of its finest operand, changed.
+
+    Coarser operands may be the keys and values of an attention.
+    """
     operands = [t for t in graph.operands(node) if scales.get(id(t))]
     if not operands:
         return None
@@ -99,7 +103,7 @@ def _scale_after(node, scales, graph):
 
 
 def _joins_sizes(node, operands):
-    """Whether a call needs operands of one size, with no broadcast."""
+    """Return whether a call combines operands of equal sizes."""
     name = type(node.operation).__name__
     shapes = [list(t.shape) for t in operands]
     if name == "Concatenate":
@@ -113,21 +117,20 @@ def _joins_sizes(node, operands):
 
 
 def _is_outer(node, operands):
-    """Whether rows and columns are multiplied to an image."""
+    """Return whether a call broadcasts rows and columns to an image."""
     shape = node.outputs[0].shape
     elementwise = type(node.operation).__name__ in _ELEMENTWISE
     return elementwise and all(t.shape != shape for t in operands)
 
 
 def scale_factor(node, graph, operands=None):
-    """By how much a call changes the number of positions.
+    """Return the factor by which a call changes the number of positions.
 
     Args:
         node: The call.
         graph: The `TensorGraph`.
-        operands: List of those tensors that it is given whose positions
-            count; by default all. An attention has the positions of its
-            queries, whatever else it looks at.
+        operands: List of the operands whose positions count; by default all.
+            The output of an attention has the positions of its queries only.
     """
     operation = unwrapped(node.operation)
     if isinstance(operation, L.Layer):
@@ -172,14 +175,17 @@ def _product(strides, node):
 
 
 def _unless_single(factor, node):
-    """A single position that is repeated is no image."""
+    """Return 1 if the input has a single position, otherwise `factor`.
+
+    A single position that is repeated is not an up-sampled image.
+    """
     return (
         1 if _positions(node, node.arguments.keras_tensors[0]) == 1 else factor
     )
 
 
 def _positions(node, tensor):
-    """How many positions an image has; `None` if that is unknown."""
+    """Return the number of positions of an image, or `None` if unknown."""
     data_format = getattr(unwrapped(node.operation), "data_format", None)
     first = data_format == "channels_first"
     sizes = tensor.shape[2:] if first else tensor.shape[1:-1]
@@ -193,7 +199,11 @@ def _ratio(node, unknown):
 
 
 def _opaque_factor(node, graph, sources):
-    """Of a layer that changes all the sizes of an image or of a sequence."""
+    """Return the factor of a layer whose strides are not known.
+
+    It is other than 1 only if the layer changes every size of an image, or
+    the length of a sequence.
+    """
     if len(node.outputs) != 1 or not sources:
         return 1
     before, after = map(graph.sizes.of, (sources[0], node.outputs[0]))
@@ -207,13 +217,16 @@ def _opaque_factor(node, graph, sources):
 
 
 def _moves_to_batch(node, graph):
-    """Whether windows of an image become images of their own."""
+    """Return whether windows of an image are moved to the batch axis."""
     shapes = graph.sizes.after(node, _BATCH)
     return shapes is not None and shapes[0][0] != _BATCH
 
 
 def _factor(pairs):
-    """How many times as many positions, where each size is scaled."""
+    """Return the factor of the number of positions if each size changes.
+
+    Sizes that change by less than a factor of 2 do not count.
+    """
     if any(None in pair for pair in pairs):
         return 1
     changed = all(a >= 2 * b or b >= 2 * a for b, a in pairs)

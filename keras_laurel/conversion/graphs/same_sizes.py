@@ -1,8 +1,8 @@
-"""Which tensors of a graph have one size, where its shapes say `None`.
+"""Compare tensors of a graph whose shapes have unknown sizes.
 
 `None` is not equal to `None`: of two images of shape `(None, None, 8)` one
-may be twice as large. The layers are asked for the shapes of their outputs at
-inputs of invented sizes; none of them runs.
+may be twice as large as the other. So input sizes are made up, and the layers
+compute the shapes of their outputs for them; no layer runs.
 """
 
 import itertools
@@ -12,15 +12,15 @@ import keras
 
 from keras_laurel.conversion import keras_internals
 
-# Divisible by what networks divide by; smaller ones for tables of positions.
-# None is large: what PyTorch cannot infer it computes.
+# Sizes divisible by common strides, and smaller ones for short tables of
+# positions. None is large, since PyTorch infers some shapes by computing.
 _SIZES = (32, 224, 96, 16, 8, 4, 2)
 _BATCH = 3
 _MOST_NUMBERS = 2**23
 
 
 class SameSizes:
-    """Compares shapes without unknown sizes, which are found when asked for.
+    """Compares shapes, with unknown sizes computed when first needed.
 
     Args:
         model: A functional model.
@@ -31,8 +31,10 @@ class SameSizes:
         self._shapes = None
 
     def shape(self, tensor):
-        """Shape of a tensor of the model as a tuple of integers; `None` where
-        its layer could not tell."""
+        """Return the shape of a tensor of the model as a tuple of integers.
+
+        It is `None` if the layer could not compute its shape.
+        """
         if None not in tensor.shape:
             return tuple(tensor.shape)
         if self._shapes is None:
@@ -40,8 +42,10 @@ class SameSizes:
         return self._shapes.get(id(tensor))
 
     def are_equal(self, a, b):
-        """Whether two tensors have one shape, whatever the sizes of the
-        inputs. Where that is not known, they have not, unless they are one."""
+        """Return whether two tensors have equal shapes for any input sizes.
+
+        If that is not known, it is false, except for a tensor and itself.
+        """
         if a is b:
             return True
         return tuple(a.shape) == tuple(b.shape) and (
@@ -49,7 +53,7 @@ class SameSizes:
         )
 
     def may_be_equal(self, a, b):
-        """Whether nothing is known that makes their shapes differ."""
+        """Return whether the known sizes of two tensors are equal."""
         if a is b or _are_known(a, b):
             return tuple(a.shape) == tuple(b.shape)
         first, second = self.shape(a), self.shape(b)
@@ -61,12 +65,12 @@ class SameSizes:
 
 
 def _are_known(*tensors):
-    """Whether no size but that of the batch is unknown."""
+    """Return whether all sizes except the batch size are known."""
     return not any(None in t.shape[1:] for t in tensors)
 
 
 def _best_shapes(model):
-    """The shapes at sizes that every layer accepts, or that most do."""
+    """Return the shapes for input sizes that all, or most, layers accept."""
     best = {}
     for is_own, size in itertools.product((True, False), _SIZES):
         found, complete = _shapes(model, size, is_own)
@@ -78,12 +82,14 @@ def _best_shapes(model):
 
 
 def _shapes(model, size, is_own):
-    """Shapes by tensor, and whether that is all of them.
+    """Return the shapes by tensor `id`, and whether all are known.
 
     Args:
-        size: Integer, what an unknown size is a multiple of.
-        is_own: Whether each unknown size is another one. Inputs that belong
-            together, as tokens and their mask, may need equal ones.
+        model: A functional model.
+        size: Integer. Unknown sizes become multiples of it.
+        is_own: Boolean. Unknown sizes become different from one another.
+            Inputs that belong together, as tokens and their mask, may need
+            equal sizes.
     """
     number = itertools.count(1)
     specs = {}

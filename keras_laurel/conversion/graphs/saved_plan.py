@@ -1,7 +1,7 @@
-"""A plan as plain data, for models that are saved with the plain model.
+"""A plan as plain data, saved beside the config of the plain model.
 
-A tensor is written as a call that reads it, by its number, and the place
-among what that reads: `[node, operand]`.
+A tensor is written as `[node, operand]`: the index of a call that reads it,
+and the index of the tensor among the inputs of that call.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from keras_laurel.conversion.graphs.search import functional_models
 
 
 def serialize(replacements, model):
-    """What `deserialize` makes the same replacements of, for `model`."""
+    """Return replacements as plain data, which `deserialize` reads."""
     nodes = list(_nodes(model))
     number = {node: i for i, node in enumerate(nodes)}
     readers = {}
@@ -36,12 +36,12 @@ def serialize(replacements, model):
 
 
 def deserialize(configs, model):
-    """The replacements, their layers built.
+    """Return the replacements, with built layers, from plain data.
 
     Raises:
-        ValueError: if a plan does not fit `model`: its class builds another
-            graph than it did when the plan was saved, or the file is damaged.
-            The model and the call are named.
+        ValueError: if the plan does not fit `model`, because its class builds
+            another graph than when the plan was saved, or the file is
+            damaged. The message names the model and the call.
     """
     nodes = _nodes(model)
     made = [_Reading(model, nodes, config).replacement() for config in configs]
@@ -51,7 +51,10 @@ def deserialize(configs, model):
 
 
 def _skip(replacement, readers):
-    """The operand of the addition, or a reader of it where that is a sum."""
+    """Return the index of the skip among the operands of the addition.
+
+    For a sum of several branches, return `[node, operand]` of a reader.
+    """
     operands = keras_internals.node_inputs(replacement.node)[:2]
     if replacement.layer.of_sum:
         return readers[id(replacement.skip)]
@@ -59,7 +62,10 @@ def _skip(replacement, readers):
 
 
 def _nodes(model):
-    """The calls of a model and of those nested in it, and whose they are."""
+    """Return a dict from each call to the name of its model.
+
+    It has the calls of a model and of those nested in it.
+    """
     return {
         node: functional.name
         for functional in functional_models(model)
@@ -78,7 +84,7 @@ class _Reading:
 
     def replacement(self):
         node = self._node()
-        # Built below, on what this graph has.
+        # The layer is built below, on the shapes of this graph.
         layer = {**self._config["layer"], "build_config": None}
         layer = keras.layers.deserialize(layer)
         skip = self._config.get("skip")
@@ -154,5 +160,5 @@ def _message(model, index, why):
         f"The saved plan of {model.name!r}, a {type(model).__name__}, puts a "
         f"LAuReL layer at call {index!r}, which {why}. The class builds "
         "another graph than when the model was saved, or the file is damaged. "
-        "Load it with the class as it was."
+        "Load it with the class as it was when it was saved."
     )

@@ -1,4 +1,4 @@
-"""Find the residual additions of functional models. Nothing is changed."""
+"""Find the residual additions of functional models, without changes."""
 
 import re
 
@@ -11,7 +11,7 @@ from keras_laurel.conversion.sites import ResidualSite
 
 
 def functional_models(model):
-    """`model` and the models nested in it that have a graph, each once."""
+    """Return the functional models in `model`, itself included, each once."""
     found = {}
     _collect(model, found)
     return list(found.values())
@@ -32,7 +32,10 @@ def _collect(model, found):
 
 
 def search_one(model):
-    """`(sites, rejected)` of a functional model, those inside it left out."""
+    """Return `(sites, rejected)` of a functional model.
+
+    Those of models nested in it are left out.
+    """
     graph = TensorGraph.of(model)
     sites, rejected = [], []
     for addition in find_additions(graph):

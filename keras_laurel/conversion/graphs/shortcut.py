@@ -1,4 +1,4 @@
-"""The skip of an addition where it is computed from the start of a branch."""
+"""Shortcuts: skips that are computed from the start of the branch."""
 
 import dataclasses
 
@@ -13,12 +13,12 @@ _LONGEST = 40
 
 @dataclasses.dataclass(frozen=True)
 class Shortcut:
-    """Calls that lead from the start of a branch to the skip.
+    """The calls that lead from the start of a branch to the skip.
 
     Attributes:
         nodes: The calls, in order.
-        steps: The `Steps` that they are.
-        branch: The `Branch` that starts where they start.
+        steps: Their `Steps`.
+        branch: The `Branch` with the same start.
     """
 
     nodes: tuple
@@ -32,7 +32,12 @@ class Shortcut:
         return "pooled" if self.steps.pools else "identity"
 
     def why_not(self, graph, sums):
-        """Why no residual addition ends the branch in `sums`, or `None`."""
+        """Return why the addition to this shortcut is not residual, or `None`.
+
+        Args:
+            graph: The `TensorGraph`.
+            sums: The additions in which the branch ends, the last one first.
+        """
         branch = self.branch
         if not branch.learns():
             return "the branch learns nothing from the values of the skip"
@@ -49,7 +54,10 @@ class Shortcut:
         return None
 
     def _is_lighter(self, graph, branch):
-        """Which of two is the shortcut must not be in doubt."""
+        """Return whether the shortcut is clearly simpler than a branch.
+
+        Otherwise it would be in doubt which of the two is the shortcut.
+        """
         if self.steps.linear:
             return branch.kernels > self.steps.kernels or branch.is_activated
         return (
@@ -60,7 +68,7 @@ class Shortcut:
         )
 
     def _is_shut(self, graph):
-        """Whether nothing else reads what is computed on the way."""
+        """Return whether only the shortcut reads what it computes."""
         return all(
             {*self.nodes}.issuperset(graph.consumers(tensor))
             for node in self.nodes[:-1]
@@ -78,7 +86,10 @@ class Shortcut:
         return own is not None and any(s and s < own for s in scales)
 
     def _own_scale(self, graph):
-        """`None` where a `reshape` may have moved positions elsewhere."""
+        """Return the scale of the skip.
+
+        It is `None` if a `reshape` may have moved positions to other axes.
+        """
         if any(type(n.operation).__name__ == "Reshape" for n in self.nodes):
             return None
         skip = self.nodes[-1].outputs[0]
@@ -86,11 +97,11 @@ class Shortcut:
 
 
 def find_shortcut(graph, skip, ends):
-    """The `Shortcut` that ends in `skip`, around a branch to `ends`.
+    """Return the `Shortcut` that ends in `skip`, around a branch to `ends`.
 
-    Goes back from the skip through linear steps, and activations like ReLU
-    before and behind a layer of them, to the first tensor from which all
-    of `ends` are computed; `None` where there is none.
+    Go back from the skip through linear steps, and through activations like
+    ReLU before and after one layer of them, to the first tensor from which
+    all of `ends` are computed. Return `None` if there is none.
     """
     waiting, nodes, steps = [skip], [], Steps()
     while len(nodes) < _LONGEST:

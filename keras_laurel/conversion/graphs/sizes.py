@@ -1,9 +1,8 @@
-"""The sizes of a graph's tensors once the unknown sizes are some number.
+"""The sizes of a graph's tensors if unknown input sizes are a given number.
 
-`None` is not equal to `None`: where a model takes images of any size, what is
-pooled, sliced or repeated has an unknown size too. The shapes are computed
-again, each by its own call, for one number in place of every unknown size of
-the inputs.
+`None` is not equal to `None`: in a model for images of any size, a pooled,
+sliced or repeated image has an unknown size too. So one number replaces every
+unknown size of the inputs, and each call computes its output shapes again.
 """
 
 import keras
@@ -12,11 +11,11 @@ from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs import tracing
 from keras_laurel.conversion.graphs.insides import unwrapped
 
-# Divides by the strides and windows that people use, and is no size of theirs.
+# Divisible by common strides and window sizes, and unlikely as a real size.
 STAND_IN = 2**5 * 3 * 7
 
 
-# Layers whose result has the sizes of their first input, channels aside.
+# Layers whose output has the sizes of their first input, except the channels.
 _KEEPING = (
     keras.layers.Activation,
     keras.layers.BatchNormalization,
@@ -29,11 +28,11 @@ _KEEPING = (
 
 
 class Sizes:
-    """Shapes without `None`, except of the batch, as far as they are found.
+    """Shapes without unknown sizes, except the batch size.
 
     Args:
         graph: A `TensorGraph`.
-        shapes: Shapes of tensors of the graph that are known, by `id`.
+        shapes: Dict of known shapes of tensors of the graph, by `id`.
     """
 
     def __init__(self, graph, shapes=None):
@@ -51,10 +50,10 @@ class Sizes:
         return self._shapes.get(id(tensor)) or _filled(tensor)
 
     def fit(self, tensor, other):
-        """Whether two tensors are added with no broadcast.
+        """Return whether two tensors are added without broadcasting.
 
-        A size that is known on one side only is taken to be the same on the
-        other, as after a reshape.
+        A size that is known for one of them only, as after a reshape, is
+        assumed to be the same for the other.
         """
         recorded = tuple(tensor.shape), tuple(other.shape)
         if len(set(map(len, recorded))) > 1 or len(recorded[0]) < 2:
@@ -77,7 +76,7 @@ class Sizes:
             self._shapes.setdefault(id(tensor), tuple(shape))
 
     def _assumed(self, tensor, node):
-        """Unknown sizes that a call takes from its first input, most likely."""
+        """Return a shape with unknown sizes taken from the first input."""
         sources = keras_internals.values(node)[:1]
         if not sources or len(sources[0].shape) != len(tensor.shape):
             return _filled(tensor)
@@ -85,16 +84,17 @@ class Sizes:
         return [b if a is None else a for a, b in zip(tensor.shape, shape)]
 
     def _asks_for_more(self, node):
-        """Sizes that are recorded, or kept, need no computation."""
+        """Return whether a call must compute its output shapes again."""
         if isinstance(node.operation, _KEEPING):
             return False
         return self._given or any(None in t.shape[1:] for t in node.outputs)
 
     def after(self, node, batch):
-        """The shapes that a layer gives for another `batch`, or `None`.
+        """Return the output shapes of a call for another batch size.
 
-        Its `call` is asked first: a shape that a layer states of itself is
-        often wrong in the batch.
+        The result is `None` if they cannot be found. The `call` of the layer
+        is traced first, since its `compute_output_shape` is often wrong in
+        the batch size.
         """
         tensors = keras_internals.node_inputs(node)
         shapes = [(batch, *self.of(t)[1:]) for t in tensors]
@@ -138,7 +138,10 @@ def _stated(node, inputs):
 
 
 def _has_no_shape_of_its_own(operation):
-    """Whether Keras would run a `call` on data to see its shape."""
+    """Return whether an operation is a layer that cannot compute its shape.
+
+    Keras would have to run its `call`.
+    """
     if not isinstance(operation, keras.layers.Layer):
         return False
     cls, base = type(operation), keras.layers.Layer

@@ -1,4 +1,4 @@
-"""What the calls on a shortcut or a branch do to what comes in."""
+"""Classify the calls on a shortcut or a branch."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ L = keras.layers
 
 
 def _each_size(*names):
-    """Classes in one to three dimensions, as many as this Keras has."""
+    """Return the layer classes for 1D to 3D that this Keras version has."""
     classes = [f"{name}{n}D" for name in names for n in (1, 2, 3)]
     return tuple(getattr(L, name) for name in classes if hasattr(L, name))
 
@@ -79,16 +79,16 @@ JOINING = ("Concatenate", "Stack")
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """What a call, or several, are made of.
+    """The kinds of steps in one or several calls.
 
     Attributes:
-        pattern: A letter for each product (P), activation like ReLU (A) and
-            anything else that is not linear (X), in order. Norms, poolings
-            and rearrangements, linear themselves, have none.
+        pattern: String with a letter for each product (P), activation like
+            ReLU (A) and other step that is not linear (X), in order. Norms,
+            pooling and rearrangements count as linear and have no letter.
         kernels: Number of learned kernels.
-        learned: Whether anything is learned.
-        pools: Whether positions are pooled or left out.
-        pointwise: Whether each kernel looks at one position.
+        learned: True if anything is learned.
+        pools: True if positions are pooled or left out.
+        pointwise: True if each kernel reads a single position.
     """
 
     pattern: str = ""
@@ -112,28 +112,28 @@ class Steps:
 
     @property
     def is_activated(self):
-        """Whether something is learned, and passed through activations only.
+        """True if the steps are products and activations, with weights.
 
-        The deviation that a variational model scales noise with is not, nor
-        is what a gate multiplies.
+        The standard deviation with which a variational model scales noise is
+        not such a branch, nor is the factor of a gate.
         """
         return self.learned and {*self.pattern} == {"A", "P"}
 
     @property
     def one_layer(self):
-        """Whether no activation stands between two products."""
+        """True if there is no activation between two products."""
         layers = "".join(k for k, _ in itertools.groupby(self.pattern))
         return "X" not in layers and "PAP" not in layers
 
 
 def steps_of(nodes, graph, open_layers=False):
-    """The `Steps` of these calls together.
+    """Return the `Steps` of these calls together.
 
     Args:
         nodes: Calls of `graph`.
         graph: A `TensorGraph`.
-        open_layers: Boolean. Whether the `call` of users' layers is traced,
-            or each of them is taken to be anything.
+        open_layers: Boolean. Trace the `call` of users' layers. Otherwise
+            each of them counts as a step that is not linear.
     """
     found = (_step(node, graph, open_layers) for node in nodes)
     return sum(found, start=Steps())
@@ -158,7 +158,7 @@ def _step(node, graph, open_layers):
 
 
 def _pattern(node, operands):
-    """The letters of `Steps.pattern` for a call, and whether it pools."""
+    """Return the letters of `Steps.pattern` for a call, and if it pools."""
     name = type(node.operation).__name__
     operation = unwrapped(node.operation)
     if len(operands) != 1 and name not in JOINING:
@@ -196,12 +196,12 @@ def _operation_pattern(name, node, operands):
     return "" if name in _PASSING_OPS | _POOLING_OPS else "X"
 
 
-# They mix positions as attention does, without weights: FNet's f(x).
+# FNet's f(x): they mix positions as attention does, but without weights.
 _FOURIER_OPS = frozenset({"FFT", "FFT2", "IFFT2", "RFFT", "IRFFT"})
 
 
 def learns(node):
-    """Whether weights take part in a call, or it is a Fourier transform."""
+    """Return whether a call has weights, or is a Fourier transform."""
     operation = node.operation
     if type(operation).__name__ in _FOURIER_OPS:
         return True
@@ -224,7 +224,10 @@ def _kernels(node):
 
 
 def _is_kernel(weight):
-    """A vector is a bias or a scale, and so are the biases of heads."""
+    """Return whether a weight is a kernel.
+
+    A vector is a bias or a scale; the biases of attention heads are matrices.
+    """
     return len(weight.shape) > 1 and weight.name != "bias"
 
 
@@ -234,12 +237,12 @@ def _is_pointwise(node):
 
 
 def is_strided(node):
-    """Whether a call is a slice like `x[:, ::2, ::2]`, in positions."""
+    """Return whether a call slices positions with a step, `x[:, ::2]`."""
     return math.prod(slice_steps(node)) > 1
 
 
 def slice_steps(node):
-    """The steps of a slice, those of the batch and the channels left out."""
+    """Return the steps of a slice, except those of batch and channels."""
     if type(node.operation).__name__ != "GetItem":
         return [1]
     x, key = (*node.arguments.args, *node.arguments.kwargs.values())[:2]

@@ -1,4 +1,4 @@
-"""Which tensor of a graph is computed from which."""
+"""The dependencies between the tensors of a graph."""
 
 import collections
 
@@ -15,13 +15,13 @@ class TensorGraph:
 
     Args:
         nodes: The calls, each after the calls it depends on.
-        outputs: List of the tensors that the graph hands out.
-        insides: What was opened of the layers so far, for graphs inside one
-            another to share.
+        outputs: List of the output tensors of the graph.
+        insides: The `Insides`, if it is shared with another graph that
+            contains this one.
 
     Attributes:
         sizes: The `Sizes` of the tensors.
-        visited: How many calls the walks of `between` came through.
+        visited: The number of calls that `between` has visited.
     """
 
     def __init__(self, nodes, outputs, insides=None):
@@ -40,7 +40,7 @@ class TensorGraph:
 
     @classmethod
     def of(cls, model, insides=None):
-        """The graph of a functional model."""
+        """Return the graph of a functional model."""
         nodes = keras_internals.nodes(model)
         return cls(nodes, model.outputs, insides)
 
@@ -53,21 +53,21 @@ class TensorGraph:
         self._calls[id(node.operation)].append(node)
 
     def inputs(self, node):
-        """The tensors that a call is given, masks among them."""
+        """Return the input tensors of a call, including masks."""
         return keras_internals.node_inputs(node)
 
     def operands(self, node):
-        """The tensors whose values a call reads; a mask is none of them."""
+        """Return the tensors whose values a call reads, except masks."""
         if node not in self._operands:
             self._operands[node] = self.insides.tensors_read(node)
         return self._operands[node]
 
     def calls(self, operation):
-        """The calls of an operation: several where it is shared."""
+        """Return the calls of an operation, several if it is shared."""
         return self._calls[id(operation)]
 
     def producer(self, tensor):
-        """The call that computes `tensor`; `None` outside the graph."""
+        """Return the call that computes `tensor`; `None` outside the graph."""
         return self._producer.get(id(tensor))
 
     def consumers(self, tensor):
@@ -77,14 +77,14 @@ class TensorGraph:
         return id(tensor) in self._outputs
 
     def position(self, tensor):
-        """Where the tensor stands in the order of computation."""
+        """Return the index of a tensor in the order of computation."""
         return self._position.get(id(tensor), 0)
 
     def between(self, start, *ends):
-        """The calls on the ways from `start` to any of `ends`, in order.
+        """Return the calls between `start` and any of `ends`, in order.
 
-        The walk goes back from the ends and no further than `start`, so its
-        length is that of the branch and not of the graph.
+        The search goes back from the ends and stops at `start`, so its cost
+        depends on the size of the branch and not of the graph.
         """
         behind = self._behind(ends, self.position(start))
         reached, nodes = {id(start)}, []

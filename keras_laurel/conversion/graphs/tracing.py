@@ -4,21 +4,22 @@ import keras
 
 from keras_laurel.conversion import keras_internals
 
-# For a size that is not known: a table of positions may be too short for one,
-# and a patch too large for another.
+# Tried in turn for unknown sizes: some are too long for a table of positions,
+# others too small for a patch.
 _SIZES = (None, 8, 1, 32)
 
 
 def trace(layer, node):
-    """`(inputs, nodes, outputs)` of `layer.call`, called as in `node`.
+    """Trace `layer.call` with the arguments of `node`.
 
-    No data is computed and the layer stays as it is. An unknown size may have
+    No data is computed and the layer is not changed. An unknown size may
     become a number.
 
     Returns:
-        The tensors that stand for those of `node`, in its order, the calls
-        that `layer.call` makes, in order, and the flat list of what it
-        returns. `None` where the call does not work on symbolic tensors.
+        `(inputs, nodes, outputs)`: the tensors that replace the inputs of
+        `node`, in its order, the calls that `layer.call` makes, in order, and
+        the flat list of its outputs. `None` if the `call` does not work on
+        symbolic tensors.
     """
     tensors = keras_internals.node_inputs(node)
     unknown = any(None in t.shape[1:] for t in tensors)
@@ -38,7 +39,10 @@ def _stand_in(tensor, size):
 
 
 def call(layer, node, inputs):
-    """`(nodes, outputs)` of `layer.call` on `inputs` in place of `node`'s."""
+    """Return `(nodes, outputs)` of `layer.call` on other inputs.
+
+    The other arguments are those of `node`.
+    """
     tensors = keras_internals.node_inputs(node)
     replaced = {id(t): x for t, x in zip(tensors, inputs)}
     args, kwargs = node.arguments.fill_in(replaced)

@@ -1,4 +1,4 @@
-"""Converted backbones and tasks: their classes, and how these are found."""
+"""The classes of converted KerasHub backbones and tasks."""
 
 import contextlib
 import dataclasses
@@ -19,12 +19,12 @@ from keras_laurel.layers import Laurel
 
 
 def backbone_of(model):
-    """The backbone of a task, or `model` itself."""
+    """Return the backbone of a task, or `model` itself."""
     return getattr(model, "backbone", None) or model
 
 
 def is_known(model):
-    """Whether the blocks of `model`, or of its backbone, have a row."""
+    """Return whether the blocks of `model`, or of its backbone, have a row."""
     part = part_with_row(model)
     if part is None or isinstance(part, LaurelOwner):
         return False
@@ -32,12 +32,15 @@ def is_known(model):
 
 
 def has_own_classes(model):
-    """Whether `model` gets a class for KerasHub's own ways to save it."""
+    """Return whether `model` gets a class that KerasHub can save.
+
+    KerasHub saves presets and LoRA weights in its own way.
+    """
     return is_known(model) and is_of_hub(type(part_with_row(model)))
 
 
 def part_with_row(model):
-    """The model itself, or the backbone that it is a task over."""
+    """Return the model, or its backbone, whichever has a row, or `None`."""
     for part in (model, backbone_of(model)):
         if registry.row_of(part) is not None:
             return part
@@ -45,13 +48,14 @@ def part_with_row(model):
 
 
 def check_supported(model):
-    """Raise for a model of KerasHub that is known not to be convertible."""
+    """Raise for a KerasHub model that is known not to be convertible."""
     part = _refused_part(model)
     if part is not None:
         raise ValueError(
-            f"`model` got {model.name!r}, a {type(part).__name__}, which "
+            "Argument `model` must be of a supported KerasHub class. "
+            f"Received: {model.name!r}, a {type(part).__name__}, which "
             "`laurelize` does not support: "
-            f"{families.why_unsupported(part)}."
+            f"{families.why_unsupported(part)}. Use another model."
         )
 
 
@@ -64,7 +68,7 @@ def _refused_part(model):
 
 
 def stacks_of(model):
-    """The stacks of a known model, or of its backbone."""
+    """Return the stacks of a known model, or of its backbone."""
     return registry.stacks_of(part_with_row(model))
 
 
@@ -73,7 +77,7 @@ def convert(model, prototypes, granularity):
 
     Args:
         model: The model.
-        prototypes: Dict of a `Laurel` layer for each block to convert.
+        prototypes: Dict with a `Laurel` layer for each block to convert.
         granularity: `"block"` or `"application"`.
     """
     part = part_with_row(model)
@@ -93,7 +97,7 @@ def convert_inside(model, planned, survey):
     """Convert additions inside the part of `model` that has a row.
 
     Args:
-        model: A backbone or task of KerasHub.
+        model: A KerasHub backbone or task.
         planned: As `saving.attach_all` takes it.
         survey: The `Survey` of the part.
     """
@@ -116,7 +120,7 @@ def _classes(model, part):
 
 
 def _converted(backbone, config):
-    """A plain backbone, converted in place as a saved recipe says."""
+    """Convert a plain backbone in place by a saved recipe, and return it."""
     cls = _backbone_class(type(backbone))
     if "inside" not in config:
         recipe = Recipe.from_config(config)
@@ -128,16 +132,16 @@ def _converted(backbone, config):
 
 
 def restore(model):
-    """Undo `convert`, of the backbone of a task too."""
+    """Undo `convert`, also in the backbone of a task."""
     parts = {id(x): x for x in (backbone_of(model), model)}.values()
     owner.restore([x for x in parts if isinstance(x, LaurelOwner)])
 
 
 class HubBackbone(LaurelOwner):
-    """What a converted backbone of one's own adds to its class.
+    """Mixin for converted backbones of the user's own class.
 
-    KerasHub finds the class of a preset by its registered name, which such a
-    class has after `register_blocks`.
+    KerasHub finds the class of a preset by its registered name. The user's
+    class gets one only by `register_blocks`.
     """
 
     _laurel_registered_name = "LaurelHubBackbone"
@@ -152,7 +156,7 @@ class HubBackbone(LaurelOwner):
         return _converted(source, config["laurel"])
 
     def enable_lora(self, *args, **kwargs):
-        """LoRA freezes the backbone; the LAuReL layers stay as they were."""
+        """Enable LoRA, which freezes the backbone but no LAuReL layers."""
         laurels = _laurel_layers(self)
         trainable = [layer.trainable for layer in laurels]
         with self._without_laurel_layers():
@@ -170,8 +174,11 @@ class HubBackbone(LaurelOwner):
 
     @contextlib.contextmanager
     def _without_laurel_layers(self):
-        """KerasHub's LoRA files number the layers of `_flatten_layers`: they
-        fit before and after conversion where LAuReL layers do not count."""
+        """Hide the LAuReL layers from `_flatten_layers` in this scope.
+
+        KerasHub's LoRA files use the indices of these layers, which are then
+        the same before and after conversion.
+        """
         self.__dict__["_laurel_layers_hidden"] = True
         try:
             yield
@@ -186,7 +193,7 @@ class HubBackbone(LaurelOwner):
 
 
 class LaurelBackbone(HubBackbone):
-    """What a converted backbone with a name of its own adds to its class."""
+    """Mixin for converted backbones whose class has its own name."""
 
     def get_config(self):
         with self._without_laurel():
@@ -201,7 +208,7 @@ class LaurelBackbone(HubBackbone):
 
 
 class HubTask(LaurelOwner):
-    """What a task of one's own over a converted backbone adds to its class."""
+    """Mixin for tasks of the user's own class over a converted backbone."""
 
     _laurel_registered_name = "LaurelHubTask"
 
@@ -227,7 +234,7 @@ class HubTask(LaurelOwner):
 
 
 class LaurelTask(HubTask):
-    """What a task with a name of its own adds to its class."""
+    """Mixin for tasks over a converted backbone whose class has a name."""
 
     def get_config(self):
         return super(LaurelOwner, self).get_config()
@@ -242,13 +249,14 @@ owner.register(HubTask)
 
 
 def _check_found_again(model):
-    """A preset knows its class by name."""
+    """Raise if a preset could not be loaded, for lack of a named class."""
     if isinstance(model, (LaurelBackbone, LaurelTask)):
         return
     name = type(model).__name__
     raise ValueError(
-        f"{model.name!r} is a {name}, a class of your own: a preset of it, "
-        "converted, could not be loaded. Call "
+        f"The class of {model.name!r} must be registered to be saved as a "
+        f"preset. Received: a {name}, your own class, for which a preset of "
+        "the converted model could not be loaded. Call "
         f"`keras_laurel.register_blocks({name})` where you define {name}, "
         "before you convert; or save to `.keras`."
     )
@@ -260,15 +268,15 @@ def _laurel_layers(model):
 
 
 def laurel_name(base_name):
-    """The name of the converted class, and of its registration."""
+    """Return the name of the converted class, also its registered name."""
     return f"Laurel{base_name}"
 
 
-_named = set()
+_named: set[type] = set()
 
 
 def name_class(cls):
-    """Give the converted class of a backbone or task a name of its own.
+    """Give the converted class of a backbone or task its own name.
 
     Returns:
         The converted class.
@@ -284,12 +292,12 @@ def _has_name(cls):
 
 
 def is_of_hub(cls):
-    """Whether it is a backbone or a task, KerasHub's or a subclass."""
+    """Return whether a class is a KerasHub backbone or task, or a subclass."""
     return _is_kind(cls, "Backbone") or _is_kind(cls, "Task")
 
 
 def is_class_known(cls):
-    """Whether the blocks of models of a class are known, by its bases."""
+    """Return whether the blocks of a class, or of a base, are known."""
     backbone = getattr(cls, "backbone_cls", None) or cls
     return registry.row_of_class(backbone) is not None
 

@@ -1,8 +1,9 @@
-"""What is known of KerasHub's transformer families: all there is to maintain.
+"""Table of KerasHub's transformer families.
 
-A family is named by its backbone class. Everything else is found at
-conversion, or is the same in all of them. The tests in `tests/conversion/hub`
-prove each row on a running model.
+A family is named by its backbone class. This table is all that needs to be
+maintained: everything else is found at conversion, or is the same in all
+families. The tests in `tests/conversion/hub` check each row on a running
+model.
 """
 
 import dataclasses
@@ -13,10 +14,10 @@ from keras_laurel.conversion.blocks.registry import BlockRow
 
 @dataclasses.dataclass(frozen=True)
 class Family(BlockRow):
-    """The row of a backbone of KerasHub.
+    """The row of a KerasHub backbone.
 
     Attributes:
-        tasks: Names of the task classes without the family's prefix.
+        tasks: Names of the task classes, without the family's prefix.
     """
 
     tasks: tuple = ("CausalLM",)
@@ -36,7 +37,10 @@ def _vision(blocks, block_class, tasks=()):
 
 
 def _pair(block_class):
-    """An encoder of images and one of texts, which have rows themselves."""
+    """Return the row of a pair of encoders, which have rows themselves.
+
+    One encodes images, the other texts.
+    """
     return Family(("vision_encoder", "text_encoder"), (block_class,), tasks=())
 
 
@@ -49,7 +53,7 @@ def _encoder_decoder(blocks, *block_classes, tasks=("Seq2SeqLM",)):
 
 
 def _albert_blocks(backbone):
-    """Groups of layers, each of which runs several times in a row."""
+    """Return the blocks of ALBERT, whose groups run several times in a row."""
     times = backbone.num_layers // backbone.num_groups
     return [
         layer
@@ -60,7 +64,7 @@ def _albert_blocks(backbone):
 
 
 def _if_there(path):
-    """A stack that not every model of the class has."""
+    """Return the location of a stack that some models of the class lack."""
 
     def find(backbone):
         found = backbone
@@ -206,14 +210,14 @@ FAMILIES = {
     ),
 }
 
-# Models that are parts of backbones.
+# Rows of models that are parts of backbones.
 PARTS = {
     "BLIP2VisionEncoder": _vision("encoder.encoder_layers", "ViTEncoderBlock"),
     "BLIP2QFormer": _text("QFormerLayer", tasks=()),
     "BLIP2CustomOPT": _text("TransformerDecoder", tasks=()),
     "BLIP2FlanT5": Family(("t5",), (), tasks=()),
 }
-# Backbones, and a task that has a supported one.
+# Backbones, and a task whose backbone is supported.
 UNSUPPORTED = {
     "Gemma4AssistantCausalLM": "it drafts tokens from what its target computes",
     "Gemma3nBackbone": "its blocks have LAuReL and AltUp inside already",
@@ -224,10 +228,10 @@ for _name, _family in {**FAMILIES, **PARTS}.items():
 
 
 def why_unsupported(model):
-    """The reason why a backbone or a task cannot be converted, or `None`.
+    """Return why a backbone or a task cannot be converted, or `None`.
 
-    A subclass is as its nearest class that is known; one that has a row of
-    its own, by `register_blocks`, is converted.
+    A subclass counts as its nearest known base, unless it has its own row
+    from `register_blocks`.
     """
     for cls in type(model).__mro__:
         if registry.has_own_row(cls):
@@ -238,12 +242,12 @@ def why_unsupported(model):
 
 
 def is_hub(cls):
-    """Whether a class is KerasHub's own."""
+    """Return whether a class is defined in KerasHub."""
     return cls.__module__.split(".")[0] == "keras_hub"
 
 
 def is_of_table(cls):
-    """Whether a class is a backbone of the table, or a task of such a row."""
+    """Return whether a class is a backbone or a task of the table."""
     if not is_hub(cls):
         return False
     if cls.__name__ in FAMILIES:

@@ -1,9 +1,10 @@
 """Let Keras and KerasHub find converted classes in a fresh process.
 
-They are subclasses of KerasHub's, which is not imported for them: a
-placeholder stands under each name, and when KerasHub has been imported, by
-whomever, the classes take their places. KerasHub's `from_preset` looks for
-subclasses among what is registered, so placeholders alone would not do.
+The converted classes are subclasses of KerasHub's. To avoid importing
+KerasHub, a placeholder is registered under each name. Once KerasHub is
+imported, by any code, the classes replace the placeholders: KerasHub's
+`from_preset` looks for subclasses among the registered classes, where it would
+not find placeholders.
 """
 
 import importlib
@@ -46,7 +47,7 @@ def _converted_class(name):
 
 
 class _Placeholder:
-    """Stands for a converted class until a model of it is loaded."""
+    """Placeholder of a converted class until a model of it is loaded."""
 
     def __init__(self, base_name):
         self.base_name = base_name
@@ -57,7 +58,7 @@ class _Placeholder:
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
-    """Calls `_register_classes` once KerasHub has been imported."""
+    """Import hook that calls `_register_classes` after KerasHub's import."""
 
     def find_spec(self, name, path=None, target=None):
         if name != "keras_hub":

@@ -1,4 +1,4 @@
-"""Which opened layers are blocks: they add to the stream and hand it on."""
+"""Find the layers that are blocks: they add to the stream and return it."""
 
 import keras
 
@@ -16,11 +16,12 @@ _PASSING = (
 
 
 def carrying_blocks(model, survey):
-    """The layers that hand on their input with something added to it, in the
-    order they run, one that runs several times as often as it does.
+    """Return the layers that return their input with something added to it.
 
-    Of such layers inside one another the outermost: its f(x) holds the others.
-    A layer that holds them, and adds nothing itself, is none.
+    They are in the order they run, each as often as it runs. If such layers
+    are inside one another, only the outermost is returned, whose f(x) contains
+    the others. A layer that contains blocks but adds nothing itself is not a
+    block.
 
     Raises:
         ValueError: if there are none.
@@ -28,14 +29,16 @@ def carrying_blocks(model, survey):
     if survey and survey.blocks:
         return survey.blocks
     raise ValueError(
-        f"`granularity` got 'block' or 'application' for {model.name!r}, "
-        "none of whose layers computes y = x + f(x) of its input. Use "
-        "`granularity='sublayer'`, or name the blocks with `blocks=[...]`."
+        "Argument `granularity` must be None or 'sublayer' for a model "
+        "without known blocks. Received: 'block' or 'application' for "
+        f"{model.name!r}, none of whose layers computes y = x + f(x) from its "
+        "input. Use `granularity='sublayer'`, or name the blocks with "
+        "`blocks=[...]`."
     )
 
 
 def find_blocks(root, skips):
-    """The layers of `carrying_blocks` in the order of their calls.
+    """Return the layers of `carrying_blocks` in the order of their calls.
 
     Args:
         root: The `Observed` call of the model.
@@ -50,12 +53,14 @@ def find_blocks(root, skips):
 
 
 def _follow_stream(call, skips):
-    """Whether residual additions lead, one after the other, from the first
-    input of a layer to what it returns, of one shape; and whether any of them
-    stands in its own `call`.
+    """Follow the residual stream through a call of a layer.
 
-    Norms may stand between, as in a transformer that normalises after it adds,
-    and layers that do the same.
+    Returns:
+        `(carries, adds)`. `carries` is true if a chain of residual additions
+        leads from the first input to an output of the same shape. Norms may
+        be between them, as in a transformer that normalises after it adds,
+        and so may layers that carry the stream themselves. `adds` is true if
+        one of these additions is in the layer's own `call`.
     """
     trace = call.trace
     if trace is None or not trace.inputs or not trace.output_tensors:
@@ -86,11 +91,11 @@ def _carries(call, skips):
 
 
 def note_stacks(survey, stacks):
-    """Note of what is inside known blocks which stack that belongs to.
+    """Store in each `Inside` of a known block the number of its stack.
 
-    Additions stand in the `call` of a block or in those of the layers in it,
-    as of an attention that is given the input of the block, and adds it. Each
-    stack has a history of its own.
+    Additions are in the `call` of a block or in those of the layers in it,
+    such as an attention layer that adds its input itself. Each stack has its
+    own history.
 
     Args:
         survey: The `Survey` of the model.

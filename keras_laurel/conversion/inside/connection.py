@@ -1,4 +1,4 @@
-"""A LAuReL layer in the place of one addition of a `call`."""
+"""A LAuReL layer that replaces one addition in a `call`."""
 
 import dataclasses
 
@@ -12,15 +12,15 @@ from keras_laurel.layers import Laurel
 
 @dataclasses.dataclass(frozen=True)
 class Connection:
-    """What runs in the place of an addition.
+    """The LAuReL layer of one addition, with its place in a stream.
 
     Attributes:
         layer: The `Laurel` layer, built.
-        skip: Which of the two operands is the skip; of more operands, which
-            is left to the sum itself, `None`.
+        skip: Index of the operand that is the skip, 0 or 1; `None` for a sum
+            of several branches, where the skip is passed separately.
         stream: The `ResidualStream` of the connections that share history.
-        number: Its number in the stream.
-        shape: Shape of the skip, `None` for the batch.
+        number: The index of the connection in the stream.
+        shape: Shape of the skip, with `None` for the batch.
     """
 
     layer: Laurel
@@ -30,7 +30,7 @@ class Connection:
     shape: tuple
 
     def of_operands(self, operation):
-        """A function that stands for the call of an addition of two."""
+        """Return a function that replaces an addition of two operands."""
 
         def add(*args, **kwargs):
             operands = _in_one_dtype(_operands(args, kwargs))
@@ -43,7 +43,10 @@ class Connection:
         return add
 
     def of_sum(self, function, operation):
-        """A function of the skip and of the sum's own arguments."""
+        """Return a function that replaces a sum of several branches.
+
+        Its arguments are the skip and those of the sum.
+        """
 
         def add(x, *args, **kwargs):
             y = function(*args, **kwargs)
@@ -77,7 +80,7 @@ def _in_one_dtype(operands):
 
 
 def _with_mask(operation, operands, out):
-    """The mask goes on exactly where the addition hands one on."""
+    """Put a mask on the output if the addition would have done so."""
     if not isinstance(operation, keras.layers.Layer):
         return out
     masks = [getattr(x, "_keras_mask", None) for x in operands]

@@ -15,8 +15,11 @@ from keras_laurel.conversion.sites import ResidualSite
 
 
 def sites_inside(survey):
-    """`(sites, left_out)`: a `ResidualSite` for each residual addition, in
-    the order they run, and a `LeftOut` for each other."""
+    """Return `(sites, left_out)` of the additions inside layers.
+
+    There is a `ResidualSite` for each residual addition, in the order they
+    run, and a `LeftOut` for each other addition.
+    """
     sites, left_out, numbers = [], [], {}
     for inside, key in survey.in_order():
         addition = inside.additions[key]
@@ -71,19 +74,18 @@ def _for_any_batch(tensor):
 
 
 def plan(survey, pairs):
-    """What is to be attached to which layer; nothing is changed.
+    """Plan the connections of each layer, without changing anything.
 
     Args:
         survey: The `Survey`.
-        pairs: List of `ResidualSite`s inside layers, each with the prototype
-            for it.
+        pairs: List of `(site, prototype)`, for sites inside layers.
 
     Returns:
         Dict of dicts of `Connection`s, by `Inside` and key.
 
     Raises:
-        ValueError: if a layer does not fit a site, or there are fewer
-            connections than it reads activations of.
+        ValueError: if a layer does not fit a site, or reads a history in a
+            layer that runs several times per pass.
     """
     chosen = {site.node: (site, prototype) for site, prototype in pairs}
     steps = [
@@ -110,11 +112,11 @@ def plan(survey, pairs):
 
 
 def _streams(order, steps, chosen):
-    """The `ResidualStream` of each connection, and its number there, by
-    `ResidualSite.node`.
+    """Return the `ResidualStream` of each connection, and its index there.
 
-    As in graphs, a connection reads the skips that lead to its own and have
-    its shape. Those that do so share a stream; two towers have two.
+    They are by `ResidualSite.node`. As in graphs, a connection reads the skips
+    from which its own skip is computed, if they have its shape. Connections
+    that read one another share a stream; two towers have two streams.
     """
     skips = {
         (inside.layer, key): inside.additions[key].skip_tensor
@@ -144,8 +146,10 @@ def _streams(order, steps, chosen):
 
 
 def _earlier(order, skips, node, stacks):
-    """The connections whose skips a connection may read; of several with one
-    skip the first."""
+    """Return the connections whose skips a connection may read.
+
+    If several have the same skip, only the first is returned.
+    """
     found = {}
     for other in order.leading_to(node):
         tensor = skips.get(other)
@@ -175,10 +179,12 @@ def _built(inside, site, addition, prototype, number, earlier):
     )
     if layer.has_history and inside.times > 1:
         raise ValueError(
-            f"`layer` got num_activations={layer.num_activations}, and "
-            f"{inside.path!r} runs {inside.times} times in one pass: its "
-            "connections would have another history each time. Use a layer "
-            "without previous activations, or leave the sites in it out."
+            "Argument `layer` must not read previous activations in a layer "
+            "that runs several times per pass, where each run has another "
+            "history. Received: "
+            f"num_activations={layer.num_activations}, and {inside.path!r} "
+            f"runs {inside.times} times in one pass. Use a layer without "
+            "previous activations, or leave the sites in it out."
         )
     activations = max(len(layer.reads(earlier)), 1)
     shape = _for_any_batch(addition.skip_tensor)
@@ -188,8 +194,8 @@ def _built(inside, site, addition, prototype, number, earlier):
         )
     except ValueError as error:
         raise ValueError(
-            f"The layer does not fit the site {site!r}: {error} Or leave the "
-            "site out with `sites=[...]`."
+            f"Argument `layer` does not fit the site {site!r}: {error} Or "
+            "leave the site out with `sites=[...]`."
         ) from error
     return layer
 
@@ -201,7 +207,8 @@ def _policy(layer):
 def _how_it_stood(inside, site):
     node = inside.additions[site.node[1]].node
     options = layer_options.how_it_stood(node, site.skip_tensor, site.is_sum)
-    # The connection is no call of the layer, and passes masks on by itself.
+    # `Laurel.combine` bypasses the mask handling of a layer's `__call__`;
+    # `Connection` passes masks on by itself.
     return {k: v for k, v in options.items() if k != "drops_mask"}
 
 

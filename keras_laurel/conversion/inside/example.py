@@ -1,4 +1,4 @@
-"""Examples of what a model is called on, to see what it runs."""
+"""Example inputs of a model, on which it is run to see its calls."""
 
 import inspect
 import itertools
@@ -9,12 +9,12 @@ from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.inside.values import is_tensor_like
 
 BATCH = 2
-# Sizes that stand for unknown ones, until the model runs with one.
+# Tried in turn for unknown sizes, until the model runs with one.
 SIZES = (24, 8, 32, 64, 128, 224, 16, 4, 2, 4096)
 
 
 def examples(model, inputs=None):
-    """Arguments to try, as tuples with `KerasTensor`s of known sizes."""
+    """Yield arguments to try: tuples of `KerasTensor`s of known sizes."""
     if inputs is not None:
         yield from _with_sizes(_arguments(model, inputs))
     elif keras_internals.has_graph(model):
@@ -25,8 +25,10 @@ def examples(model, inputs=None):
 
 
 def _arguments(model, inputs):
-    """`inputs` as positional arguments: a tuple for a `call` that needs
-    several is one for each."""
+    """Return `inputs` as a tuple of positional arguments.
+
+    If the `call` needs several, `inputs` is a tuple or list with one for each.
+    """
     parameters = list(inspect.signature(model.call).parameters.values())
     required = [
         p
@@ -39,7 +41,10 @@ def _arguments(model, inputs):
 
 
 def _from_build(model, dtypes):
-    """What the shapes tell with which the model was built."""
+    """Return arguments of the shapes with which the model was built.
+
+    Return `None` if these shapes are not known.
+    """
     config = model.get_build_config() or {}
     shapes = config.get("shapes_dict")
     if shapes is None and "input_shape" in config:
@@ -79,12 +84,15 @@ def _with_sizes(args):
 
 
 def _one_each(args):
-    """Unknown sizes differ from each tensor to the next."""
+    """Make unknown sizes different in each tensor."""
     return itertools.count()
 
 
 def _one_by_name(args):
-    """They differ where names begin differently, as with `encoder_...`."""
+    """Make unknown sizes equal in tensors whose names begin alike.
+
+    The beginning is the part before `_`, as in `encoder_token_ids`.
+    """
     numbers = {}
     for names, x in keras.tree.flatten_with_path(args):
         if is_tensor_like(x):

@@ -1,19 +1,20 @@
-"""How Keras is made to record what a `call` does, in place of doing it.
+"""Make Keras record what a `call` does, instead of doing it.
 
-While a `Recorder` records, on its thread, every call of a layer or operation
-that the user's code makes is handed to it. Keras does this by itself for
-symbolic tensors, and only for them: it takes the values of variables, random
-numbers and updates of state for constants. So these are replaced for the time
-of the recording, pinned by `tests/conversion/inside/test_keras_recording.py`:
+During a recording, every call of a layer or operation in the user's code, on
+this thread, is passed to a recorder. Keras itself records calls on symbolic
+tensors only: it treats the values of variables, random numbers and updates of
+state as constants. So these parts of Keras are replaced during the recording;
+`tests/conversion/inside/test_keras_recording.py` fails if one of them changes:
 
 - `Layer.__call__`, `Operation.symbolic_call`, `Layer.add_loss`;
-- `any_symbolic_tensors` in each module that has it: a variable is symbolic;
-- of `Variable` its operators, `value`, and what converts and casts it;
+- `any_symbolic_tensors` in each module that has it, so that a variable counts
+  as symbolic;
+- the operators of `Variable`, its `value`, and its conversion and casting;
 - `SeedGenerator.next` and the functions of `backend.random`;
-- `StatelessScope`, from which variables take and to which they give values.
+- `StatelessScope`, through which variables are read and assigned.
 
-What Keras runs by itself to find out shapes has a stateless scope of its own:
-there nothing is recorded.
+To find shapes, Keras runs code in a stateless scope of its own. Nothing is
+recorded there.
 """
 
 import contextlib
@@ -56,7 +57,7 @@ _LOCK = threading.RLock()
 
 @contextlib.contextmanager
 def recording(recorder):
-    """Hand to `recorder` what the code inside does on this thread."""
+    """Pass the calls in this scope, on this thread, to `recorder`."""
     scope = _RecordingScope(recorder)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_LOCK)
@@ -64,7 +65,8 @@ def recording(recorder):
         stack.enter_context(_keeping_names())
         for owner, name, value in _replacements(recorder):
             _set_for_the_time_of(stack, owner, name, value)
-        # So that arrays leave an operator to the symbolic tensor on its right.
+        # With these, `array + symbolic` calls the operator of the symbolic
+        # tensor, and not that of the array.
         _set_for_the_time_of(stack, keras.KerasTensor, "__jax_array__")
         _set_for_the_time_of(stack, keras.KerasTensor, "__array_ufunc__", None)
         stack.enter_context(scope)
@@ -75,7 +77,7 @@ _ABSENT = object()
 
 
 def _set_for_the_time_of(stack, owner, name, value=_ABSENT):
-    """Set an attribute, or take it away; the stack puts it back."""
+    """Set or remove an attribute until the stack closes."""
     before = vars(owner).get(name, _ABSENT)
 
     def put(value):
@@ -89,7 +91,7 @@ def _set_for_the_time_of(stack, owner, name, value=_ABSENT):
 
 
 def is_recording(recorder):
-    """Whether user code is running, and no shape inference of Keras."""
+    """Return whether user code is running, not Keras' shape inference."""
     scope = get_stateless_scope()
     return isinstance(scope, _RecordingScope) and scope.recorder is recorder
 
@@ -108,7 +110,10 @@ class _RecordingScope(StatelessScope):
 
 @contextlib.contextmanager
 def _outside_of_graphs():
-    """What is recorded must not hold tensors of a program being compiled."""
+    """Leave the program that is being compiled, if any.
+
+    A recording must not hold its tensors.
+    """
     if keras.config.backend() == "jax":
         import jax
 
@@ -125,7 +130,7 @@ def _outside_of_graphs():
 
 @contextlib.contextmanager
 def _keeping_names():
-    """The user's next `Add()` is not to be called `add_57`."""
+    """Restore Keras' name counters, so the next `Add()` is not `add_57`."""
     name = "object_name_uids"
     before = dict(global_state.get_global_attribute(name) or {})
     try:
@@ -236,10 +241,10 @@ def _passing_symbolic(original):
 
 
 def _symbolic_value(original):
-    """The value of a variable while a graph is recorded.
+    """Return a `value` property for variables during a recording.
 
-    Keras' trainer for JAX takes the values of variables away while the
-    compiled program has them; for shapes, zeros serve.
+    Keras' trainer for JAX removes the values of variables while the compiled
+    program holds them. To find shapes, zeros are used instead.
     """
 
     def value(self):
@@ -258,7 +263,7 @@ def _symbolic_value(original):
 
 
 def _on_value(original, name):
-    """An operator of a variable, as one of its symbolic value."""
+    """Return an operator of variables that uses their symbolic values."""
 
     @functools.wraps(original)
     def replacement(self, other):
@@ -273,8 +278,10 @@ def _on_value(original, name):
 
 @contextlib.contextmanager
 def observing(observer):
-    """Hand each call of a layer's `call`, with its arguments as they are
-    once masks, dtypes and `training` are settled, to `observer`."""
+    """Pass each call of a layer's `call` in this scope to `observer`.
+
+    It gets the arguments after Keras has set masks, dtypes and `training`.
+    """
     original = Operation.__call__
     thread = threading.get_ident()
 
@@ -290,5 +297,5 @@ def observing(observer):
 
 
 def is_inferring_shapes():
-    """Whether Keras runs layers for their shapes only."""
+    """Return whether Keras runs layers for their shapes only."""
     return in_symbolic_scope()

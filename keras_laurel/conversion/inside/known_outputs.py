@@ -1,5 +1,4 @@
-"""Shapes that Keras' own layers have returned, so that none runs again for
-them."""
+"""Record the shapes that layers of Keras return, to run each layer once."""
 
 import keras
 
@@ -9,21 +8,21 @@ from keras_laurel.conversion.inside.values import map_leaves
 from keras_laurel.conversion.inside.values import signature
 from keras_laurel.conversion.inside.values import tensors_of
 
-# They make masks, which Keras hangs on what is returned.
+# These layers make masks, which Keras attaches to their outputs.
 _MASKING = keras.layers.Embedding, keras.layers.Masking
 
 
 class KnownOutputs:
-    """Kinds of what layers of Keras returned for arguments of these kinds.
+    """Shapes and dtypes that layers of Keras returned, by their arguments.
 
-    Layers of other classes may do more than return something, and do it
-    otherwise in training. They run each time.
+    Layers of other classes are not recorded: they may have side effects, or
+    return something else in training.
     """
 
     def __init__(self):
         self._outputs = {}
-        # With the layer, so that its id remains its own: a `call` may make
-        # layers that do not outlive it.
+        # The layer is kept with the answer, so that its id stays unique: a
+        # `call` may create layers that are deleted when it returns.
         self._is_pure = {}
 
     def note(self, layer, args, kwargs, outputs):
@@ -32,11 +31,11 @@ class KnownOutputs:
             self._outputs[_key(layer, args, kwargs)] = specs
 
     def again(self, layer, args, kwargs, make):
-        """The kind of output that is known for this call, or `None`.
+        """Return tensors like the recorded outputs of a call, or `None`.
 
         Args:
             layer, args, kwargs: The call.
-            make: Function of a `KerasTensor` that makes the tensor.
+            make: Function that makes a tensor from a `KerasTensor`.
         """
         if not self._can_know(layer, args, kwargs):
             return None
@@ -74,7 +73,10 @@ def _spec(x):
 
 
 def _key(layer, args, kwargs):
-    """Keras fills in `training`, on which no shape of its layers depends."""
+    """Return the key of a call, without `training`.
+
+    Keras adds that argument, and no shape of its layers depends on it.
+    """
     kwargs = {
         name: value
         for name, value in kwargs.items()

@@ -1,4 +1,4 @@
-"""Where the layers inside a layer are, by the attributes that hold them."""
+"""The paths of the layers inside a layer, made of attribute names."""
 
 import keras
 
@@ -6,10 +6,10 @@ from keras_laurel.conversion import keras_internals
 
 
 def layer_paths(root):
-    """Paths such as `"encoder/blocks_3"`, by the `id` of the layer.
+    """Return paths such as `"encoder/blocks_3"`, by the `id` of the layer.
 
-    Each layer has the path by which it is first reached. A functional or
-    sequential model, or a wrapper, has its layers by their names.
+    Each layer has the path by which it is first reached. In a functional or
+    sequential model, and in a wrapper, the names of the layers are used.
     """
     paths = {id(root): ""}
     waiting = [root]

@@ -1,8 +1,9 @@
-"""Layers that add what they are given, as `CustomScale()([x, f(x)])`.
+"""Layers that add their inputs, such as `CustomScale()([x, f(x)])`.
 
-Such an addition has a skip, though its layer does not show it: what leads from
-the one operand to the other is in the graph that calls the layer. So it is
-judged in that graph, with the layer's own calls in the place of its call.
+The layer alone does not show which of its inputs is the skip: the calls that
+lead from one input to the other are in the graph that calls the layer. So its
+addition is judged in that graph, in which the layer's own calls replace the
+call of the layer.
 """
 
 import dataclasses
@@ -20,14 +21,14 @@ _NOT_ONE_SKIP = "its layer runs several times, and not always around a branch"
 
 @dataclasses.dataclass(frozen=True)
 class Merge:
-    """An addition of what a layer is given, as its surroundings show it.
+    """An addition of a layer's inputs, judged in the surrounding graph.
 
     Attributes:
         trace: The `Trace` of the layer.
-        addition: The `Addition`, of the tensors of that trace.
-        axis: The axis of the features.
+        addition: The `Addition`, with tensors of that trace.
+        axis: The feature axis.
         step: The call of the layer.
-        skip: The tensor that the call is given and that is the skip.
+        skip: The input of that call that is the skip.
     """
 
     trace: object
@@ -38,7 +39,7 @@ class Merge:
 
 
 def find_merges(root, additions):
-    """The `Merge`s of a model, one for each call of such a layer.
+    """Return the `Merge`s of a model, one for each call of such a layer.
 
     Args:
         root: The `Observed` call of the model.
@@ -54,7 +55,10 @@ def find_merges(root, additions):
 
 
 def _agreed(merges):
-    """One layer has one connection, with the skip at one place."""
+    """Return the merges of one addition if all calls agree on its skip.
+
+    Since the layer gets one connection, it is otherwise left out.
+    """
     kinds = {(m.addition.why_not is None, m.addition.skip) for m in merges}
     if len(kinds) == 1:
         return merges
@@ -63,8 +67,7 @@ def _agreed(merges):
 
 
 def _merges(outer, additions):
-    """Those in the graph of one call, with the calls that layers make in the
-    place of theirs."""
+    """Yield the `Merge`s in the graph of one call."""
     graph = outer.graph()
     calls, _ = outer.inner_calls(graph[1]) if graph else ({}, ())
     opened = {
@@ -92,7 +95,7 @@ def _merges(outer, additions):
 
 
 class _Opened:
-    """The calls that a layer makes, of the tensors of the graph around it."""
+    """The calls that a layer makes, on tensors of the surrounding graph."""
 
     def __init__(self, step, trace):
         self.step, self.trace = step, trace
@@ -107,8 +110,13 @@ class _Opened:
         ]
 
     def merge(self, addition, shown, axis):
-        """The `Merge` of an addition of these calls, which the layer by
-        itself `shown` otherwise."""
+        """Return the `Merge` of an addition among these calls.
+
+        Args:
+            addition: The `Addition` as judged in the surrounding graph.
+            shown: The `Addition` as judged in the layer alone.
+            axis: The feature axis.
+        """
         skip = addition.skip_tensor
         own = dataclasses.replace(
             addition,
@@ -120,7 +128,7 @@ class _Opened:
 
 
 def _hides_a_skip(trace, additions):
-    """Whether a layer adds what it is given, and does not show why."""
+    """Return whether a layer may add its inputs, one of which is a skip."""
     if trace is None or len(trace.inputs) < 2 or _hands_on(trace):
         return False
     found = additions[id(trace)].values()
@@ -133,11 +141,12 @@ def _hands_on(trace):
 
 
 def given_to(step, is_traced):
-    """The tensors that the call of a layer is given.
+    """Return the tensors that the call of a layer reads.
 
     Args:
         step: The call.
-        is_traced: Whether in the order of the inputs of a `Trace`.
+        is_traced: Boolean. Return them in the order of the inputs of a
+            `Trace`.
     """
     if not is_traced:
         return keras_internals.node_inputs(step)

@@ -1,8 +1,8 @@
-"""See which layers a model calls, on what, and what each of them computes.
+"""Observe the layers that a model calls, their arguments and their graphs.
 
 The model runs once for its shapes, as Keras does when it builds a model: no
-value is computed and nothing is changed. On the way each layer whose inside
-is not known yet is traced with what it is called on.
+value is computed and nothing is changed. During this run, each layer that is
+not a graph itself is traced with the arguments of its call.
 """
 
 import contextlib
@@ -29,27 +29,29 @@ class Observed:
         layer: The layer.
         args: Positional arguments of its `call`, `KerasTensor`s for tensors.
         kwargs: Keyword arguments.
-        trace: The `Trace` of the call; `None` where it was not traced.
-        failure: String, why it could not be traced, or `None`.
+        trace: The `Trace` of the call; `None` if it was not traced.
+        failure: String, the reason why it could not be traced, or `None`.
         inside: List of `Observed`, in the order they ran.
     """
 
     layer: keras.layers.Layer
     args: tuple
     kwargs: dict
-    trace: Trace = None
-    failure: str = None
+    trace: Trace | None = None
+    failure: str | None = None
     inside: list = dataclasses.field(default_factory=list)
 
     def all(self):
-        """This call and those inside it, in the order they began."""
+        """Yield this call and those inside it, in the order they began."""
         yield self
         for one in self.inside:
             yield from one.all()
 
     def graph(self):
-        """`(inputs, steps, outputs)`, the calls that it is made of where that
-        is known; `None` elsewhere."""
+        """Return `(inputs, steps, outputs)`, the graph of this call.
+
+        It is `None` if the graph is not known.
+        """
         if self.trace is not None:
             trace = self.trace
             return trace.inputs, trace.calls, trace.output_tensors
@@ -59,8 +61,11 @@ class Observed:
         return None
 
     def inner_calls(self, steps):
-        """`(calls, others)`: the calls inside by the step that made them, and
-        a list of those that none of `steps` made."""
+        """Return `(calls, others)` of the calls of layers inside.
+
+        `calls` is a dict by the step that made the call, `others` a list of
+        those that none of `steps` made.
+        """
         calls, others = {}, list(self.inside)
         for step in steps:
             if others and others[0].layer is step.operation:
@@ -69,13 +74,14 @@ class Observed:
 
 
 def observe(model, args, kwargs, is_opaque, known):
-    """The `Observed` call of `model` on these arguments.
+    """Return the `Observed` call of `model` on these arguments.
 
     Args:
         model: A layer or model.
         args: Positional arguments, with `KerasTensor`s of known sizes.
         kwargs: Keyword arguments.
-        is_opaque: Function of a layer: whether it is to be traced.
+        is_opaque: Function of a layer that returns true if the layer is to be
+            traced.
         known: `KnownOutputs`, to which this pass adds.
     """
     observer = _Observer(is_opaque, known)
@@ -100,7 +106,8 @@ class _Observer:
         if self._stack:
             self._stack[-1].inside.append(call)
         else:
-            # PyTorch begins anew on another device where the first fails.
+            # A second outermost call replaces the first: on PyTorch, Keras
+            # runs the model again on another device if the first run fails.
             self.root = call
         outputs = self._known.again(layer, args, kwargs, _zeros)
         if outputs is not None:
@@ -121,7 +128,10 @@ class _Observer:
 
     @contextlib.contextmanager
     def _seeing_direct_calls(self, wrapper):
-        """Some of Keras' wrappers run `layer.call`, and not the layer."""
+        """Observe the layer in a wrapper that runs `layer.call` directly.
+
+        Some of Keras' wrappers do so, instead of calling the layer.
+        """
         inner = getattr(wrapper, "layer", None)
         if not isinstance(wrapper, keras.layers.Wrapper) or inner is None:
             yield
@@ -166,7 +176,10 @@ def _plain_call(call):
 
 
 def _call_of(layer):
-    """As its class wrote it."""
+    """Return the `call` of the layer's class, bound to the layer.
+
+    An attribute of the layer may replace it during the observation.
+    """
     return functools.partial(type(layer).call, layer)
 
 

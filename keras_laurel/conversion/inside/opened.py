@@ -20,12 +20,15 @@ from keras_laurel.conversion.inside.values import signature
 from keras_laurel.conversion.inside.values import tensors_of
 from keras_laurel.layers.laurel import is_observed
 
-# Programs of one layer that are kept: lengths of texts may go on and on.
+# Programs that are kept per layer. Texts may have any number of lengths.
 MOST_PROGRAMS = 64
 
 
 def _not_compiled(function):
-    """PyTorch cannot compile the making of a graph, only its run."""
+    """Exclude a function from PyTorch's compiler.
+
+    It can compile the run of a graph, but not its construction.
+    """
     if keras.backend.backend() != "torch":
         return function
     import torch
@@ -34,12 +37,12 @@ def _not_compiled(function):
 
 
 class Opened:
-    """What an opened layer runs in the place of its `call`.
+    """The graphs and connections that an opened layer runs for its `call`.
 
     Args:
         connections: Dict of `Connection`s by the key of their addition.
         known: List of the keys of all additions that were judged.
-        always: Set of those that every call comes to.
+        always: Set of the keys of those additions that run in every call.
         all_layers: List of the LAuReL layers of the whole conversion, in the
             order they run.
     """
@@ -58,11 +61,11 @@ class Opened:
         return list(found.values())
 
     def index(self, key):
-        """The number of an addition among all of the layer."""
+        """Return the index of an addition among all those of the layer."""
         return self._known.index(key)
 
     def program(self, layer, call, args, kwargs):
-        """The `Program` for arguments like these."""
+        """Return the `Program` for arguments with this signature."""
         key = signature((args, kwargs))
         program = self._programs.get(key)
         if program is None:
@@ -82,12 +85,12 @@ class Opened:
             raise ValueError(
                 f"{layer.name!r} of class {type(layer).__name__} has LAuReL "
                 "connections inside, and cannot be run on these arguments: "
-                f"its `call` does what a graph cannot carry. {error}"
+                f"its `call` does not run as a graph. {error}"
             ) from error
         return Program(traced, self._in_place(layer, traced))
 
     def _in_place(self, layer, traced):
-        """The connections by the additions of this trace."""
+        """Return the connections by the calls that they replace."""
         graph = TensorGraph(traced.calls, traced.output_tensors)
         additions = {a.node.key: a for a in find_additions(graph)}
         missing = self._expected - additions.keys()
@@ -107,14 +110,15 @@ class Opened:
 
 def _other_additions(layer, missing, new):
     lines = [
-        f"{layer.name!r} of class {type(layer).__name__} was called in a way "
-        "that leads to other additions than those that were converted."
+        f"{layer.name!r} of class {type(layer).__name__} was called with "
+        "arguments for which it runs other additions than those that were "
+        "converted."
     ]
     lines += [f"Not reached: {place_of(key)}." for key in sorted(missing)]
     lines += [f"Not seen at conversion: {a.node.where}." for a in new]
     lines.append(
-        "Convert with `inputs=` an example of what the model is called on, "
-        "or leave these out with `sites=[...]`."
+        "Convert with an example of such arguments, `inputs=...`, or leave "
+        "these additions out with `sites=[...]`."
     )
     return "\n".join(lines)
 
@@ -126,10 +130,10 @@ def place_of(key):
 
 
 class LaurelOpened:
-    """What an opened layer adds to its class."""
+    """Mixin for opened layers."""
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
-        """What runs in the place of the call sees to it itself."""
+        """Return the call as it is: `_laurel_run` rematerializes itself."""
         return layer_call
 
     def _laurel_run(self, call, args, kwargs):
@@ -141,8 +145,11 @@ class LaurelOpened:
         return program.run(tensors_of((args, kwargs)))
 
     def _laurel_run_rematerialized(self, program, args, kwargs):
-        """Previous activations come in and go out as tensors, since nothing
-        else may leave what is computed twice."""
+        """Run the program so that the backward pass computes it again.
+
+        The history is passed in and out as tensors, since a function that is
+        computed twice may have no other effects.
+        """
         streams, returned = self._laurel_opened.streams, []
         tensors = tensors_of((args, kwargs))
         states = [stream.state for stream in streams]
@@ -166,7 +173,7 @@ class LaurelOpened:
 
 
 def _filled(structure, tensors):
-    """A structure with the next of `tensors` in the place of each of its."""
+    """Return a structure in which the next of `tensors` replaces each one."""
     return map_leaves(
         lambda x: next(tensors) if is_tensor_like(x) else x, structure
     )
@@ -174,8 +181,10 @@ def _filled(structure, tensors):
 
 @functools.cache
 def opened_class(base):
-    """The subclass of `base`, by the same name: Keras' weight files go by
-    the names of classes."""
+    """Return the subclass of `base` for opened layers.
+
+    It has the same name, since Keras' weight files use the names of classes.
+    """
 
     @functools.wraps(base.call)
     def call(self, *args, **kwargs):
@@ -196,8 +205,8 @@ def attach(layer, connections, *knowledge):
 
     Args:
         layer: The layer.
-        connections: As `Opened` takes them.
-        *knowledge: What else `Opened` takes.
+        connections: The first argument of `Opened`.
+        *knowledge: The other arguments of `Opened`.
     """
     layer.__dict__["_laurel_opened"] = Opened(connections, *knowledge)
     for connected in _layers_of(connections):
@@ -206,7 +215,7 @@ def attach(layer, connections, *knowledge):
 
 
 def detach(layer, plain_class=None):
-    """Undo `attach`, also where it was left halfway."""
+    """Undo `attach`, even if it was interrupted."""
     cls = type(layer)
     layer.__class__ = plain_class or getattr(cls, "_laurel_plain_class", cls)
     layer.__dict__.pop("_laurel_called", None)

@@ -1,4 +1,4 @@
-"""Run the graph of a `call`, with connections in the place of additions."""
+"""Run the graph of a `call`, with connections instead of additions."""
 
 import keras
 
@@ -11,8 +11,8 @@ class Program:
 
     Args:
         trace: The `Trace`.
-        connections: Dict of `(Connection, Addition)` by the call in whose
-            place the connection runs.
+        connections: Dict of `(Connection, Addition)` by the call that the
+            connection replaces.
     """
 
     def __init__(self, trace, connections):
@@ -32,7 +32,7 @@ class Program:
         self._outputs = self._filler(trace.outputs)
 
     def run(self, tensors):
-        """What the `call` returns for these tensors, in the trace's order."""
+        """Return the outputs of the `call` for these inputs of the trace."""
         values = [*tensors, *[None] * (len(self._slots) - len(tensors))]
         for function, arguments, positions, slots in self._steps:
             args, kwargs = arguments(values)
@@ -67,7 +67,7 @@ class Program:
         return function, fill, call.positions, slots
 
     def _varying(self, call, fill):
-        """The call of an operation that is made anew for the sizes."""
+        """Return a call whose operation is made again for the actual sizes."""
         fillers = {k: self._filler(v) for k, v in call.varying.items()}
 
         def fill_all(values):
@@ -75,7 +75,7 @@ class Program:
             return (attributes, *fill(values)), {}
 
         def run(attributes, args, kwargs):
-            # Not `copy.copy`, which for Keras is to save and to load.
+            # `copy.copy` would make Keras save and load the operation.
             operation = object.__new__(type(call.operation))
             vars(operation).update({**vars(call.operation), **attributes})
             return operation.call(*args, **kwargs)
@@ -97,12 +97,12 @@ class Program:
         )
 
     def _filler(self, structure):
-        """A function of the values that fills them in."""
+        """Return a function that fills values into a structure."""
         if isinstance(structure, keras.KerasTensor):
             slot = self._slot(structure)
             return lambda values: values[slot]
         if isinstance(structure, Expression):
-            # The inputs come first among the values.
+            # It reads the inputs, which are the first of the values.
             return structure.value
         if isinstance(structure, (list, tuple, dict)):
             if any(_varies(x) for x in flatten(structure)):

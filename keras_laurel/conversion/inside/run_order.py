@@ -1,4 +1,4 @@
-"""In which order the additions of a model run, and which lead to which."""
+"""The order in which additions run, and which of them lead to which."""
 
 import functools
 import operator
@@ -10,10 +10,11 @@ from keras_laurel.conversion.inside.values import flatten
 
 
 class RunOrder:
-    """What stands for the additions, `ResidualSite.node`, as they run.
+    """The additions of a model in the order they run.
 
-    Which skips a tensor is computed from is a bit set, an integer with a bit
-    for each addition.
+    An addition is identified by its `ResidualSite.node`. The set of skips
+    from which a tensor is computed is an integer, with a bit for each
+    addition.
     """
 
     def __init__(self):
@@ -25,8 +26,10 @@ class RunOrder:
         return iter(self._leading)
 
     def leading_to(self, place):
-        """The places before this one whose skips its skip is computed from,
-        in the order they run."""
+        """Return the additions from whose skips this one's skip is computed.
+
+        They are in the order they run.
+        """
         found, bits = [], self._leading[place]
         for other in self:
             if other == place:
@@ -42,17 +45,24 @@ class RunOrder:
             root: The `Observed` call of the model.
             additions: Dict of the additions in each trace by its `id`: dicts
                 of `Addition`s by key.
-            place_of: Function of a layer and a key, what stands for it.
+            place_of: Function of a layer and a key that returns the
+                `ResidualSite.node` of the addition.
         """
         self._place_of = place_of
         self._follow(root, [0], additions)
 
     def _follow(self, call, leading, additions, by_keras=True):
-        """Which skips lead to what a call returns: a set for each tensor, or
-        one for all; `leading` says it of the tensors that it is given.
+        """Return the sets of skips that lead to the outputs of a call.
 
-        Keras sorts the keys of dicts where it flattens what is returned, which
-        is asked for with `by_keras`, and traces do not.
+        Args:
+            call: The `Observed` call.
+            leading: The sets of skips that lead to its inputs.
+            additions: As `add` takes them.
+            by_keras: Boolean. Flatten the outputs as Keras does, which sorts
+                the keys of dicts, and not as traces do.
+
+        Returns:
+            List with a set for each output, or with one set for all.
         """
         layer, trace = call.layer, call.trace
         graph = call.graph()
@@ -94,13 +104,13 @@ class RunOrder:
         return [known.get(id(t), 0) for t in outputs]
 
     def _follow_all(self, calls, leading, additions):
-        """Of calls whose tensors are not known: each may lead to the next."""
+        """Follow calls whose tensors are unknown: each may lead to the next."""
         for call in calls:
             leading |= _union(self._follow(call, [leading], additions))
         return leading
 
     def _own(self, places):
-        """The bits of the tensors that are skips, by their `id`."""
+        """Return the bits of the tensors that are skips, by their `id`."""
         own = {}
         for place, addition in places:
             if addition is not None and addition.skip_tensor is not None:
@@ -117,7 +127,7 @@ def _union(sets):
 
 
 def _for_each(tensors, sets):
-    """A set for each tensor: its own, or where it is not known which, all."""
+    """Return a set for each tensor: its own or, if unknown, the union."""
     if len(tensors) == len(sets):
         return sets
     return [_union(sets)] * len(tensors)

@@ -1,9 +1,9 @@
-"""Save converted layers: the config before conversion, and what was put in.
+"""Save converted layers as the plain config and a plan of the connections.
 
-A class knows nothing of the connections in its layers. So each converted
-layer, and each that holds one, is of a subclass whose config is that of the
-plain layer and a plan. Loading makes the plain layer, looks into it again,
-and attaches what the plan says.
+The user's class does not know the connections in its layers. So each
+converted layer, and each that holds one, gets a subclass whose config
+consists of the config of the plain layer and a plan. Loading makes the plain
+layer, traces it again, and attaches the connections of the plan.
 """
 
 import functools
@@ -27,12 +27,12 @@ from keras_laurel.conversion.prototype import plain_policy
 
 
 class LaurelInside(PickledAsSaved):
-    """What a layer with connections in it, or in layers of its, adds to its
-    class."""
+    """Mixin for layers with connections in them or in layers inside."""
 
     def get_config(self):
         base, cls = type(self)._laurel_plain_class, type(self)
-        # Keras makes configs up for classes without a `get_config`.
+        # For a class without a `get_config` Keras makes one up from the
+        # arguments of its constructor, so the class must be the plain one.
         self.__class__ = base
         try:
             config = self.get_config()
@@ -57,8 +57,9 @@ class LaurelInside(PickledAsSaved):
 
 
 class InsideRecipe:
-    """What a model with connections in its layers was converted with, for an
-    owner that saves this by itself.
+    """The plan of a model with connections in its layers.
+
+    It is for an owner that saves this plan in its own config.
 
     Args:
         owner: The model.
@@ -85,9 +86,10 @@ _register(LaurelInside)
 
 @functools.cache
 def owner_class(base):
-    """The subclass of `base` for a layer that holds converted ones.
+    """Return the subclass of `base` for a layer that holds converted ones.
 
-    All go by one registered name, under which `LaurelInside` stays.
+    All these classes share one registered name, which keeps naming
+    `LaurelInside`.
     """
     names = {
         "__module__": base.__module__,
@@ -100,9 +102,9 @@ def owner_class(base):
 
 
 def plan_of(owner):
-    """What `convert_by_plan` needs to convert a layer like `owner`."""
+    """Return the plan by which `convert_by_plan` converts a plain layer."""
     numbers = {id(x): i for i, x in enumerate(_can_be_opened(owner))}
-    # Who holds the blocks need not be who runs them.
+    # An owner that was not called itself may hold layers that were.
     parts = [] if owner._laurel_called else _called_parts(owner)
     inside_parts = {id(x) for p in parts for x in (p, *flatten_layers(p))}
     graphs = [
@@ -116,7 +118,7 @@ def plan_of(owner):
 
 
 def _called_parts(owner):
-    """The converted layers in `owner`, those inside one another once."""
+    """Return the outermost converted layers in `owner`."""
     parts, inside = [], set()
     for layer in flatten_layers(owner):
         if id(layer) not in inside and vars(layer).get("_laurel_called"):
@@ -156,7 +158,10 @@ def _plan_of_call(owner, numbers):
 
 
 def _unbuilt(layer):
-    """Its config; it is built where the weights get their paths."""
+    """Return the config of a layer without that of its build.
+
+    `_built` builds it again, with the right paths of its weights.
+    """
     config = keras.layers.serialize(layer)
     return {k: v for k, v in config.items() if k != "build_config"}
 
@@ -167,10 +172,10 @@ def _with(owner, attribute):
 
 
 def convert_by_plan(owner, plan):
-    """Convert a plain layer as the one was that `plan` is of.
+    """Convert a plain layer by the plan of a saved one.
 
     Raises:
-        ValueError: if the layer is not like that one.
+        ValueError: if the layer differs from the saved one.
     """
     layers = _can_be_opened(owner)
     for index, part in plan["parts"]:
@@ -182,7 +187,8 @@ def convert_by_plan(owner, plan):
         planned = _planned(owner, plan, survey)
     for entry in plan["graphs"]:
         graph = layers[entry["index"]]
-        # One that its owner saves as it is has its LAuReL layers already.
+        # If the config of its owner has the whole graph, it has its LAuReL
+        # layers already.
         if "_laurel_sites" not in vars(graph):
             replacements = saved_plan.deserialize(entry["sites"], graph)
             graphs.append((graph, replacements))
@@ -192,11 +198,12 @@ def convert_by_plan(owner, plan):
 
 
 def _can_be_opened(owner):
-    """A layer and those inside it that may be converted, in an order that is
-    the same before conversion, after it and in another process.
+    """Return a layer and those inside it that may be converted.
 
-    By path: a graph lists its layers in an order that depends on its edges,
-    and Keras counts the names that it makes up on and on.
+    They are sorted by path, so the order is the same before and after
+    conversion and in another process. The order in which a graph lists its
+    layers depends on its edges, and generated names depend on the counters of
+    the process.
     """
     paths = layer_paths(owner)
     layers = [
@@ -246,15 +253,15 @@ def _key(owner, entry, config, inside):
         raise ValueError(
             f"The saved plan of {owner.name!r} has a LAuReL layer at "
             f"addition {config['addition']} of a layer of class "
-            f"{entry['class_name']}, which "
-            f"has {len(keys)} additions now. The code of the class has "
-            "changed since the model was saved."
+            f"{entry['class_name']}, which has {len(keys)} additions now. The "
+            "code of the class has changed since the model was saved. Load it "
+            "with the class as it was when it was saved."
         )
     return keys[config["addition"]]
 
 
 def _built(holder, config):
-    # Of the holder's precision, which may be another than when it was saved.
+    # The precision of the holder may have changed since it was saved.
     policy = plain_policy(holder.variable_dtype, holder.compute_dtype)
     settings = config["layer"]["config"]
     settings = {**settings, "dtype": keras.dtype_policies.serialize(policy)}
@@ -265,20 +272,21 @@ def _built(holder, config):
 
 
 def attach_all(owner, planned, survey, graphs=()):
-    """Attach what was planned; all of it or, where it fails, nothing.
+    """Attach all planned connections or, if one fails, none of them.
 
     Args:
-        owner: The layer that holds all of it.
+        owner: The layer that contains all of them.
         planned: Dict of dicts of `Connection`s, by `Inside` and key.
         survey: The `Survey` of `owner`.
         graphs: List of `(model, replacements)`, functional models inside
-            `owner` and what is to stand in them.
+            `owner` and the replacements in them.
     """
     rebuilt = [
         (graph, rebuild(graph, replacements), replacements)
         for graph, replacements in graphs
     ]
-    # What was put in with the parts of `owner` is put in with it again.
+    # Connections of the parts of `owner`, loaded before it, are attached
+    # again with those of `owner`.
     for layer in _with(owner, "_laurel_opened") if survey else ():
         opened.detach(layer)
     done = []
@@ -309,16 +317,16 @@ def attach_all(owner, planned, survey, graphs=()):
 
 
 def own(layer, survey):
-    """Let `layer` save what is converted inside it."""
+    """Let `layer` save the connections inside it."""
     called = survey.called.get(id(layer)) if survey else None
     layer.__dict__["_laurel_called"] = called
-    # A part that was loaded before its owner does so already.
+    # A part that was loaded before its owner has the class already.
     if not isinstance(layer, LaurelInside):
         layer.__class__ = owner_class(type(layer))
 
 
 def detach(layer):
-    """Take out what was put into a layer, and into layers of its."""
+    """Remove the connections in a layer, if there are any."""
     if not {"_laurel_called", "_laurel_opened"}.isdisjoint(vars(layer)):
         opened.detach(layer)
 
@@ -332,8 +340,10 @@ def _in_run_order(planned, survey):
 
 
 def _owners(root, parts):
-    """The layers whose config would lose what is converted: those that are,
-    or hold, one of `parts`."""
+    """Yield the layers whose config would lose the connections.
+
+    These are the layers that are, or contain, one of `parts`.
+    """
     converted = {id(layer) for layer in parts}
     for layer in (root, *flatten_layers(root)):
         inner = {id(layer), *(id(x) for x in flatten_layers(layer))}

@@ -26,16 +26,17 @@ class Inside:
 
     Attributes:
         layer: The layer.
-        path: Where it is in the model, such as `"encoder/blocks_3"`.
+        path: Its path in the model, such as `"encoder/blocks_3"`.
         additions: Dict of `Addition`s by key, in the order they run; those
             that run in training only come last.
-        axes: Dict by key of the axis of the features of each addition in
-            whose place a layer can stand.
-        always: Set of the keys of those that every call comes to.
-        instead_of: Dict of keys by key: of additions that run in training
-            only, those that run in their place otherwise.
-        times: How often the layer is called in one pass.
-        stack: What previous activations do not leave, where that is known.
+        axes: Dict by key of the feature axis of each addition that a layer
+            can replace.
+        always: Set of the keys of those additions that run in every call.
+        instead_of: Dict of keys by key. For an addition that runs in training
+            only, it has the one that runs in its place otherwise.
+        times: The number of calls of the layer in one pass.
+        stack: The number of the stack of blocks that contains the layer, if
+            it is known. History does not cross stacks.
     """
 
     layer: keras.layers.Layer
@@ -43,12 +44,12 @@ class Inside:
     additions: dict
     axes: dict
     times: int = 0
-    always: set = None
-    stack: int = None
+    always: set | None = None
+    stack: int | None = None
     instead_of: dict = dataclasses.field(default_factory=dict)
 
     def add(self, additions, axes):
-        """Add what one trace of the layer shows."""
+        """Add the additions of one trace of the layer."""
         for key, addition in additions.items():
             known = self.additions.get(key)
             if known is None or known.why_not == _NOT_USED:
@@ -58,8 +59,10 @@ class Inside:
         self.always = keys if self.always is None else self.always & keys
 
     def pair(self, before, now):
-        """Note which additions stand for one another: code that branches on
-        `training` may add on either branch, and is to have one connection.
+        """Pair additions in training with those that run otherwise.
+
+        Code that branches on `training` may add in both branches; the two
+        additions get one connection.
 
         Args:
             before: Set of the keys of those that run outside of training.
@@ -75,7 +78,7 @@ class Inside:
             self.instead_of |= dict(zip(new, plain))
 
     def key_of(self, key):
-        """The key of the connection at an addition."""
+        """Return the key of the connection at an addition."""
         return self.instead_of.get(key, key)
 
 
@@ -85,7 +88,7 @@ def _kind(addition):
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What was seen inside the layers of a model.
+    """The additions found inside the layers of a model.
 
     Attributes:
         insides: List of `Inside`, in the order the layers first ran.
@@ -94,8 +97,8 @@ class Survey:
         blocks: List of the layers that are blocks, in the order of their calls
             in one pass.
         graphs: List of functional models in the order they ran.
-        called: Dict of the `(args, kwargs)` that each layer was first called
-            on, by `id`.
+        called: Dict of the `(args, kwargs)` of the first call of each layer,
+            by `id`.
         paths: Dict of the paths of all layers by `id`.
     """
 
@@ -108,13 +111,13 @@ class Survey:
     paths: dict
 
     def rename(self, pairs):
-        """Models have been rebuilt: `(old, new)`, called on the same."""
+        """Note that models were rebuilt, as pairs `(old, new)`."""
         for old, new in pairs:
             if id(old) in self.called:
                 self.called[id(new)] = self.called[id(old)]
 
     def in_order(self):
-        """`(Inside, key)` of each addition inside a layer."""
+        """Return `(Inside, key)` of each addition inside a layer, in order."""
         insides = {inside.layer: inside for inside in self.insides}
         return [
             (insides[place[0]], place[1])
@@ -124,7 +127,7 @@ class Survey:
 
 
 def survey_inside(model, inputs=None):
-    """The `Survey` of a built model, or of one that `inputs` builds.
+    """Return the `Survey` of a model that is built, or built by `inputs`.
 
     Raises:
         ValueError: if the model cannot be run on any example of its inputs.
@@ -141,12 +144,12 @@ def survey_inside(model, inputs=None):
 
 
 def survey_calls(model, args, kwargs):
-    """The `Survey` of a model that is called on these arguments."""
+    """Return the `Survey` of a model called on these arguments."""
     found, known = _Found(layer_paths(model)), KnownOutputs()
     plain = {**kwargs, "training": False}
     found.add(observe(model, args, plain, is_opaque, known))
-    # On shapes alone not every layer trains. What is missed here and comes to
-    # light in training raises then.
+    # Not every layer can run in training mode on shapes alone. An addition
+    # that is missed here raises an error when it runs in training.
     with contextlib.suppress(Exception):
         training = {**kwargs, "training": True}
         observed = observe(model, args, training, is_opaque, known)
@@ -163,13 +166,13 @@ class _Found:
         self._skips, self._axes = {}, {}
 
     def add(self, root):
-        """Add what is seen of a pass of the model."""
+        """Add the additions in a pass of the model."""
         additions = self._add(root)
         self.blocks = find_blocks(root, self._skips)
         self.order.add(root, additions, self._place)
 
     def add_training(self, root):
-        """Add what is seen of a pass in training, after one that is not."""
+        """Add the additions in a training pass, after one without training."""
         before = {key: {*x.additions} for key, x in self.insides.items()}
         additions = self._add(root)
         now = {}
@@ -202,7 +205,7 @@ class _Found:
         return additions
 
     def _additions(self, root):
-        """The `Addition`s in each trace by its `id`, by key."""
+        """Return the `Addition`s by `id` of the trace, then by key."""
         traces = {id(x.trace): x.trace for x in root.all() if x.trace}
         found = {key: _additions(trace) for key, trace in traces.items()}
         for key, additions in found.items():
@@ -253,7 +256,7 @@ _NOT_USED = "its sum is not used"
 
 
 def _additions(trace):
-    """The `Addition`s of a trace by key."""
+    """Return the `Addition`s of a trace by key."""
     graph = TensorGraph(trace.calls, trace.output_tensors)
     needed = set(trace.needed_calls())
     found = {}
@@ -268,17 +271,20 @@ def _how_to_give_inputs(model, inputs, errors):
     what = "the inputs given" if inputs is not None else "any guess at inputs"
     last = f" The last error: {why(errors[-1])}." if errors else ""
     return (
-        f"`model` got {model.name!r} of class {type(model).__name__}, which "
-        "has no graph, and which could not be run on "
-        f"{what} to see what it computes. Pass an example of what it is "
-        "called on, `inputs=batch` or `inputs=keras.Input(...)`, or name the "
+        "Argument `model` must have a graph, or run on example inputs. "
+        f"Received: {model.name!r} of class {type(model).__name__}, which has "
+        f"no graph, and could not be run on {what}. Pass an example of its "
+        "inputs, `inputs=batch` or `inputs=keras.Input(...)`, or name the "
         f"blocks that compute `x + f(x)` with `blocks=[...]`.{last}"
         + _parts(model)
     )
 
 
 def _parts(model):
-    """What can be converted by itself: models with graphs."""
+    """Return a sentence that names the models with graphs inside `model`.
+
+    They can be converted by themselves.
+    """
     paths = layer_paths(model)
     parts = [
         f"{layer.name!r} at `{paths[id(layer)]}`"

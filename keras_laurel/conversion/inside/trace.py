@@ -1,8 +1,8 @@
 """Record what the `call` of a layer computes, as a graph of its calls.
 
-The user's code runs once on symbolic tensors. What it reads of variables,
-draws at random, assigns or adds to the losses is a call of the graph like any
-other, so that running the graph does what the code does.
+The user's code runs once on symbolic tensors. Reads of variables, random
+draws, assignments and `add_loss` become calls of the graph too, so that
+running the graph has the same effects as the code.
 """
 
 import collections
@@ -38,31 +38,31 @@ _NOT_THE_USERS = (
 
 
 class CannotTrace(Exception):
-    """The code of a layer does what a graph cannot carry."""
+    """Raised if the code of a layer cannot be recorded as a graph."""
 
 
 @dataclasses.dataclass(eq=False)
 class Call:
-    """One call of the graph; what `keras.src.ops.node.Node` is to a model.
+    """One call of a recorded graph, like `keras.src.ops.node.Node`.
 
     Attributes:
         operation: The layer or operation.
-        arguments: Its arguments, `KerasTensor`s among them.
+        arguments: Its arguments, with `KerasTensor`s for tensors.
         outputs: List of the `KerasTensor`s it returned.
-        positions: Where they stand among all that it returned, flattened.
-        returns_one_tensor: Whether it returned a tensor by itself.
+        positions: Tuple of their indices among all flattened outputs.
+        returns_one_tensor: True if it returned a single tensor.
         place: `(file, line, function)` of the user's code that made it.
         varying: Dict of the attributes of the operation that depend on
             unknown sizes.
-        occurrence: How many calls before this one were made from there.
+        occurrence: The number of earlier calls from the same place.
     """
 
     operation: object
     arguments: SymbolicArguments
     outputs: list
-    positions: tuple = None
+    positions: tuple | None = None
     returns_one_tensor: bool = False
-    place: tuple = None
+    place: tuple | None = None
     occurrence: int = 0
     varying: dict = dataclasses.field(default_factory=dict)
 
@@ -72,7 +72,7 @@ class Call:
 
     @property
     def key(self):
-        """What names this call in every trace of the same code."""
+        """A tuple that identifies this call in every trace of the code."""
         return (*self.place, self.occurrence)
 
     @property
@@ -81,7 +81,11 @@ class Call:
         return f"{file}:{line}, in {function}"
 
     def with_tensors(self, tensors):
-        """The same call of others, `tensors[id(old)]`, where there are."""
+        """Return the same call on other tensors.
+
+        Args:
+            tensors: Dict of tensors by `id` of those that they replace.
+        """
         read = self.arguments.keras_tensors
         args, kwargs = self.arguments.fill_in(
             {id(t): tensors.get(id(t), t) for t in read}
@@ -100,7 +104,7 @@ class Trace:
     Attributes:
         calls: List of `Call`s, the inputs first.
         inputs: List of `KerasTensor`s.
-        outputs: What the code returned, `KerasTensor`s among it.
+        outputs: The structure that the code returned, with `KerasTensor`s.
     """
 
     calls: list
@@ -113,11 +117,10 @@ class Trace:
         return [x for x in leaves if isinstance(x, keras.KerasTensor)]
 
     def needed_calls(self, reads=()):
-        """The calls that count: what is returned depends on them, or they do
-        more than return a tensor.
+        """Return the calls on which the outputs depend, or with effects.
 
         Args:
-            reads: Dict of calls that count in any case, each with another
+            reads: Dict of further calls to return, each with an additional
                 tensor that it reads.
         """
         wanted = {id(x) for x in self.output_tensors}
@@ -136,18 +139,18 @@ class Trace:
 
 
 def trace(function, args, kwargs, known=None):
-    """The `Trace` of `function(*args, **kwargs)`.
+    """Return the `Trace` of `function(*args, **kwargs)`.
 
     Args:
-        function: The bound `call` of a layer, as its class wrote it.
-        args: Positional arguments; tensors, real or symbolic, count by shape
-            and dtype, all else by value.
+        function: The bound `call` of a layer, as defined in its class.
+        args: Positional arguments. Only the shape and dtype of tensors, real
+            or symbolic, are used; other arguments are used by value.
         kwargs: Keyword arguments.
         known: `KnownOutputs` of the layers that are called inside.
 
     Raises:
-        CannotTrace: if the code does what a graph cannot carry; it says what,
-            and where.
+        CannotTrace: if the code cannot be recorded as a graph. The message
+            names the reason and the line.
     """
     recorder = _Recorder(known or KnownOutputs())
     (args, kwargs), inputs = recorder.symbolic_inputs((args, kwargs))
@@ -165,7 +168,7 @@ def trace(function, args, kwargs, known=None):
 
 
 class _Recorder:
-    """Writes down what the code calls."""
+    """Records the calls of the user's code."""
 
     def __init__(self, known):
         self.calls = []
@@ -192,14 +195,14 @@ class _Recorder:
         return self._append(layer, (), {}, layer.output)
 
     def symbolic_variables(self, structure):
-        """A variable that is handed on is its value."""
+        """Replace the variables in a structure by their symbolic values."""
         return keras.tree.map_structure(
             lambda x: self.read(x) if isinstance(x, keras.Variable) else x,
             structure,
         )
 
     def read(self, variable):
-        # By dtype too: in a scope of autocasting it has another.
+        # The key has the dtype, which changes in an autocast scope.
         key = id(variable), variable.dtype
         written = self._values.get(id(variable))
         if written is not None:
@@ -234,8 +237,11 @@ class _Recorder:
         return self._append(layer, args, kwargs, outputs)
 
     def _checked(self, outputs, original, layer, args, kwargs):
-        """What a layer says that it returns, unless its `call` returns
-        something else: a cache beside the output, for example."""
+        """Return the outputs that match what the layer's `call` returns.
+
+        The outputs that a layer states may lack something that its `call`
+        returns, for example a cache beside the output.
+        """
         cls = type(layer)
         if cls.compute_output_shape is keras.layers.Layer.compute_output_shape:
             return outputs
@@ -252,25 +258,30 @@ class _Recorder:
             return original(operation, *args, **kwargs)
         _check_carries(operation, args, kwargs)
         if not _has_symbolic((args, kwargs)):
-            # Of variables alone: not every operation takes them as they are.
+            # If variables are the only tensors, they must be replaced by
+            # their values: not every operation accepts variables.
             args, kwargs = self.symbolic_variables((args, kwargs))
         spec = operation.compute_output_spec
         try:
             outputs = self._inside(spec, *args, **kwargs)
         except Exception:
-            # Keras' rule for shapes may know less than the backend.
+            # The operation may still run on the backend if Keras cannot
+            # compute its shapes.
             outputs = symbolic_spec(operation.call, args, kwargs)
         return self._append(operation, args, kwargs, outputs)
 
     def random_call(self, function, *args, **kwargs):
-        """What is drawn at random is drawn again whenever the graph runs."""
+        """Record a random draw, so that each run of the graph draws anew."""
         if self._depth:
             return function(*args, **kwargs)
         outputs = symbolic_spec(function, args, kwargs)
         return self._append(_Random(function), args, kwargs, outputs)
 
     def _constant(self, x):
-        """Layers are recorded when they are called on symbolic tensors."""
+        """Make a tensor argument of a layer symbolic.
+
+        Keras calls a layer symbolically only on symbolic tensors.
+        """
         if isinstance(x, keras.Variable):
             return self.read(x)
         if isinstance(x, keras.KerasTensor) or not is_tensor_like(x):
@@ -280,8 +291,11 @@ class _Recorder:
         return self._append(_Constant(x), (), {}, value)
 
     def _opaque(self, original, layer, args, kwargs):
-        """A layer that Keras cannot call on symbolic tensors: it is run as
-        for its shapes, and may return what is no tensor."""
+        """Return the outputs of a layer that rejects symbolic tensors.
+
+        It is run for its shapes only, and may return values that are not
+        tensors.
+        """
         return symbolic_spec(functools.partial(original, layer), args, kwargs)
 
     def _inside(self, function, *args, **kwargs):
@@ -296,7 +310,8 @@ class _Recorder:
         read = {id(x) for x in arguments.keras_tensors}
 
         def own(x):
-            # Keras takes the product with a number for a sparse tensor.
+            # An output that is also an input needs an identity of its own.
+            # Keras marks the product with a number as sparse by mistake.
             again = id(x) in read or getattr(x, "sparse", False)
             return keras.KerasTensor(x.shape, x.dtype) if again else x
 
@@ -325,7 +340,7 @@ class _Recorder:
         self._nodes.setdefault(id(layer), (lists, [len(x) for x in lists]))
 
     def forget_nodes(self):
-        """Layers are left as they were."""
+        """Remove the calls that Keras has recorded on the layers."""
         for lists, lengths in self._nodes.values():
             for nodes, length in zip(lists, lengths):
                 del nodes[length:]
@@ -343,7 +358,10 @@ def _symbolic(x):
 
 
 def symbolic_spec(function, args, kwargs):
-    """What `function` returns for symbolic tensors, all else as it is."""
+    """Return the outputs of `function` for symbolic tensors.
+
+    Arguments that are not symbolic tensors are passed as they are.
+    """
     structure = args, kwargs
     leaves = keras.tree.flatten(structure)
     symbolic = [
@@ -410,12 +428,15 @@ class _Random(keras.Operation):
 
 
 def has_effect(operation):
-    """Whether a call counts although nobody reads what it returns."""
+    """Return whether a call is needed even if its outputs are not read."""
     return isinstance(operation, (keras.layers.Layer, _Write, _AddLoss))
 
 
 def _check_carries(operation, args, kwargs):
-    """Functions that hold symbolic tensors would be run with them."""
+    """Raise if an argument is a function that holds symbolic tensors.
+
+    A run of the graph would call it with these tensors.
+    """
     values = [*keras.tree.flatten((args, kwargs)), *vars(operation).values()]
     for value in values:
         cells = getattr(value, "__closure__", None) or ()
@@ -433,8 +454,10 @@ def _has_symbolic(structure):
 
 
 def _users_place():
-    """The line of the user's code that is running; of a layer of a library,
-    that of its `call`."""
+    """Return the line of the user's code that is running.
+
+    For a layer of a library, it is a line of its `call`.
+    """
     frame, inner = sys._getframe(1), None
     while frame is not None:
         if frame.f_code is trace.__code__:
@@ -456,7 +479,7 @@ def _here():
 
 
 def why(error):
-    """The line of the user's code that failed, and why."""
+    """Return a message with the line of the user's code that failed."""
     message = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     reason = f"{type(error).__name__}: {message}"
     frames = list(traceback.walk_tb(error.__traceback__))

@@ -1,8 +1,8 @@
-"""Traces for tensors of unknown sizes, as TensorFlow compiles programs for.
+"""Traces for tensors of unknown sizes, for which TensorFlow can compile.
 
-The code runs twice, with two different numbers in the place of each unknown
-size. What differs between the two traces depends on the sizes; it is written
-as a product of them and taken from the tensors whenever the graph runs.
+The code runs twice, with two different numbers for each unknown size. Numbers
+that differ between the two traces depend on the sizes. They are stored as
+products of sizes, and computed from the tensors whenever the graph runs.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ _PRIMES = (11, 13), (17, 19), (23, 29), (31, 37), (41, 43)
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """An axis of an input, of a size that is not known."""
+    """An axis of an input whose size is unknown."""
 
     tensor: int
     axis: int
@@ -40,7 +40,7 @@ class Expression:
     sizes: tuple
 
     def value(self, tensors):
-        """The number, for the inputs of a run."""
+        """Return the number for the inputs of a run."""
         sizes = [ops.shape(tensors[s.tensor])[s.axis] for s in self.sizes]
         return math.prod(sizes, start=self.factor)
 
@@ -50,11 +50,11 @@ def has_unknown_sizes(structure):
 
 
 def trace_unknown(function, args, kwargs):
-    """The `Trace` of a `call`, with `Expression`s where sizes stand.
+    """Return the `Trace` of a `call`, with `Expression`s for sizes.
 
     Raises:
-        CannotTrace: if the code cannot be traced, or makes something else
-            than numbers of an unknown size.
+        CannotTrace: if the code cannot be traced, or uses an unknown size
+            for anything except numbers that are products of sizes.
     """
     sizes = _sizes((args, kwargs))
     first, second = [
@@ -72,7 +72,11 @@ def trace_unknown(function, args, kwargs):
 
 
 def _sizes(structure):
-    """Axes of one place have one number: batches and lengths agree."""
+    """Return the unknown `Size`s of the inputs.
+
+    The same axis of all inputs gets the same number, since batch sizes and
+    lengths agree.
+    """
     numbers, found = {}, []
     primes = iter(_PRIMES)
     for i, x in enumerate(tensors_of(structure)):
@@ -101,7 +105,7 @@ def _with_numbers(structure, sizes, i):
 
 
 def _join(one, other, sizes):
-    """Write into the call of the first trace what depends on sizes."""
+    """Put `Expression`s for numbers that differ into the first call."""
     pairs = [(x.arguments.args, x.arguments.kwargs) for x in (one, other)]
     args, kwargs = _joined(*pairs, sizes, one)
     one.arguments.args, one.arguments.kwargs = args, kwargs

@@ -1,4 +1,4 @@
-"""What a call is given: tensors, and all else."""
+"""The arguments of a call: structures of tensors and other values."""
 
 
 def is_tensor_like(x):
@@ -6,15 +6,16 @@ def is_tensor_like(x):
 
 
 def shape_of(x):
-    """The shape of a tensor, `None` for each size that is not known."""
+    """Return the shape of a tensor, with `None` for unknown sizes."""
     return tuple(d if isinstance(d, int) else None for d in x.shape)
 
 
 def signature(structure):
-    """What tells one way to call a layer from another.
+    """Return a hashable key for arguments of a layer.
 
-    Of tensors it has shapes and dtypes, of all else the value. Equal for the
-    calls that run the same code with tensors of the same kinds.
+    It has the shapes and dtypes of tensors and the values of other arguments.
+    It is equal for calls that run the same code on tensors of the same shapes
+    and dtypes.
     """
     if is_tensor_like(structure):
         shape = shape_of(structure)
@@ -32,9 +33,10 @@ def signature(structure):
 
 
 def flatten(structure):
-    """The leaves of tuples, lists and dicts, `None` among them.
+    """Return the leaves of tuples, lists and dicts, including `None`.
 
-    In Python, and not by `keras.tree`: PyTorch compiles it.
+    This is written in Python, since PyTorch can compile it, and not
+    `keras.tree`.
     """
     if isinstance(structure, dict):
         structure = structure.values()
@@ -44,7 +46,7 @@ def flatten(structure):
 
 
 def map_leaves(function, structure):
-    """A structure of what `function` makes of each leaf."""
+    """Return a structure in which `function` is applied to each leaf."""
     if isinstance(structure, dict):
         items = structure.items()
         made = {k: map_leaves(function, x) for k, x in items}
@@ -58,5 +60,5 @@ def map_leaves(function, structure):
 
 
 def tensors_of(structure):
-    """The tensors of a structure, in the order of `flatten`."""
+    """Return the tensors of a structure, in the order of `flatten`."""
     return [x for x in flatten(structure) if is_tensor_like(x)]

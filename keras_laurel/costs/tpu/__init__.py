@@ -1,6 +1,7 @@
-"""What a Keras model costs on a TPU, from the TPU compiler, without a TPU.
+"""The cost of a Keras model on a TPU, from the TPU compiler, without a TPU.
 
-Needs the JAX backend and the extra `tpu`: `pip install "keras-laurel[tpu]"`.
+It needs the JAX backend and the extra `tpu`:
+`pip install "keras-laurel[tpu]"`.
 """
 
 from keras_laurel.costs.tpu.chips import CHIPS

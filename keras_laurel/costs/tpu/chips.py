@@ -13,24 +13,24 @@ _CUBES = (
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """One chip, as Google Cloud's "System architecture" pages describe it.
+    """A TPU chip, as in Google Cloud's "System architecture" pages.
 
     Args:
-        flops: Products and sums in bfloat16, a second.
+        flops: Multiplications and additions in bfloat16 per second.
         memory: Bytes of high-bandwidth memory that the compiler gives to a
             program, slightly less than the chip has.
-        memory_bandwidth: Bytes a second between that memory and the chip.
-        network_bandwidth: Bytes a second that a chip sends to its neighbours,
-            over all its links: half of the bidirectional figure.
-        slices: The layouts of chips that can be had.
-        core_layout: What the compiler calls two cores that act as one.
+        memory_bandwidth: Bytes per second between that memory and the chip.
+        network_bandwidth: Bytes per second that a chip sends to its
+            neighbours over all its links: half of the bidirectional figure.
+        slices: Tuple of the available layouts of chips.
+        core_layout: The compiler's name for two cores that act as one.
     """
 
     flops: float
     memory: float
     memory_bandwidth: float
     network_bandwidth: float
-    slices: tuple
+    slices: tuple[str, ...]
     core_layout: str = "default"
 
 
@@ -41,8 +41,8 @@ CHIPS = {
     "v6e": Chip(918e12, 31.24 * 2**30, 1640e9, 400e9, _FLAT),
 }
 
-# Read when libtpu starts: no TPU's host is asked about itself, and a second
-# process may load the library.
+# Read when libtpu starts. With these it does not ask the host about its TPU,
+# and a second process may load the library.
 _WITHOUT_A_TPU = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
@@ -54,10 +54,10 @@ _WITHOUT_A_TPU = {
 
 
 def find_chip(topology):
-    """The `Chip` of a topology such as `"v5e:4x4"`.
+    """Return the `Chip` of a topology such as `"v5e:4x4"`.
 
     Raises:
-        ValueError: for a name that is none of the slices.
+        ValueError: if the name is not that of a known slice.
     """
     kind, _, layout = str(topology).partition(":")
     if kind not in CHIPS or layout not in CHIPS[kind].slices:
@@ -66,26 +66,28 @@ def find_chip(topology):
             for kind, chip in CHIPS.items()
         )
         raise ValueError(
-            f"Unknown topology: received {topology!r}, expected a chip and "
-            f'a slice of it, such as "v5e:4x4", out of\n{known}'
+            "Argument `topology` must be a chip and a slice of it. Received: "
+            f'topology={topology!r}. Use, for example, "v5e:4x4", out '
+            f"of\n{known}"
         )
     return CHIPS[kind]
 
 
 def num_chips(topology):
-    """The number of chips in a slice, such as 16 for `"v5e:4x4"`."""
+    """Return the number of chips in a slice, such as 16 for `"v5e:4x4"`."""
     find_chip(topology)
     sizes = topology.partition(":")[2].split("x")
     return math.prod(int(size) for size in sizes)
 
 
 def find_devices(topology):
-    """The devices of a topology, for `keras.distribution.DeviceMesh`.
+    """Return the devices of a topology, for `keras.distribution.DeviceMesh`.
 
-    They can be compiled for, and neither hold nor compute anything.
+    Programs can be compiled for them, but they neither hold nor compute
+    anything.
 
     Raises:
-        ValueError: for an unknown topology; without libtpu.
+        ValueError: for an unknown topology, or without libtpu.
     """
     chip = find_chip(topology)
     for name, value in _WITHOUT_A_TPU.items():
@@ -95,9 +97,10 @@ def find_devices(topology):
         from jax.experimental import topologies
     except ImportError as error:
         raise ValueError(
-            f"Received topology {topology!r}; compiling for a TPU needs the "
-            f"TPU compiler, and this Python has no `{error.name}`. Install "
-            'the extra: `pip install "keras-laurel[tpu]"` (0.5 GB).'
+            "Compiling for a TPU needs the TPU compiler. Received: "
+            f"topology={topology!r}, while this Python has no "
+            f"`{error.name}`. Install the extra: `pip install "
+            '"keras-laurel[tpu]"` (0.5 GB).'
         ) from error
     description = topologies.get_topology_desc(
         platform="tpu",

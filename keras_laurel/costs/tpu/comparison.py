@@ -1,18 +1,18 @@
-"""Costs of a program beside that of its baseline."""
+"""Compare the cost of a program with that of its baseline."""
 
 QUANTITIES = ("flops", "bytes_accessed", "peak_memory", "cycles")
 
 
 def overheads(cost, baseline):
-    """What `cost` adds to `baseline`, by quantity, in percent.
+    """Return the overhead of `cost` over `baseline`, in percent.
 
     Args:
         cost: `ProgramCost`.
         baseline: `ProgramCost` of the plain model.
 
     Returns:
-        A dict of floats; `None` where the compiler gives no number, as for a
-        program that does not fit, but for the memory it needs.
+        A dict of floats by quantity. It is `None` if the compiler gives no
+        number: for a program that does not fit, all except its memory.
     """
     return {
         name: _percent(getattr(cost, name), getattr(baseline, name))
@@ -25,7 +25,7 @@ def _percent(value, plain):
 
 
 def compare(costs):
-    """A table of several costs, the first of them the baseline's.
+    """Return a table of several costs; the first is the baseline's.
 
     Args:
         costs: Dict of `ProgramCost` by name.

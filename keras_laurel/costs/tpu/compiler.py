@@ -6,7 +6,9 @@ import importlib.metadata
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -19,10 +21,10 @@ from keras_laurel.distribution import make_distribution
 PROGRAMS = ("train", "predict", "prefill", "decode")
 EFFORTS = ("O0", "O1", "O2", "O3")
 
-# Part of the cache's keys: raise it when more or other things are read out of
-# a compiled program.
+# Part of the cache's keys. Raise it when other quantities are read from a
+# compiled program, so that old results are not used.
 _READING = 3
-# What the compiler reads beside its arguments.
+# Environment variables that the compiler reads.
 _FLAGS = ("LIBTPU_INIT_ARGS", "XLA_FLAGS")
 _OUT_OF_MEMORY = re.compile(
     r"\(([\d.]+)([KMGT])\) exceeds available HBM \(([\d.]+)([KMGT])\)"
@@ -31,23 +33,23 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def compile_program(
-    build,
-    x,
-    y=None,
-    sample_weight=None,
-    program="train",
-    topology="v5e:4x4",
-    distribution=None,
-    effort=None,
-    cache_dir=None,
-):
-    """What a program of a model costs on each chip of a slice of TPUs.
+    build: Callable[[], keras.Model],
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    program: str = "train",
+    topology: str = "v5e:4x4",
+    distribution: Callable[[list], Any] | None = None,
+    effort: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> ProgramCost:
+    """Return the cost of a model's program on each chip of a TPU slice.
 
-    The model is built without a value for any weight, so that one which this
-    machine could not hold can be looked at. The program is the one that Keras
-    runs on JAX, compiled by the TPU compiler for every chip of the slice;
-    that takes from seconds to many minutes. Results are kept, so that the
-    same program is compiled once.
+    The model is built without values of its weights, so it may be larger than
+    this machine could hold. The program is the one that Keras runs on JAX,
+    compiled by the TPU compiler for every chip of the slice. That takes from
+    seconds to many minutes. Results are cached, so that the same program is
+    compiled only once.
 
     Args:
         build: Function without arguments that returns the model, compiled
@@ -56,29 +58,29 @@ def compile_program(
         x: `keras.KerasTensor`s with the shape and dtype of a global batch,
             in the structure that the model takes.
         y: The same for the targets, for `"train"`.
-        sample_weight: The same for weights of the samples.
-        program: `"train"`: one step of `fit`. `"predict"`: one of `predict`.
-            `"prefill"`: reading a prompt of the length of
-            `x["token_ids"]`, and `"decode"`: the last step of generating
-            that many tokens, both for a KerasHub `CausalLM`.
+        sample_weight: The same for the weights of the samples.
+        program: `"train"`: one step of `fit`. `"predict"`: one step of
+            `predict`. `"prefill"`: reading a prompt of the length of
+            `x["token_ids"]`. `"decode"`: the last step of generating that
+            many tokens. The last two are for a KerasHub `CausalLM`.
         topology: A chip and a slice, such as `"v5e:4x4"`; see `CHIPS`.
         distribution: Function of the list of the slice's devices that
             returns a `keras.distribution.Distribution`. The default is
             `DataParallel` over all of them.
         effort: The compiler's effort, `"O0"` to `"O3"`, or `None` for its
-            own default. `"O1"` is several times faster and schedules worse.
-        cache_dir: Folder for results. The default is
-            `keras_laurel/costs/tpu` in Keras' own folder, `~/.keras`.
+            own default. `"O1"` is several times faster, but schedules worse.
+        cache_dir: Folder for results. The default is `keras_laurel/tpu` in
+            Keras' own folder, `~/.keras`.
 
     Returns:
-        A `ProgramCost`. One that does not fit the chip's memory has `fits`
-        False and says how much it would need.
+        A `ProgramCost`. If the program does not fit the chip's memory, its
+        `fits` is False and its `peak_memory` is the memory it would need.
 
     Raises:
-        ValueError: for an unknown program, topology or effort, shapes that
-            are not given, or that the mesh does not divide; for another
-            backend than JAX; without libtpu; for a `build` that reads values
-            of weights, or a model that lacks what the program needs.
+        ValueError: for an unknown program, topology or effort; if shapes are
+            missing, or the mesh does not divide them; on a backend other than
+            JAX; without libtpu; if `build` reads values of weights, or its
+            model lacks something that the program needs.
 
     Example:
 
@@ -102,7 +104,7 @@ def compile_program(
     _check_shapes(x, y, sample_weight)
     chip = find_chip(topology)
     devices = find_devices(topology)
-    # Needs JAX, which only this backend has for certain.
+    # It imports JAX, which is certain to be installed only on this backend.
     from keras_laurel.costs.tpu.lowering import lower
 
     lowered = lower(
@@ -131,18 +133,18 @@ def compile_program(
 def _check_arguments(program, topology, effort):
     if program not in PROGRAMS:
         raise ValueError(
-            f"Unknown program: received {program!r}, expected one of "
-            f"{', '.join(PROGRAMS)}."
+            f"Argument `program` must be one of {', '.join(PROGRAMS)}. "
+            f"Received: program={program!r}."
         )
     if effort not in (None, *EFFORTS):
         raise ValueError(
-            f"Unknown effort: received {effort!r}, expected None or one of "
-            f"{', '.join(EFFORTS)}."
+            f"Argument `effort` must be None or one of {', '.join(EFFORTS)}. "
+            f"Received: effort={effort!r}."
         )
     find_chip(topology)
     if keras.config.backend() != "jax":
         raise ValueError(
-            "Compiling for a TPU goes through JAX; received the backend "
+            "Compiling for a TPU needs the JAX backend. Received: the backend "
             f"{keras.config.backend()!r}. Set the environment variable "
             "KERAS_BACKEND=jax before Keras is imported."
         )
@@ -153,10 +155,10 @@ def _check_shapes(*data):
         is_shape = isinstance(tensor, keras.KerasTensor)
         if tensor is not None and (not is_shape or None in tensor.shape):
             raise ValueError(
-                f"`x`, `y` and `sample_weight` got {tensor!r}; they need "
+                "Arguments `x`, `y` and `sample_weight` must be "
                 "`keras.KerasTensor`s with every size given, the batch of all "
-                "chips first, such as `keras.KerasTensor((4096, 224, 224, "
-                "3))`."
+                f"chips first. Received: {tensor!r}. Pass, for example, "
+                "`keras.KerasTensor((4096, 224, 224, 3))`."
             )
 
 
@@ -227,7 +229,7 @@ def _cache_path(cache_dir, key):
 
 
 def _write(path, text):
-    """All of it or nothing, for another process that reads."""
+    """Write a file at once, so that other processes never read part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}")
     part.write_text(text)

@@ -1,12 +1,12 @@
 """The programs that Keras runs on JAX, as functions of a model's state.
 
-The one place that reads what Keras and KerasHub keep private of them:
+This module uses private parts of Keras and KerasHub:
 
 - `Model._symbolic_build`, which makes the variables of metrics, loss and
   optimizer before the first batch;
 - `CausalLM._build_cache`, which reads a prompt and fills the cache.
 
-Both are pinned by `tests/costs/tpu/test_keras_programs.py`.
+`tests/costs/tpu/test_keras_programs.py` fails if one of them changes.
 """
 
 import functools
@@ -16,7 +16,7 @@ import keras
 
 
 def make_program(name, model, data):
-    """`(function, state, arguments, donated)` of a program of a model.
+    """Return `(function, state, arguments, donated)` of a model's program.
 
     Args:
         name: One of `compiler.PROGRAMS`.
@@ -24,9 +24,10 @@ def make_program(name, model, data):
         data: `(x, y, sample_weight)`, shapes for a batch.
 
     Returns:
-        `state` is a tuple of lists of variables, `donated` the arguments
-        that the program may overwrite. `function(state, *arguments)` returns
-        its results, and beside them the new state where that is donated.
+        `state` is a tuple of lists of variables, `donated` the indices of the
+        arguments that the program may overwrite. `function(state,
+        *arguments)` returns its results, and also the new state if the state
+        is donated.
     """
     if name == "train":
         return model.train_step, _training_state(model), (data,), (0,)
@@ -42,17 +43,18 @@ def make_program(name, model, data):
 
 
 def complete(name, model, data):
-    """Make the variables that a program needs and the model lacks still.
+    """Make the variables that a program needs and the model still lacks.
 
     Raises:
-        ValueError: for a program that the model does not have.
+        ValueError: if the model does not have the program.
     """
     if name == "train":
         if not getattr(model, "compiled", False):
             raise ValueError(
-                'Received program="train" and a model that is not compiled; '
-                "expected `build` to return one with an optimizer and a loss. "
-                "Call `model.compile(...)` in it, after `laurelize`."
+                "Argument `build` must return a model with an optimizer and a "
+                'loss for program="train". Received: a model that is not '
+                "compiled. Call `model.compile(...)` in `build`, after "
+                "`laurelize`."
             )
         model._symbolic_build(data_batch=data)
     elif not model.built:
@@ -60,9 +62,10 @@ def complete(name, model, data):
     generates = hasattr(model, "_build_cache") and "token_ids" in data[0]
     if name in ("prefill", "decode") and not generates:
         raise ValueError(
-            f"Received program={name!r} and a {type(model).__name__}; "
-            "expected a KerasHub CausalLM that generates with a cache, and "
-            '`x` with "token_ids". Use "predict" for other models.'
+            "Argument `build` must return a KerasHub CausalLM that generates "
+            f'with a cache, and `x` must have "token_ids", for '
+            f"program={name!r}. Received: a {type(model).__name__}. Use "
+            '"predict" for other models.'
         )
 
 
@@ -104,7 +107,10 @@ def _values(model, state):
 
 
 def _one_token(model, token_ids):
-    """The last token of a full cache: what a step costs at most."""
+    """Return the arguments of a step for the last token of a full cache.
+
+    This is the most expensive step.
+    """
     state = keras.tree.map_structure(
         lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), _state(model)
     )

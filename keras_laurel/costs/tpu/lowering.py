@@ -5,7 +5,7 @@ import jax
 from keras_laurel.costs.tpu import keras_programs
 from keras_laurel.distribution.layout_maps import parts
 
-# What reading an abstract value raises.
+# Errors raised by reading an abstract value.
 _NO_VALUE = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
@@ -14,7 +14,7 @@ _NO_VALUE = (
 
 
 def lower(build, data, program, distribution):
-    """The `jax.stages.Lowered` of a program; see `compile_program`."""
+    """Return the `jax.stages.Lowered` of a program; see `compile_program`."""
     with distribution.scope():
         model = _build_without_values(build, data, program)
         function, state, arguments, donated = keras_programs.make_program(
@@ -32,7 +32,7 @@ def lower(build, data, program, distribution):
 
 
 def _build_without_values(build, data, program):
-    """The model, its variables abstract: they have a shape and no memory."""
+    """Return the model with abstract variables, which take no memory."""
     models = []
 
     def trace():
@@ -44,10 +44,11 @@ def _build_without_values(build, data, program):
         jax.eval_shape(trace)
     except _NO_VALUE as error:
         raise ValueError(
-            "`build` read the value of a weight, or of an optimizer's "
-            "learning rate, and here they have none. Build the model from "
-            "its configuration, convert it before it is compiled (a KerasHub "
-            "task with `compile=False`), and compile it last."
+            "Argument `build` must not read values of variables, which have "
+            "none here. Received: a function that read the value of a weight, "
+            "or of an optimizer's learning rate. Build the model from its "
+            "configuration, convert it before it is compiled (a KerasHub task "
+            "with `compile=False`), and compile it last."
         ) from error
     return models[0]
 
@@ -55,7 +56,7 @@ def _build_without_values(build, data, program):
 def _variable_shape(distribution):
     def shape(variable):
         layout = distribution.get_variable_layout(variable)
-        # Raises where XLA would name neither the weight nor what to do.
+        # This raises an error that names the weight; XLA's would not.
         parts(variable, layout, distribution.device_mesh)
         return jax.ShapeDtypeStruct(
             variable.shape,
@@ -85,7 +86,8 @@ def _check_batch(tensor, layout):
     count = sizes.get(layout.axes[0], 1)
     if tensor.shape[0] % count:
         raise ValueError(
-            f"Received a global batch of {tensor.shape[0]} for a mesh of "
-            f"{sizes}; expected a multiple of {count}, since each of its "
-            "parts takes as many samples. Choose another batch size."
+            f"The global batch must be a multiple of {count}, so that all "
+            "parts of the mesh take as many samples. Received: a global batch "
+            f"of {tensor.shape[0]} for a mesh of {sizes}. Choose another "
+            "batch size."
         )

@@ -1,7 +1,8 @@
-"""What the text of an optimised HLO module says that no API of JAX gives.
+"""Read quantities from the text of an optimised HLO module.
 
-As the compiler's own counts of flops and bytes do, this takes one pass of each
-loop, since the text does not say how often it runs, and all branches.
+No API of JAX gives them. Each loop counts as one pass, since the text does not
+say how often it runs, and all branches count. The compiler's own counts of
+FLOPs and bytes do the same.
 """
 
 import collections
@@ -33,24 +34,25 @@ _ARRAY = re.compile(r"\b([a-z]+)(\d*)[a-z0-9]*\[([\d,]*)\]")
 
 
 def estimated_cycles(text):
-    """Cycles that the scheduler expects."""
+    """Return the number of cycles that the scheduler expects."""
     cycles = [_CYCLES.search(line) for _, _, line, _ in _instructions(text)]
     return sum(int(found.group(1)) for found in cycles if found)
 
 
 def count_loops(text):
-    """The number of loops."""
+    """Return the number of loops."""
     lines = [line for _, _, line, _ in _instructions(text)]
     return sum(bool(_LOOP.match(line)) for line in lines)
 
 
 def find_collectives(text):
-    """`Collectives` by kind; the size is that of the larger side.
+    """Return the `Collectives` by kind, with the size of the larger side.
 
-    One that is started and awaited by two instructions is one, and so is one
-    that goes on during several fusions: each of them then has it in its
-    computation, with the same channel. A sum of which each chip keeps its
-    part is a fusion of an all-reduce and a slice here, by its name.
+    A collective that is started and awaited by two instructions counts once.
+    So does one that runs during several fusions: each of these fusions has it
+    in its computation, with the same channel. A reduce-scatter appears in the
+    text as a fusion of an all-reduce and a slice; it is recognised by its
+    name.
     """
     found = {}
     for computation, name, line, is_fused in _instructions(text):
@@ -80,14 +82,14 @@ class _Computation:
         self.instructions = {}
 
     def shapes_of(self, operands):
-        """The shapes of `"%a, %b"`."""
+        """Return the shapes of operands such as `"%a, %b"`."""
         names = [operand.strip().lstrip("%") for operand in operands.split(",")]
         lines = [self.instructions.get(name, "") for name in names]
         return " ".join(m.group() for m in map(_SHAPE.match, lines) if m)
 
 
 def _instructions(text):
-    """`(computation, name, instruction, is_fused)` of all that run."""
+    """Yield `(computation, name, instruction, is_fused)` of all that run."""
     computations, entry = _computations(text)
     waiting = [(entry, False)]
     while waiting:
@@ -125,15 +127,16 @@ def _computations(text):
                 current.instructions[name] = rest
     if entry is None:
         raise ValueError(
-            "Expected the text of an HLO module with an ENTRY computation; "
-            f"received {text[:80]!r}. JAX or libtpu may have changed its form."
+            "The text of an HLO module must have an ENTRY computation. "
+            f"Received: {text[:80]!r}. JAX or libtpu may have changed the "
+            "format: use the versions in constraints.txt."
         )
     return computations, entry
 
 
 def _buffer_size(shapes, kind, started):
     sizes = [_size(*found) for found in _ARRAY.findall(shapes)]
-    # What starts a gather returns its operands beside its results.
+    # An instruction that starts a gather returns its operands too.
     if started and kind != "all-reduce":
         return max(sizes)
     return sum(sizes)

@@ -1,10 +1,11 @@
-"""What the compiler says of one program, for each chip that runs it."""
+"""The cost of one compiled program, for each chip that runs it."""
 
 import dataclasses
+from typing import Any
 
 from keras_laurel.costs.tpu.chips import find_chip
 
-# What crosses the network of a ring of chips, in the size of the buffer.
+# Bytes sent through a ring of chips, per byte of the buffer; 1 by default.
 _TRIPS = {"all-reduce": 2.0}
 
 
@@ -13,8 +14,8 @@ class Collectives:
     """The exchanges of one kind in a program.
 
     Args:
-        count: How many a chip takes part in.
-        size: Bytes of their buffers together, on one chip.
+        count: The number in which a chip takes part.
+        size: Bytes of all their buffers on one chip.
     """
 
     count: int
@@ -27,23 +28,23 @@ class ProgramCost:
 
     Args:
         program: `"train"`, `"predict"`, `"prefill"` or `"decode"`.
-        topology: The slice that it was compiled for.
-        num_chips: Chips in that slice.
-        peak_memory: Bytes of memory in use at most; for a program that does
-            not fit, what it would need.
+        topology: The slice for which it was compiled.
+        num_chips: The number of chips in that slice.
+        peak_memory: The most bytes of memory in use; for a program that does
+            not fit, the bytes it would need.
         memory: Bytes of memory that a program may use.
-        flops: Products and sums; `None`, as all that follows, for a program
-            that does not fit. As in all that the compiler counts, a loop
-            counts as one pass, and all branches count.
-        bytes_accessed: Bytes read and written by all operations, those that
-            the compiler keeps on the chip included.
-        cycles: Clock cycles that the compiler's scheduler expects, over all
-            operations that it gives a number for: not those that move data
-            between chips.
+        flops: Multiplications and additions. As in all counts of the
+            compiler, a loop counts as one pass, and all branches count. This
+            and the following are `None` for a program that does not fit.
+        bytes_accessed: Bytes read and written by all operations, including
+            those that the compiler keeps on the chip.
+        cycles: Clock cycles that the compiler's scheduler expects for all
+            operations except those that move data between chips, for which it
+            gives no number.
         code_size: Bytes of the program itself.
-        collectives: `Collectives` by kind, such as `"all-reduce"`.
-        loops: How many loops there are.
-        versions: Of the compiler and what calls it.
+        collectives: Dict of `Collectives` by kind, such as `"all-reduce"`.
+        loops: The number of loops.
+        versions: Dict of the versions of the compiler and its callers.
     """
 
     program: str
@@ -55,28 +56,30 @@ class ProgramCost:
     bytes_accessed: float | None = None
     cycles: int | None = None
     code_size: int | None = None
-    collectives: dict = dataclasses.field(default_factory=dict)
+    collectives: dict[str, Collectives] = dataclasses.field(
+        default_factory=dict
+    )
     loops: int | None = None
-    versions: dict = dataclasses.field(default_factory=dict)
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
-    def fits(self):
-        """Whether a chip's memory holds the program."""
+    def fits(self) -> bool:
+        """True if a chip's memory can hold the program."""
         return self.peak_memory <= self.memory
 
     @property
-    def compute_time(self):
-        """Seconds for the flops at the chip's full rate."""
+    def compute_time(self) -> float | None:
+        """Seconds for the FLOPs at the chip's full rate."""
         return self.flops and self.flops / find_chip(self.topology).flops
 
     @property
-    def memory_time(self):
+    def memory_time(self) -> float | None:
         """Seconds for the bytes at the full bandwidth of its memory."""
         bandwidth = find_chip(self.topology).memory_bandwidth
         return self.bytes_accessed and self.bytes_accessed / bandwidth
 
     @property
-    def network_time(self):
+    def network_time(self) -> float | None:
         """Seconds for the collectives at the full bandwidth of its links."""
         if not self.fits:
             return None
@@ -87,22 +90,23 @@ class ProgramCost:
         return sent / find_chip(self.topology).network_bandwidth
 
     @property
-    def roofline_time(self):
-        """Seconds that the slowest of computing, memory and network takes.
+    def roofline_time(self) -> float | None:
+        """Seconds of the slowest of computing, memory and network.
 
-        `None` for a program that does not fit. Memory is taken to serve every
-        byte accessed, so a program that keeps much on the chip is faster.
+        It is `None` for a program that does not fit. It assumes that every
+        byte accessed comes from memory, so a program that keeps much on the
+        chip is faster.
         """
         return max(self._times().values()) if self._times() else None
 
     @property
-    def bound(self):
-        """What `roofline_time` is: `"compute"`, `"memory"` or `"network"`."""
+    def bound(self) -> str | None:
+        """The slowest part: `"compute"`, `"memory"` or `"network"`."""
         times = self._times()
         return max(times, key=times.get) if times else None
 
-    def to_dict(self):
-        """Plain values, for JSON, with what is derived from them."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return all values, also derived ones, as a dict for JSON."""
         return {
             **dataclasses.asdict(self),
             "fits": self.fits,
@@ -114,8 +118,8 @@ class ProgramCost:
         }
 
     @classmethod
-    def from_dict(cls, values):
-        """A cost from what `to_dict` gave."""
+    def from_dict(cls, values: dict[str, Any]) -> "ProgramCost":
+        """Return a cost from a dict of `to_dict`."""
         fields = {f.name for f in dataclasses.fields(cls)}
         kept = {key: values[key] for key in fields if key in values}
         kept["collectives"] = {

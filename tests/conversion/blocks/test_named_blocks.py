@@ -324,17 +324,17 @@ class TestErrors:
 
     def test_what_is_no_list_of_layers(self):
         model = own_models.gpt()
-        self.refuses("needs a list of layers", model, [])
-        self.refuses("needs a list of layers", model, model.blocks[0])
-        self.refuses("is no layer inside", model, ["blocks"])
-        self.refuses("is no layer inside", model, own_models.gpt().blocks)
+        self.refuses("must be a list of layers", model, [])
+        self.refuses("must be a list of layers", model, model.blocks[0])
+        self.refuses("must hold layers inside", model, ["blocks"])
+        self.refuses("must hold layers inside", model, own_models.gpt().blocks)
         self.refuses(
             "in two of its lists", model, [model.blocks, model.blocks[:1]]
         )
 
     def test_sites_and_blocks(self):
         model = own_models.gpt()
-        self.refuses("one of them", model, model.blocks, sites=[])
+        self.refuses("Pass one of them", model, model.blocks, sites=[])
 
     def test_not_built(self):
         model = own_models.GPT()

@@ -1,4 +1,4 @@
-"""What is told of an addition, and what the search costs and leaves behind."""
+"""The search for additions: its reasons, its cost and its side effects."""
 
 import keras
 import pytest

@@ -1,4 +1,4 @@
-"""What the tests of converted transformers do with a model."""
+"""Checks of converted transformers."""
 
 import json
 import os
@@ -83,7 +83,7 @@ def quantize_int8(model):
 
 
 def greedy_by_recomputation(task, prompt):
-    """What greedy generation should give: the whole text anew each step.
+    """Generate greedily by computing the whole text anew at each step.
 
     Args:
         prompt: Inputs with `token_ids` and a `padding_mask` that says where
@@ -123,7 +123,7 @@ def fresh_process(script, *arguments):
 
 
 def _settings():
-    """What a process needs to compute the very numbers of this one."""
+    """Return the environment in which a process computes the same numbers."""
     backend = keras.config.backend()
     if backend != "jax":
         return {"KERAS_BACKEND": backend}

@@ -1,4 +1,4 @@
-"""What `make test-families` finds, written down as it goes.
+"""The results of `make test-families`, written while it runs.
 
 `results/families.json` has a line for each family, property and backend. A
 property that a test has begun with and not proved is "failed" there. Each has
@@ -44,7 +44,7 @@ PROPERTIES = {
 
 @dataclass(frozen=True)
 class Result:
-    """What was found of one property.
+    """The result for one property.
 
     Attributes:
         outcome: "passed"; "refused" by a clear error; "upstream" where the
@@ -82,7 +82,7 @@ def fingerprint():
 
 
 def is_stale(result):
-    """Whether the code has changed since."""
+    """Return whether the code has changed since the result."""
     return result.sources != fingerprint()
 
 
@@ -112,8 +112,7 @@ def record(result, path=PATH):
 
 
 def is_proved(result, path=PATH):
-    """Whether there is a result in the place of this one, not "failed", and
-    of these sources."""
+    """Return whether a current result replaces this one and is not "failed"."""
     return any(
         _key(r) == _key(result) and r.outcome != "failed" and not is_stale(r)
         for r in load(path)[1]
@@ -138,7 +137,7 @@ def _locked(path):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a test returns where a property does not simply hold."""
+    """The return value of a test whose property does not simply hold."""
 
     outcome: str
     note: str

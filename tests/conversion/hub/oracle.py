@@ -96,7 +96,7 @@ AROUND_BLOCKS_ONLY = ("BLIP2", "BLIP2T5", "FNet", "PARSeq", "XLNet")
 
 
 def rewrites(family):
-    """Whether the additions inside its blocks can be written by hand."""
+    """Return whether a family's inner additions can be written by hand."""
     return family.name not in AROUND_BLOCKS_ONLY
 
 
@@ -145,7 +145,7 @@ def entry_points(block):
 
 
 class _Calls:
-    """How often the equation ran in all stacks, and how often it should."""
+    """The actual and expected numbers of runs of the equation in all stacks."""
 
     def __init__(self, connections):
         self._connections = connections

@@ -96,7 +96,7 @@ def positions(batch=2, length=8, seed=0):
 
 
 def image_span(batch, span):
-    """Where an image stands in the text, and that it is no text there."""
+    """Return the indices of an image in the text."""
     index = np.arange(*span, dtype="int32")
     return np.tile(index, (batch, 1))
 
@@ -303,7 +303,7 @@ class Family:
 
     @staticmethod
     def _follow(backbone, path):
-        """What a path leads to; a part of it is an attribute or a layer."""
+        """Follow a path, of which each part is an attribute or a layer."""
         found = backbone
         for part in path.split("."):
             if not hasattr(found, part):
@@ -320,7 +320,7 @@ class Family:
 
     @property
     def stacks(self):
-        """Where the lists of all converted blocks are."""
+        """The paths of the lists of all converted blocks."""
         return (self.blocks, *self.other_stacks)
 
     def inputs_of(self, token_ids, prompt):

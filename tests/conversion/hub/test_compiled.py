@@ -1,4 +1,4 @@
-"""What only a compiled program shows of a converted transformer."""
+"""Properties of converted transformers that only compiled programs show."""
 
 import keras
 import numpy as np

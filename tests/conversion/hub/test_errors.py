@@ -1,4 +1,4 @@
-"""What conversion of a transformer refuses, and leaves as it was."""
+"""Errors in the conversion of transformers, which leave models unchanged."""
 
 import inspect
 
@@ -92,7 +92,7 @@ class TestLayer:
 
     @pytest.mark.parametrize("layer", ["rw", keras_laurel.LaurelRW])
     def test_not_a_laurel_layer(self, layer):
-        refuses("it needs a LAuReL layer", LLAMA.backbone(), layer)
+        refuses("must be a LAuReL layer", LLAMA.backbone(), layer)
 
 
 class TestGranularity:
@@ -103,7 +103,7 @@ class TestGranularity:
         refuses(message, ALL["RWKV7"].backbone(), granularity="sublayer")
 
     def test_unknown(self):
-        message = "`granularity` got 'layer'; it needs one of"
+        message = "`granularity` must be one of .*Received: granularity='layer'"
         refuses(message, LLAMA.backbone(), granularity="layer")
 
     def test_a_functional_model(self):
@@ -113,7 +113,7 @@ class TestGranularity:
 
 class TestSites:
     def test_none(self):
-        refuses("`sites` is empty", LLAMA.backbone(), sites=[])
+        refuses("`sites` must not be empty", LLAMA.backbone(), sites=[])
 
     @pytest.mark.parametrize(
         "sites",
@@ -125,7 +125,7 @@ class TestSites:
         ids=["of_a_twin", "of_a_graph", "indices"],
     )
     def test_of_something_else(self, sites):
-        message = "which is no residual site of"
+        message = "must hold residual sites of .*which is not one"
         refuses(message, LLAMA.backbone(), sites=sites())
 
     def test_they_say_what_they_are(self):
@@ -234,8 +234,8 @@ class TestAnotherKerasHub:
         backbone.decoder_layers = backbone.transformer_layers
         del backbone.transformer_layers
         message = (
-            "`LlamaBackbone.transformer_layers` holds no layers; .* version "
-            "of KerasHub is not supported"
+            "`LlamaBackbone.transformer_layers` must hold .*Received: no "
+            "layers. This version of KerasHub is not supported"
         )
         refuses(message, backbone)
 
@@ -243,7 +243,7 @@ class TestAnotherKerasHub:
         backbone = LLAMA.backbone()
         for block in backbone.transformer_layers:
             block.__class__ = type("LlamaBlock", (keras.layers.Layer,), {})
-        refuses(r"holds \['LlamaBlock'\]; LAuReL knows it with", backbone)
+        refuses(r"must hold blocks of .*: \['LlamaBlock'\]", backbone)
 
     @pytest.mark.parametrize("granularity", ["block", "sublayer"])
     @pytest.mark.parametrize("name", ["call_with_state", "decode_step"])
@@ -253,7 +253,7 @@ class TestAnotherKerasHub:
         backbone = LLAMA.backbone()
         block_class = type(backbone.transformer_layers[0])
         monkeypatch.setattr(block_class, name, block_class.call, raising=False)
-        message = rf"has \['{name}'\], where LAuReL knows it with \('call',\)"
+        message = rf"the methods \('call',\) and .* also has \['{name}'\]"
         refuses(message, backbone, granularity=granularity)
 
 

@@ -1,4 +1,4 @@
-"""What converted transformers do, for four families of KerasHub.
+"""Converted transformers, for four families of KerasHub.
 
 `make test-families` shows it for each.
 """
@@ -459,7 +459,7 @@ def move_lora(task):
 
 
 def assert_trains(task, plain):
-    """What the plain model trains with LoRA, and all LAuReL weights."""
+    """Check that LoRA's weights and all LAuReL weights are trained."""
     laurels = [v.path for v in laurel_weights(task)]
     paths = [v.path for v in task.trainable_variables]
     assert sorted(paths) == sorted([*plain, *laurels])

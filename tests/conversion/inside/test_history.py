@@ -203,7 +203,7 @@ def test_history_is_kept_in_a_file(network, tmp_path):
 
 
 def test_one_tower_runs_by_itself():
-    """What another tower would hand on is not waited for."""
+    """A tower does not wait for the history of another one."""
     x = np.random.default_rng(0).normal(size=(5, 12)).astype("float32")
     model, _ = two_models(towers_in_turn)
     model = keras_laurel.laurelize(model, LaurelPA(3), verbose=False)

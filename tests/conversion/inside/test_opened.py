@@ -151,7 +151,7 @@ def test_sums_that_nothing_uses_are_left_out():
 
 
 def test_a_function_that_returns_no_layer_is_refused():
-    with pytest.raises(ValueError, match="needs to return a LAuReL layer"):
+    with pytest.raises(ValueError, match="must return a LAuReL layer"):
         converted(lambda site: 3)
     with pytest.raises(ValueError, match="None for every site"):
         converted(lambda site: None)
@@ -222,7 +222,7 @@ def test_blocks_are_sites_to_choose_from():
     )
     (layer,) = keras_laurel.laurel_layers(model)
     assert layer in model.blocks[1]._flatten_layers()
-    with pytest.raises(ValueError, match="no residual site of"):
+    with pytest.raises(ValueError, match="must hold residual sites of"):
         keras_laurel.laurelize(stack(), LaurelRW(), sites=[first])
 
 

@@ -92,7 +92,7 @@ def test_sites(name):
 
 @pytest.mark.parametrize("name", ["gpt", "keyword context"])
 def test_residual_sites(name):
-    """What is found is what is converted; nothing is built by looking."""
+    """All sites that are found are converted; looking builds nothing."""
     row = TABLE[name]
     found = keras_laurel.residual_sites(row.build(), inputs=row.example())
     converted = conversion(name).sites

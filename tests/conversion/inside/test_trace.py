@@ -1,4 +1,4 @@
-"""What is recorded of a `call`, and that nothing else changes."""
+"""The recording of a `call`, which changes nothing."""
 
 import keras
 import numpy as np

@@ -98,7 +98,7 @@ class TestErrors:
     @pytest.mark.parametrize("program", ["prefill", "decode"])
     def test_a_model_that_does_not_generate(self, program):
         data = (keras.KerasTensor((2, 8)), None, None)
-        with pytest.raises(ValueError, match="expected a KerasHub CausalLM"):
+        with pytest.raises(ValueError, match="must return a KerasHub CausalLM"):
             compiled(build_classifier, program, data)
 
     def test_a_build_that_reads_a_weight(self):

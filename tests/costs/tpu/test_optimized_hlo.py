@@ -1,4 +1,4 @@
-"""What is read in the text of a compiled program."""
+"""Quantities read from the text of a compiled program."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is derived from what the compiler says."""
+"""Quantities derived from those of the compiler."""
 
 import dataclasses
 import json

@@ -17,7 +17,7 @@ def dtype_policy():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ("--sequence-length 129", "'tiny' is made for 128 at most. Pass"),
+        ("--sequence-length 129", "at most 128 for the model 'tiny'. Rec"),
         ("--model resnet50 --sequence-length 5", "no sequences.*length=5. L"),
         ("--model resnet50 --blocks 5", "fixed number of blocks.*blocks=5"),
     ],

@@ -12,7 +12,7 @@ def instances(kind, *arguments):
 
 
 def scores(lm, *pairs):
-    """What the model says to pairs of context and continuation."""
+    """Return the model's scores of pairs of context and continuation."""
     return lm.loglikelihood(
         instances("loglikelihood", *pairs), disable_tqdm=True
     )
@@ -24,7 +24,7 @@ def rolling_scores(lm, *texts):
 
 
 def texts(lm, *pairs):
-    """What the model writes for pairs of prompt and arguments."""
+    """Return the model's texts for pairs of prompt and arguments."""
     return lm.generate_until(
         instances("generate_until", *pairs), disable_tqdm=True
     )

@@ -19,7 +19,7 @@ TEXTS = [{"text": "to be or not to be"}, {"text": "that is " * 12}]
 
 
 def local(rows):
-    """What says that the rows are the data of a task."""
+    """Return the options by which rows become the data of a task."""
     data = Dataset.from_list(rows)
     return {"custom_dataset": lambda **_: {"test": data}, "test_split": "test"}
 
@@ -37,7 +37,7 @@ def multiple_choice(documents=CAPITALS):
 
 
 def writing(answers):
-    """What greedy decoding should write behind each prompt."""
+    """Return a task with the expected greedy text for each prompt."""
     rows = [{"prompt": p, "answer": a} for p, a in answers]
     return {
         "task": "writing",

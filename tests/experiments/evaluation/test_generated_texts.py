@@ -128,10 +128,10 @@ def test_tasks_write_ends_in_several_ways(until, expected):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"until": [5]}, r"`until` \(5,\); expected texts"),
-        ({"num_beams": 4}, "received the .* {'num_beams': 4}"),
-        ({"do_sample": True}, "expected a temperature above 0"),
-        ({"max_gen_toks": LENGTH}, "expected 1 to 39, less than"),
+        ({"until": [5]}, r"must be texts. Received: until=\(5,\)"),
+        ({"num_beams": 4}, "received: {'num_beams': 4}"),
+        ({"do_sample": True}, "`temperature` must be above 0"),
+        ({"max_gen_toks": LENGTH}, "must be for 1 to 39 generated"),
     ],
 )
 def test_what_it_cannot_do_is_refused(arguments, message):

@@ -57,7 +57,7 @@ def test_a_prepared_set_is_read_whole_and_always_alike(
 
 def test_a_set_without_text_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Lines, "feature", "article")
-    with pytest.raises(ValueError, match="\\['article'\\]; expected one calle"):
+    with pytest.raises(ValueError, match="a feature `text`.*\\['article'\\]"):
         prepared(tmp_path, monkeypatch)
 
 

@@ -54,7 +54,7 @@ def test_a_tokenizer_is_read_from_a_preset(tokenizer, tmp_path):
     tokenizer.save_to_preset(str(tmp_path / "preset"))
     loaded = make_tokenizer(str(tmp_path / "preset"), [], 300)
     assert loaded.tokenize(TEXTS) == tokenizer.tokenize(TEXTS)
-    with pytest.raises(ValueError, match="expected `bpe`, `bytes` or the fold"):
+    with pytest.raises(ValueError, match="must be `bpe`, `bytes` or the fold"):
         make_tokenizer(str(tmp_path / "nothing"), [], 300)
 
 
@@ -63,5 +63,5 @@ def test_more_tokens_than_the_model_has_are_refused():
     check_fits(byte_tokenizer(), size)
     with pytest.raises(ValueError, match=f"`--vocabulary-size {size}`"):
         make_tokenizer("bytes", [], size - 1)
-    with pytest.raises(ValueError, match="expected at least 261"):
+    with pytest.raises(ValueError, match="at least 261 tokens"):
         make_tokenizer("bpe", TEXTS, 260)
