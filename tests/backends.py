@@ -9,9 +9,9 @@ import keras
 import pytest
 
 FASTEST = "torch"
-_IS_FASTEST = keras.config.backend() == FASTEST
+IS_FASTEST = keras.config.backend() == FASTEST
 
-once = pytest.mark.skipif(not _IS_FASTEST, reason="is the same on each backend")
+once = pytest.mark.skipif(not IS_FASTEST, reason="is the same on each backend")
 
 
 def rows(table, few):
@@ -23,7 +23,7 @@ def rows(table, few):
     """
     return [
         row
-        if _IS_FASTEST or row in few
+        if IS_FASTEST or row in few
         else pytest.param(*_arguments(row), marks=pytest.mark.slow)
         for row in table
     ]

@@ -10,6 +10,7 @@ import keras
 import pytest
 
 import keras_laurel
+from tests.backends import once
 
 ROOT = pathlib.Path(__file__).parent.parent
 README, DOCS = ROOT / "README.md", ROOT / "docs"
@@ -39,6 +40,7 @@ def test_readme_snippet_runs(tmp_path, monkeypatch):
     assert len(keras_laurel.laurel_layers(namespace["loaded"])) == 16
 
 
+@once
 def test_models_snippets_run_in_order(capsys):
     namespace = run_snippets(DOCS / "models.md")
     printed = capsys.readouterr().out

@@ -5,6 +5,7 @@ from keras import layers
 
 import keras_laurel
 from keras_laurel.conversion import keras_internals
+from tests.backends import rows
 from tests.conversion import graphs
 from tests.conversion import zoo
 from tests.conversion.models import assert_moved
@@ -367,18 +368,23 @@ def test_a_class_of_ones_own_is_kept(build):
 @pytest.mark.parametrize(
     "build",
     [
-        *graphs.OWN,
-        small_resnet,
-        graphs.shared_add,
-        graphs.nested,
-        graphs.sequential_of_functionals,
-        graphs.siamese,
-        graphs.multi_output_nested,
+        *rows(
+            [
+                *graphs.OWN,
+                small_resnet,
+                graphs.shared_add,
+                graphs.nested,
+                graphs.sequential_of_functionals,
+                graphs.siamese,
+                graphs.multi_output_nested,
+                graphs.operators,
+                graphs.subclassed_branch,
+                zoo.cv_resnet,
+                zoo.hub_resnet,
+            ],
+            few=[*graphs.OWN, small_resnet, graphs.multi_output_nested],
+        ),
         pytest.param(graphs.channels_first, marks=channels_first),
-        graphs.operators,
-        graphs.subclassed_branch,
-        zoo.cv_resnet,
-        zoo.hub_resnet,
     ],
 )
 def test_saving_is_exact(build, tmp_path):

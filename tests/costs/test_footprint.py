@@ -12,6 +12,7 @@ from keras_laurel import get
 from keras_laurel import laurelize
 from keras_laurel.costs import footprint
 from tests import small_models
+from tests.backends import once
 
 BACKEND = keras.backend.backend()
 LENGTH = 8
@@ -50,6 +51,7 @@ def layer_of(variant):
     return get(variant, **({"rank": 4} if "lr" in variant else {}))
 
 
+@once
 @pytest.mark.parametrize(
     "variant, granularity",
     [
@@ -66,6 +68,7 @@ def test_what_a_converted_decoder_adds(variant, granularity):
     check_added(cost, model, 4 if granularity == "block" else 8)
 
 
+@once
 @pytest.mark.parametrize("variant", ["pa", "rw+lr", "rw+lr+pa"])
 def test_what_a_converted_functional_model_adds(variant):
     model = without_values(small_resnet, layer_of(variant))
@@ -94,6 +97,7 @@ def test_a_plain_model():
     assert cost.training_flops == 3 * cost.forward_flops
 
 
+@once
 @pytest.mark.parametrize(
     "dtype, size", [("float32", 4), ("bfloat16", 2), ("mixed_bfloat16", 2)]
 )
