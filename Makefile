@@ -8,6 +8,7 @@
 ##                    the package in an environment without TensorFlow
 ##   make test-tpu-compiler
 ##                    programs compiled for TPUs, by libtpu (0.5 GB)
+##   make test-oldest layers, graphs and saving on the oldest Keras
 ##   make test-slow   the tests too long for `make test`, on each backend
 ##   make test-families
 ##                    every KerasHub family, and docs/families.md made of it;
@@ -50,7 +51,9 @@ NO_TENSORFLOW := $(ENVIRONMENTS)/no-tensorflow
 EXPORT := $(ENVIRONMENTS)/export
 DOCS := $(ENVIRONMENTS)/docs
 LINT := $(ENVIRONMENTS)/lint
-# Beside the environment: with it JAX looks for a TPU whenever it starts.
+# Beside the environment, for some of the tests: with libtpu JAX looks for a
+# TPU whenever it starts.
+OLDEST := $(CURDIR)/$(ENVIRONMENTS)/oldest
 LIBTPU := $(CURDIR)/$(ENVIRONMENTS)/libtpu
 WITH_LIBTPU := PYTHONPATH=$(LIBTPU) KERAS_BACKEND=jax JAX_PLATFORMS=cpu
 IN_DEV := $(DEV)/bin/python -m
@@ -64,7 +67,7 @@ export KERAS_BACKEND ?= jax
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-llm test $(TESTS) test-slow test-families test-export \
+.PHONY: help demo demo-llm test $(TESTS) test-oldest test-slow test-families test-export \
     docs lint format \
     bench gpu-wheels tpu-tables experiments clean
 
@@ -90,6 +93,20 @@ test-no-tensorflow: $(NO_TENSORFLOW)/stamp
 test-tpu-compiler: $(DEV)/stamp $(LIBTPU)/stamp
 	$(WITH_LIBTPU) $(IN_DEV) pytest tests/costs/tpu/test_compiler.py \
 	    'tests/test_examples.py::test_it_runs_and_is_short[tpu_costs]'
+
+# The oldest Keras for layers, graphs and saving, beside the other packages as
+# they are. Left out are tests that need KerasHub or a newer Keras, that start
+# a process of their own, and of what this Keras cannot do: export a traced
+# batch, read the state of an RNN on JAX. It warns about newer PyTorch.
+NOT_ON_OLDEST := gemma3n or hub or transformer or distillation or traced or \
+    recurrent or one_backend or fresh_process
+test-oldest: $(DEV)/stamp $(OLDEST)/stamp
+	@$(call each,backend,$(BACKENDS),KERAS_BACKEND=$$backend \
+	    PYTHONPATH=$(OLDEST) $(IN_DEV) pytest $(PYTEST_ARGS) -W ignore \
+	    -k "not ($(NOT_ON_OLDEST))" tests/layers tests/test_equation.py \
+	    tests/conversion/test_laurelize.py tests/conversion/test_prototype.py \
+	    tests/conversion/test_saved_in_parts.py \
+	    $(wildcard tests/conversion/test_graph_*.py))
 
 # pytest exits with 5 when no test is marked slow.
 test-slow: $(DEV)/stamp
@@ -202,6 +219,11 @@ gpu-wheels: $(DEV)/stamp
 	    --only-binary=:all: --python-version 3.12 --implementation cp \
 	    --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \
 	    --platform manylinux2014_x86_64 $(GPU_PACKAGES)
+
+$(OLDEST)/stamp: $(DEV)/stamp
+	@rm -rf $(OLDEST)
+	@$(IN_DEV) pip install -q --no-deps --target $(OLDEST) keras==3.10.0
+	@touch $@
 
 $(LIBTPU)/stamp: $(DEV)/stamp
 	@rm -rf $(LIBTPU)

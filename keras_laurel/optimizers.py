@@ -101,13 +101,18 @@ def _prepare(optimizer, rates):
     if keras.backend.backend() == "torch":
         decay = types.MethodType(_decay_what_there_is, optimizer)
         optimizer._apply_weight_decay = decay
-    if isinstance(optimizer, keras.optimizers.Muon):
+    if _is_a("Muon", optimizer):
         others = [n for n in optimizer.exclude_layers if n != "laurel_"]
         optimizer.exclude_layers = [*others, "laurel_"]
     if _chooses_by_function(optimizer):
         _prepare_what_is_chosen(optimizer)
     if rates is not None and len(_all_inside(optimizer)) == 1:
         _set_rates(optimizer, rates)
+
+
+def _is_a(name, optimizer):
+    """Return whether `optimizer` is of a class that old Keras may lack."""
+    return isinstance(optimizer, getattr(keras.optimizers, name, ()))
 
 
 def _decay_what_there_is(self, variables):
@@ -284,7 +289,7 @@ def _all_inside(optimizer):
 
 
 def _chooses_by_function(optimizer):
-    return isinstance(optimizer, keras.optimizers.MultiOptimizer) and (
+    return _is_a("MultiOptimizer", optimizer) and (
         not isinstance(optimizer._optimizer_map, keras.optimizers.OptimizerMap)
     )
 

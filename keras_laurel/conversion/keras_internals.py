@@ -32,6 +32,7 @@ used; `tests/conversion/test_keras_internals.py` fails if one of them changes:
 import contextlib
 import functools
 import gc
+import inspect
 
 import keras
 from keras.src import backend
@@ -322,7 +323,11 @@ def config_has_graph(model):
     cls = type(model)
     if is_sequential(model):
         return cls.get_config is keras.Sequential.get_config
-    return functional_like_constructor(cls)
+    # Before 3.15 Keras takes any constructor without positional arguments for
+    # that of a functional model.
+    spec = inspect.getfullargspec(cls.__init__)
+    takes_graph = bool(spec.varargs or spec.args[1:])
+    return takes_graph and functional_like_constructor(cls)
 
 
 TRAINING_STATE = frozenset(
