@@ -1,4 +1,4 @@
-"""Record the shapes that layers of Keras return, to run each layer once."""
+"""Record the shapes that layers return, to run each layer less often."""
 
 import keras
 
@@ -13,11 +13,7 @@ _MASKING = keras.layers.Embedding, keras.layers.Masking
 
 
 class KnownOutputs:
-    """Shapes and dtypes that layers of Keras returned, by their arguments.
-
-    Layers of other classes are not recorded: they may have side effects, or
-    return something else in training.
-    """
+    """Shapes and dtypes that layers returned in a run, by their arguments."""
 
     def __init__(self):
         self._outputs = {}
@@ -26,7 +22,8 @@ class KnownOutputs:
         self._is_pure = {}
 
     def note(self, layer, args, kwargs, outputs):
-        if self._can_know(layer, args, kwargs) and _has_known_sizes(outputs):
+        if not (_has_masks((args, kwargs, outputs)) or _has_unknown(outputs)):
+            self.is_pure(layer)
             specs = map_leaves(_spec, outputs)
             self._outputs[_key(layer, args, kwargs)] = specs
 
@@ -37,18 +34,22 @@ class KnownOutputs:
             layer, args, kwargs: The call.
             make: Function that makes a tensor from a `KerasTensor`.
         """
-        if not self._can_know(layer, args, kwargs):
+        if _has_masks((args, kwargs)):
             return None
         specs = self._outputs.get(_key(layer, args, kwargs))
         return map_leaves(
             lambda x: make(x) if isinstance(x, keras.KerasTensor) else x, specs
         )
 
-    def _can_know(self, layer, args, kwargs):
+    def is_pure(self, layer):
+        """Return whether a layer does the same in each run.
+
+        A layer that is not one of Keras' own, or holds one, may have side
+        effects, or return something else in training.
+        """
         if id(layer) not in self._is_pure:
             self._is_pure[id(layer)] = layer, _is_pure(layer)
-        _, is_pure = self._is_pure[id(layer)]
-        return is_pure and not _is_masked(args, kwargs)
+        return self._is_pure[id(layer)][1]
 
 
 def _is_pure(layer):
@@ -59,8 +60,8 @@ def _is_pure(layer):
     )
 
 
-def _has_known_sizes(outputs):
-    return all(
+def _has_unknown(outputs):
+    return not all(
         isinstance(size, int) for x in tensors_of(outputs) for size in x.shape
     )
 
@@ -75,7 +76,8 @@ def _spec(x):
 def _key(layer, args, kwargs):
     """Return the key of a call, without `training`.
 
-    Keras adds that argument, and no shape of its layers depends on it.
+    Keras may add that argument. No shape of its own layers depends on it, and
+    other layers are recorded anew in each run, with its value in that run.
     """
     kwargs = {
         name: value
@@ -85,5 +87,5 @@ def _key(layer, args, kwargs):
     return id(layer), signature(map_leaves(_spec, (args, kwargs)))
 
 
-def _is_masked(args, kwargs):
-    return any(map(keras_internals.has_mask, tensors_of((args, kwargs))))
+def _has_masks(structure):
+    return any(map(keras_internals.has_mask, tensors_of(structure)))

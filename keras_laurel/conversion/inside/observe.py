@@ -109,9 +109,10 @@ class _Observer:
             # A second outermost call replaces the first: on PyTorch, Keras
             # runs the model again on another device if the first run fails.
             self.root = call
-        outputs = self._known.again(layer, args, kwargs, _zeros)
-        if outputs is not None:
-            return outputs
+        if self._known.is_pure(layer):
+            outputs = self._known.again(layer, args, kwargs, _zeros)
+            if outputs is not None:
+                return outputs
         self._stack.append(call)
         try:
             with (
