@@ -34,6 +34,7 @@ def run_snippets(path):
     return namespace
 
 
+@once
 def test_readme_snippet_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = run_snippets(README)

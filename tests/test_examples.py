@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import keras_laurel
+from tests.backends import once
 from tests.conversion.hub import checks
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -74,6 +75,7 @@ def test_a_tutobook_has_a_header_and_cells(monkeypatch):
         assert page.count("```python") == len(code)
 
 
+@once
 def test_altup(tmp_path):
     """LAuReL and AltUp go together: the recipe of the example."""
     make_task = runpy.run_path(str(FOLDER / "altup.py"))["make_task"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import keras_laurel
+from tests.backends import IS_FASTEST
 from tests.conversion import graphs
 from tests.conversion import zoo
 from tests.conversion.models import outputs
@@ -62,6 +63,8 @@ MODELS = {
     "hub_classifier": (hub_classifier, 4),
     "hub_retinanet": (hub_retinanet, 4),
 }
+if not IS_FASTEST:
+    MODELS = {name: MODELS[name] for name in ("shared", "hub_retinanet")}
 
 LOAD = """
     import pathlib

@@ -14,7 +14,7 @@ from tests.conversion.hub.checks import prototype
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 # One of each build.
-FEW = ("GPT2", "GPTNeoX", "Gemma3", "Gemma4", "Mixtral", "Qwen3_5")
+FEW = ("GPT2", "GPTNeoX", "Gemma3", "Gemma4", "Mixtral", "Qwen")
 
 SHORT = dict(batch=1, length=3)
 
