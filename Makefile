@@ -221,15 +221,10 @@ gpu-wheels: $(DEV)/stamp
 	    --platform manylinux2014_x86_64 $(GPU_PACKAGES)
 
 $(OLDEST)/stamp: $(DEV)/stamp
-	@rm -rf $(OLDEST)
-	@$(IN_DEV) pip install -q --no-deps --target $(OLDEST) keras==3.10.0
-	@touch $@
+	$(call beside,$(OLDEST),keras==3.10.0)
 
 $(LIBTPU)/stamp: $(DEV)/stamp
-	@rm -rf $(LIBTPU)
-	@$(IN_DEV) pip install -q -c constraints.txt --no-deps \
-	    --target $(LIBTPU) libtpu
-	@touch $@
+	$(call beside,$(LIBTPU),-c constraints.txt libtpu)
 
 # The newest Python is the newest that the pinned TensorFlow is built for.
 define environment
@@ -251,4 +246,11 @@ define install
 @$(1)/bin/python -m pip install -q -c constraints.txt $(2) || { \
     echo "$(1) could not be set up: pip did not find or install a package." \
     "Is the package registry in reach? See pip's message above." >&2; exit 1; }
+endef
+
+# $(call beside,folder,package): in a folder that PYTHONPATH names.
+define beside
+@rm -rf $(1)
+@$(IN_DEV) pip install -q --no-deps --target $(1) $(2)
+@touch $@
 endef

@@ -27,6 +27,20 @@ def llama_language_model():
     return keras_hub.models.Llama3CausalLM(llama(), compile=False)
 
 
+class Loop(keras.Model):
+    """One LAuReL layer that runs three times."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(16)
+        self.residual = keras_laurel.LaurelLR(rank=2)
+
+    def call(self, x):
+        for _ in range(3):
+            x = self.residual([x, self.dense(x)])
+        return x
+
+
 def residual_mlp():
     """Three residual additions of 8 features."""
     x = inputs = keras.Input((8,))

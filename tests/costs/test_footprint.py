@@ -144,22 +144,8 @@ def test_a_model_without_values():
     keras.utils.clear_session()
 
 
-class Loop(keras.Model):
-    """One LAuReL layer that runs three times."""
-
-    def __init__(self):
-        super().__init__()
-        self.dense = keras.layers.Dense(16)
-        self.residual = keras_laurel.LaurelLR(rank=2)
-
-    def call(self, x):
-        for _ in range(3):
-            x = self.residual([x, self.dense(x)])
-        return x
-
-
 def test_a_shared_layer_counts_once_and_runs_often():
-    model = Loop()
+    model = small_models.Loop()
     model(np.ones((2, 5, 16), "float32"))
     cost = footprint(model, batch_size=2)
     (row,) = cost.connections
@@ -175,12 +161,12 @@ SIZE = "`{0}` must be an integer of at least 1.* Received: {0}={1!r}"
 @pytest.mark.parametrize("name", ["batch_size", "sequence_length"])
 def test_sizes_that_are_no_integers_are_refused(name, size):
     with pytest.raises(ValueError, match=SIZE.format(name, size)):
-        footprint(Loop(), **{name: size})
+        footprint(small_models.Loop(), **{name: size})
 
 
 def test_a_batch_of_no_size_is_refused():
     with pytest.raises(ValueError, match=SIZE.format("batch_size", None)):
-        footprint(Loop(), batch_size=None)
+        footprint(small_models.Loop(), batch_size=None)
 
 
 def test_sizes_of_numpy_are_taken():

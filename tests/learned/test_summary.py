@@ -8,6 +8,7 @@ import keras_laurel
 from keras_laurel import laurel_summary
 from keras_laurel.layers import laurel
 from keras_laurel.learned import ConnectionSummary
+from tests import small_models
 from tests.conversion.hub import checks
 from tests.conversion.hub import oracle
 from tests.layers import cases
@@ -122,23 +123,9 @@ def test_shares_in_a_decoder_are_those_of_blocks_by_hand(variant, granularity):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-class Loop(keras.Model):
-    """One LAuReL layer that runs three times."""
-
-    def __init__(self):
-        super().__init__()
-        self.dense = keras.layers.Dense(16)
-        self.residual = keras_laurel.LaurelLR(rank=2)
-
-    def call(self, x):
-        for _ in range(3):
-            x = self.residual([x, self.dense(x)])
-        return x
-
-
 def test_a_shared_layer_has_one_share_over_all_its_calls():
     x = np.random.default_rng(0).normal(size=(2, 16)).astype("float32")
-    model = Loop()
+    model = small_models.Loop()
     model(x)
     cases.set_random_weights(model.residual)
     (row,) = laurel_summary(model, x).connections
@@ -263,7 +250,7 @@ class TestRefuses:
 
     def test_a_model_that_is_not_built(self):
         with pytest.raises(ValueError, match="not built: it has no weights"):
-            laurel_summary(Loop())
+            laurel_summary(small_models.Loop())
 
     def test_what_is_no_model(self):
         with pytest.raises(ValueError, match="must be a `keras.Model`.*a str"):

@@ -3,13 +3,10 @@
 import keras
 
 from keras_laurel.conversion import keras_internals
-from keras_laurel.conversion.inside.values import is_tensor_like
 from keras_laurel.conversion.inside.values import map_leaves
 from keras_laurel.conversion.inside.values import signature
+from keras_laurel.conversion.inside.values import spec_of
 from keras_laurel.conversion.inside.values import tensors_of
-
-# These layers make masks, which Keras attaches to their outputs.
-_MASKING = keras.layers.Embedding, keras.layers.Masking
 
 
 class KnownOutputs:
@@ -17,15 +14,13 @@ class KnownOutputs:
 
     def __init__(self):
         self._outputs = {}
-        # The layer is kept with the answer, so that its id stays unique: a
-        # `call` may create layers that are deleted when it returns.
-        self._is_pure = {}
 
     def note(self, layer, args, kwargs, outputs):
         if not (_has_masks((args, kwargs, outputs)) or _has_unknown(outputs)):
-            self.is_pure(layer)
-            specs = map_leaves(_spec, outputs)
-            self._outputs[_key(layer, args, kwargs)] = specs
+            # The layer is kept with them, so that its id stays unique: a
+            # `call` may create layers that are deleted when it returns.
+            known = layer, map_leaves(spec_of, outputs)
+            self._outputs[_key(layer, args, kwargs)] = known
 
     def again(self, layer, args, kwargs, make):
         """Return tensors like the recorded outputs of a call, or `None`.
@@ -36,27 +31,21 @@ class KnownOutputs:
         """
         if _has_masks((args, kwargs)):
             return None
-        specs = self._outputs.get(_key(layer, args, kwargs))
+        _, specs = self._outputs.get(_key(layer, args, kwargs), (None, None))
         return map_leaves(
             lambda x: make(x) if isinstance(x, keras.KerasTensor) else x, specs
         )
 
-    def is_pure(self, layer):
-        """Return whether a layer does the same in each run.
 
-        A layer that is not one of Keras' own, or holds one, may have side
-        effects, or return something else in training.
-        """
-        if id(layer) not in self._is_pure:
-            self._is_pure[id(layer)] = layer, _is_pure(layer)
-        return self._is_pure[id(layer)][1]
+def is_pure(layer):
+    """Return whether a layer does the same in each run.
 
-
-def _is_pure(layer):
-    layers = layer, *keras_internals.flatten_layers(layer)
-    return all(
-        keras_internals.is_public_layer(x) and not isinstance(x, _MASKING)
-        for x in layers
+    A layer that is not one of Keras' own, or holds one, may have side effects,
+    or return something else in training.
+    """
+    is_public = keras_internals.is_public_layer
+    return is_public(layer) and all(
+        map(is_public, keras_internals.flatten_layers(layer))
     )
 
 
@@ -64,13 +53,6 @@ def _has_unknown(outputs):
     return not all(
         isinstance(size, int) for x in tensors_of(outputs) for size in x.shape
     )
-
-
-def _spec(x):
-    if not is_tensor_like(x):
-        return x
-    dtype = keras.backend.standardize_dtype(x.dtype)
-    return keras.KerasTensor(tuple(x.shape), dtype)
 
 
 def _key(layer, args, kwargs):
@@ -84,7 +66,7 @@ def _key(layer, args, kwargs):
         for name, value in kwargs.items()
         if name != "training" and value is not None
     }
-    return id(layer), signature(map_leaves(_spec, (args, kwargs)))
+    return id(layer), signature(map_leaves(spec_of, (args, kwargs)))
 
 
 def _has_masks(structure):

@@ -14,11 +14,13 @@ from keras.src import backend
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.inside import keras_recording
+from keras_laurel.conversion.inside.known_outputs import is_pure
 from keras_laurel.conversion.inside.trace import CannotTrace
 from keras_laurel.conversion.inside.trace import Trace
 from keras_laurel.conversion.inside.trace import symbolic_spec
 from keras_laurel.conversion.inside.trace import trace
 from keras_laurel.conversion.inside.values import signature
+from keras_laurel.conversion.inside.values import spec_of
 
 
 @dataclasses.dataclass(eq=False)
@@ -109,7 +111,7 @@ class _Observer:
             # A second outermost call replaces the first: on PyTorch, Keras
             # runs the model again on another device if the first run fails.
             self.root = call
-        if self._known.is_pure(layer):
+        if is_pure(layer):
             outputs = self._known.again(layer, args, kwargs, _zeros)
             if outputs is not None:
                 return outputs
@@ -186,12 +188,6 @@ def _call_of(layer):
 
 def _as_symbolic(structure):
     return keras.tree.map_structure(
-        lambda x: (
-            keras.KerasTensor(
-                tuple(x.shape), keras.backend.standardize_dtype(x.dtype)
-            )
-            if backend.is_tensor(x)
-            else x
-        ),
+        lambda x: spec_of(x) if backend.is_tensor(x) else x,
         structure,
     )

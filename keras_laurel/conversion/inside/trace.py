@@ -23,6 +23,7 @@ from keras_laurel.conversion.inside.values import flatten
 from keras_laurel.conversion.inside.values import is_tensor_like
 from keras_laurel.conversion.inside.values import map_leaves
 from keras_laurel.conversion.inside.values import shape_of
+from keras_laurel.conversion.inside.values import spec_of
 
 _NOT_THE_USERS = (
     "keras",
@@ -225,7 +226,7 @@ class _Recorder:
         if self._depth:
             return original(layer, *args, **kwargs)
         args, kwargs = keras.tree.map_structure(self._constant, (args, kwargs))
-        outputs = self._known.again(layer, args, kwargs, _symbolic)
+        outputs = self._known.again(layer, args, kwargs, spec_of)
         if outputs is not None:
             return self._append(layer, args, kwargs, outputs)
         try:
@@ -286,9 +287,7 @@ class _Recorder:
             return self.read(x)
         if isinstance(x, keras.KerasTensor) or not is_tensor_like(x):
             return x
-        dtype = keras.backend.standardize_dtype(x.dtype)
-        value = keras.KerasTensor(tuple(x.shape), dtype)
-        return self._append(_Constant(x), (), {}, value)
+        return self._append(_Constant(x), (), {}, spec_of(x))
 
     def _opaque(self, original, layer, args, kwargs):
         """Return the outputs of a layer that rejects symbolic tensors.
@@ -351,10 +350,6 @@ def _kinds(structure):
         lambda x: (tuple(x.shape), x.dtype) if is_tensor_like(x) else type(x),
         structure,
     )
-
-
-def _symbolic(x):
-    return keras.KerasTensor(x.shape, x.dtype)
 
 
 def symbolic_spec(function, args, kwargs):

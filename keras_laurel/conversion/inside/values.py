@@ -1,5 +1,7 @@
 """The arguments of a call: structures of tensors and other values."""
 
+import keras
+
 
 def is_tensor_like(x):
     return hasattr(x, "shape") and hasattr(x, "dtype")
@@ -8,6 +10,14 @@ def is_tensor_like(x):
 def shape_of(x):
     """Return the shape of a tensor, with `None` for unknown sizes."""
     return tuple(d if isinstance(d, int) else None for d in x.shape)
+
+
+def spec_of(x):
+    """Return a `KerasTensor` like a tensor, and other values as they are."""
+    if not is_tensor_like(x):
+        return x
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    return keras.KerasTensor(tuple(x.shape), dtype)
 
 
 def signature(structure):
