@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import importlib
 import json
+import math
 import multiprocessing
 import os
 import threading
@@ -46,10 +47,7 @@ class Run:
     def settings(self):
         """Return all settings on which the numbers depend, except the seed."""
         settings = self.experiment.settings_of(self.arm)
-        backend = {"backend": keras.backend.backend()}
-        return json.loads(
-            json.dumps({**dataclasses.asdict(settings), **backend})
-        )
+        return plain(settings) | {"backend": keras.backend.backend()}
 
     def result(self):
         """The result of a finished run, or None.
@@ -60,6 +58,8 @@ class Run:
         """
         now = self.settings()
         before = read_json(self.folder / "settings.json") or now
+        # A setting that there was not yet had the effect of its default.
+        before = {**plain(type(self.experiment.settings)()), **before}
         changed = [
             f"{name}={before.get(name)!r} there, {now.get(name)!r} here"
             for name in sorted({*before, *now})
@@ -109,6 +109,11 @@ class Run:
         return result
 
 
+def plain(settings):
+    """The settings as JSON has them."""
+    return json.loads(json.dumps(dataclasses.asdict(settings)))
+
+
 def all_runs(experiment, machine):
     """Return all runs: every arm with one seed before any with the next."""
     return [
@@ -118,20 +123,22 @@ def all_runs(experiment, machine):
     ]
 
 
-def run_all(experiment, machine):
-    """The results of all arms with all seeds.
+def run_all(experiment, machine, deadline=math.inf, after_each=None):
+    """The results of all arms with all seeds, as far as there was time.
 
     Args:
         experiment: An `Experiment`.
         machine: A `Machine`. With several workers each run has a process and
             a core of its own; with one it has the whole machine.
+        deadline: No run begins that would end later, by `time.monotonic`.
+        after_each: Function of the results so far, called after each run.
     """
     runs = all_runs(experiment, machine)
     missing = [run for run in runs if run.result() is None]
     with tqdm(total=len(runs), initial=len(runs) - len(missing)) as bar:
         bar.set_description(experiment.name)
         if machine.workers == 1:
-            results = map(Run.train, missing)
+            results = map(Run.train, in_time(missing, deadline))
         else:
             results = train_in_processes(missing, machine.workers)
         for result in results:
@@ -141,7 +148,24 @@ def run_all(experiment, machine):
                     f"{result['seconds']:.0f} s"
                 )
             bar.update()
-    return [run.result() for run in runs]
+            if after_each is not None and is_first_process():
+                after_each(finished(runs))
+    return finished(runs)
+
+
+def finished(runs):
+    return [result for result in map(Run.result, runs) if result]
+
+
+def in_time(runs, deadline):
+    """The runs, until one as long as the longest so far would end too late."""
+    longest = 0
+    for run in runs:
+        began = time.monotonic()
+        if began + longest > deadline:
+            return
+        yield run
+        longest = max(longest, time.monotonic() - began)
 
 
 def train_in_processes(runs, workers):

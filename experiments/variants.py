@@ -36,6 +36,11 @@ class LaurelSizes:
         return get(variant, **options)
 
 
+def with_options(layer, options):
+    """The same layer with other arguments of `Laurel`, as a dict."""
+    return layer.from_config({**layer.get_config(), **options})
+
+
 def copy_shared_weights(source, target):
     """Give `target` the weights of the layers of the same name.
 

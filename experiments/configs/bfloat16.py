@@ -10,6 +10,7 @@ import dataclasses
 from experiments.configs.table_5 import NAMES
 from experiments.configs.text import FULL
 from experiments.configs.text import REDUCED
+from experiments.configs.text import SEEDS
 from experiments.configs.text import TRAINER
 from experiments.configs.text import at_full_scale
 from experiments.experiment import Claim
@@ -42,7 +43,7 @@ BFLOAT16 = Experiment(
     settings=dataclasses.replace(
         REDUCED, precision="mixed_bfloat16", tokens=REDUCED.tokens // 2
     ),
-    seeds=3,
+    seeds=SEEDS,
     arms={
         "baseline": {},
         **{

@@ -5,15 +5,17 @@ import dataclasses
 from experiments.vision.settings import VisionSettings
 
 TRAINER = "experiments.vision.trainer"
+SEEDS = 8
 # The narrow network has ResNet-50's 16 residual connections. At rank 1, RW+LR
 # adds about the share of parameters that it has in the paper.
 REDUCED = VisionSettings(
     backbone="narrow",
     width=16,
+    rank=1,
     image_size=28,
     dataset="fashion_mnist",
     eval_split="test",
-    epochs=3,
+    epochs=4,
     batch_size=128,
     # The best of results/vision_tuning.json.
     learning_rate=0.2,
@@ -31,13 +33,19 @@ FULL = VisionSettings(
 )
 
 
-def at_full_scale(experiment):
-    """The same arms with the paper's network, data and length."""
+def at_full_scale(experiment, arms=None):
+    """The same arms with the paper's network, data and length.
+
+    Args:
+        experiment: An `Experiment`.
+        arms: Dict of the arms, where they are others at this size.
+    """
     return dataclasses.replace(
         experiment,
         name=f"{experiment.name}_full",
         title=f"{experiment.title[:-1]}, at the paper's size.",
         settings=FULL,
+        arms=arms or experiment.arms,
         family="vision_full",
         claims=(),
     )

@@ -1,9 +1,10 @@
 """Measure the chance that pairing by seed leaves, by setting of the baseline.
 
 The null arms differ from the baseline by nothing that matters: `moved` has
-noise of 1e-6 on its first weights, `frozen` has LAuReL layers that stay at
-their start. The deviation of their paired differences is what any effect has
-to be seen against. `python -m experiments language_pilot` prints it.
+noise of 1e-6 on its first weights, `shaken` of 1e-2, a tenth of what most
+weights are, and `frozen` has LAuReL layers that stay at their start. The
+deviation of their paired differences is what any effect has to be seen
+against. `python -m experiments language_pilot` prints it.
 """
 
 from experiments.configs.text import TRAINER
@@ -18,26 +19,29 @@ SETTINGS = LanguageSettings(
     tokenizer="bytes",
     eval_split="test",
     initialization="fan_in",
-    tokens=1_048_576,
+    tokens=524_288,
     tokens_per_step=2048,
-    rounds=4,
+    rounds=2,
     evaluation_batches=64,
     learning_rate=4e-3,
 )
 NULL_ARMS = {
     "moved": {"perturbation": 1e-6},
+    "shaken": {"perturbation": 1e-2},
     "frozen": {"variant": "rw+lr", "trained": "plain"},
 }
 # What each setting changes.
 GRID = {
     "base": {},
-    "more-tokens": {"tokens": 3 * 1_048_576},
-    "large-steps": {"tokens_per_step": 8192},
     "low-rate": {"learning_rate": 1.5e-3},
-    "long-warmup": {"warmup": 0.25},
-    "no-decay": {"weight_decay": 0.0},
+    "high-rate": {"learning_rate": 8e-3},
+    "to-zero": {"schedule": "wsd", "decay": 0.9},
     "averaged": {"averaging": 0.99},
+    "large-steps": {"tokens_per_step": 8192},
+    "bpe": {"tokenizer": "bpe", "vocabulary_size": 1024},
+    "no-decay": {"weight_decay": 0.0},
     "keras-hub-start": {"initialization": "keras_hub"},
+    "more-tokens": {"tokens": 2 * 1_048_576},
     "deep": {"model": "ablation-narrow", "depth": 24, "width": 48},
 }
 

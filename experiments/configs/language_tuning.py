@@ -8,7 +8,7 @@ from experiments.configs.text import TRAINER
 from experiments.experiment import Experiment
 
 VALIDATION = {"train_split": "train[:95%]", "eval_split": "train[95%:]"}
-RATES = (1.5e-3, 3e-3, 6e-3, 1.2e-2)
+RATES = (2e-3, 4e-3, 8e-3, 1.6e-2)
 
 
 def tuning(name, settings):

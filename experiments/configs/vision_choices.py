@@ -1,15 +1,19 @@
-"""Choices that the paper leaves open on images, for RW+LR at r = 16."""
+"""Choices that the paper leaves open on images.
+
+For RW+LR at r = 4, the share of the width that the paper's r = 16 has.
+"""
 
 from experiments.configs.images import REDUCED
 from experiments.configs.images import TRAINER
-from experiments.configs.images import at_full_scale
 from experiments.experiment import Claim
 from experiments.experiment import Experiment
+
+USUAL = {"variant": "rw+lr", "rank": 4}
 
 
 def arm(**options):
     """RW+LR with other arguments of the layer than the paper's."""
-    return {"variant": "rw+lr", "layer_options": options}
+    return {**USUAL, "layer_options": options}
 
 
 def initialized(name):
@@ -17,7 +21,7 @@ def initialized(name):
 
 
 def matters(text, name):
-    return Claim(text, name, "rw+lr", "differs", "text")
+    return Claim(text, name, "rank-4", "differs", "text")
 
 
 VISION_CHOICES = Experiment(
@@ -27,26 +31,28 @@ VISION_CHOICES = Experiment(
     settings=REDUCED,
     seeds=5,
     arms={
-        "rw+lr": {"variant": "rw+lr"},
+        "rank-4": USUAL,
         "orthogonal": initialized("Orthogonal"),
         "column-orthogonal": initialized("keras_laurel>ColumnOrthogonal"),
         "sigmoid": arm(residual_weights="sigmoid"),
         "complement": arm(residual_weights="complement"),
-        "lr": {"variant": "lr"},
+        "lr-rank-4": {"variant": "lr", "rank": 4},
         "per-channel": arm(per_channel=True),
-        "identity-sites": {"variant": "rw+lr", "sites": "identity"},
+        "identity-sites": {**USUAL, "sites": "identity"},
         "scale-0.5": arm(scale=0.5),
     },
     claims=(
         matters("How A starts matters: orthogonal", "orthogonal"),
         matters("How A starts matters: column-orthogonal", "column-orthogonal"),
-        Claim("Sigmoid in place of softmax", "sigmoid", "rw+lr"),
-        Claim("One parameter, β = 2 − α", "complement", "rw+lr"),
-        Claim("No weights, α = β = 1", "lr", "rw+lr"),
-        Claim("α and β for each channel", "per-channel", "rw+lr"),
-        Claim("Only where the skip is the identity", "identity-sites", "rw+lr"),
-        Claim("Start at α = β = 0.5", "scale-0.5", "rw+lr"),
+        Claim("Sigmoid in place of softmax", "sigmoid", "rank-4"),
+        Claim("One parameter, β = 2 − α", "complement", "rank-4"),
+        Claim("No weights, α = β = 1", "lr-rank-4", "rank-4"),
+        Claim("α and β for each channel", "per-channel", "rank-4"),
+        Claim(
+            "Only where the skip is the identity", "identity-sites", "rank-4"
+        ),
+        Claim("Start at α = β = 0.5", "scale-0.5", "rank-4"),
     ),
     family="vision",
 )
-EXPERIMENTS = (VISION_CHOICES, at_full_scale(VISION_CHOICES))
+EXPERIMENTS = (VISION_CHOICES,)

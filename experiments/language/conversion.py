@@ -6,6 +6,7 @@ import keras_laurel
 from experiments.language.models import build_language_model
 from experiments.variants import PLAIN_VARIANTS
 from experiments.variants import LaurelSizes
+from experiments.variants import with_options
 from keras_laurel.initializers import ColumnOrthogonal
 
 
@@ -40,6 +41,7 @@ def add_laurel(model, settings, rank):
         settings.variant,
         a_initializer=ColumnOrthogonal(),
     )
+    layer = with_options(layer, settings.layer_options)
     if settings.weights_in == "bfloat16":
         layer = CastLaurel.from_config(layer.get_config())
     return keras_laurel.laurelize(

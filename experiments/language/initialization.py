@@ -36,11 +36,20 @@ def initialize(model, settings, sizes, seed):
         of_plain = dataclasses.replace(settings, variant="baseline")
         initialize(plain, of_plain, sizes, seed)
         copy_shared_weights(plain.backbone, model.backbone)
+    if settings.fixed_gamma is not None:
+        fix_gamma(model, settings.fixed_gamma)
     if settings.perturbation:
         random = np.random.default_rng((seed, 1))
         for weight in weights:
             noise = random.normal(size=weight.shape)
             weight.assign_add(settings.perturbation * noise.astype("float32"))
+
+
+def fix_gamma(model, value):
+    for weight in model.backbone.weights:
+        if weight.name == "laurel_gamma":
+            weight.assign(np.full(weight.shape, value, "float32"))
+            weight.trainable = False
 
 
 def draw_by_fan_in(weights, depth, seed):

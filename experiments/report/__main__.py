@@ -1,8 +1,9 @@
 """`python -m experiments.report`: the page docs/results.md and its pictures.
 
 It is made of the numbers in `results/`; nothing in it is written by hand,
-except for `page.md` beside this file. What has not been run says so, with the
-command that runs it.
+except for `page.md` beside this file. The page of each experiment, with its
+setup and all arms, lies in docs/results/. What has not been run says so, with
+the command that runs it.
 """
 
 from pathlib import Path
@@ -15,33 +16,37 @@ from experiments.files import read_json
 from experiments.files import write_whole
 from experiments.report import claims
 from experiments.report import cost_claims
+from experiments.report import pilot
 from experiments.report.full_scale import full_scale_table
+from experiments.report.pictures import draw_curves
 from experiments.report.pictures import draw_differences
-from experiments.report.pictures import draw_ranks
 from experiments.report.results import load
 from experiments.report.setup import describe_setup
+from experiments.report.summary import NOTE
 from experiments.report.summary import markdown
 from experiments.report.summary import summary
+from experiments.report.verdicts import CONFIRMED
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 TEMPLATE = Path(__file__).with_name("page.md")
 # In the order of the page.
-EXPERIMENTS = (
-    *("table_1", "figure_3", "vision_choices"),
-    *("table_5", "bfloat16", "upcycling"),
+TEXT = (
+    *("table_5", "language_choices", "language_depth", "language_rates"),
+    *("upcycling", "bfloat16"),
 )
-TUNING = ("vision_tuning", "language_tuning")
-RANKS = {4: "rank-4", 8: "rank-8", 16: "rw+lr", 32: "rank-32", 64: "rank-64"}
+IMAGES = ("table_1", "figure_3", "vision_choices")
+SEARCHES = ("language_pilot", "language_tuning", "vision_tuning")
 LABELS = {
+    "wider": "wider, as many parameters as RW+LR",
+    "longer": "5 % more steps",
     "deeper": "more layers",
     "rw": "RW",
     "lr": "LR",
     "pa": "PA",
     "rw+lr": "RW+LR",
     "rw+lr+pa": "RW+LR+PA",
-    "rw+lr-rank-1": "RW+LR, r = 1",
-    "rw+lr+pa-rank-1": "RW+LR+PA, r = 1",
 }
+CURVES = ("baseline", "deeper", "rw", "pa", "rw+lr", "rw+lr+pa")
 
 
 def load_all(folder=RESULTS):
@@ -49,46 +54,123 @@ def load_all(folder=RESULTS):
     known = all_experiments()
     return {
         name: (known[name], load(known[name], folder))
-        for name in (*EXPERIMENTS, *TUNING)
+        for name in (*TEXT, *IMAGES, *SEARCHES)
     }
 
 
 def render(folder=RESULTS):
-    """The text of the page, of the numbers in a folder."""
+    """Dict of the text of each page, by its path beside docs/."""
     loaded = load_all(folder)
-    found = [loaded[name] for name in EXPERIMENTS]
-    on_quality = claims.claims_of(found)
     compiled = cost_claims.read_rows(folder)
-    costs = cost_claims.cost_claims(compiled)
     counted = (read_json(folder / "full_scale.json") or {"rows": []})["rows"]
-    parameters = cost_claims.parameter_claims(counted)
-    outcome = (
-        claims.count_verdicts("quality", on_quality["verdict"])
-        + claims.count_verdicts("costs", costs["verdict"])
-        + claims.count_verdicts("parameters", parameters["verdict"])
+    pages = {
+        f"results/{name}.md": describe(*pair)
+        for name, pair in loaded.items()
+        if pair[1]
+    }
+    pages["results/compiled.md"] = COMPILED + cost_claims.compiled_table(
+        compiled
     )
+    pages["results/full_scale.md"] = FULL_SCALE + full_scale(counted)
+    pages["results.md"] = main_page(loaded, compiled, counted)
+    return pages
+
+
+COMPILED = """\
+# All that was compiled
+
+For TPU v5e, in percent over the baseline. `deeper` has one more layer, and four
+more blocks in the 157M model. `python -m experiments.costs.tpu_tables` compiles
+it anew.
+
+"""
+FULL_SCALE = """\
+# At the paper's size
+
+The same programs at the paper's size. None of these commands has been run. Each
+needs `--data-dir` with its data set, prepared by TFDS. Chip-hours are
+estimates: the baseline's counted flops for all runs (LAuReL adds some percent),
+at 40 % of the peak of TPU v5e. They are likely to be too low for ResNet-50,
+which moves more bytes for each flop, and for the large models, whose second
+forward pass is not counted. The data of the paper's large models is not public;
+C4 has about 0.16 trillion tokens, which the commands below read three times.
+The rate that a search finds best is passed on as `--learning-rate`.
+
+"""
+
+
+def main_page(loaded, compiled, counted):
+    judged = claims.claims_of([loaded[name] for name in (*TEXT, *IMAGES)])
+    costs = cost_claims.cost_claims(compiled)
+    parameters = cost_claims.parameter_claims(counted)
+    questions = claims.is_question(judged)
+    on_text = judged["experiment"].isin(TEXT)
+    outcome = [
+        *claims.count_verdicts("claims", judged[~questions]["verdict"]),
+        *claims.count_verdicts("questions", judged[questions]["verdict"]),
+        *claims.count_verdicts("costs", costs["verdict"]),
+        *claims.count_verdicts("parameters", parameters["verdict"]),
+    ]
     return TEMPLATE.read_text("utf-8").format(
         outcome=markdown(pandas.DataFrame(outcome)),
-        decided=claims.describe_decided(on_quality),
-        chance=claims.describe_chance(on_quality),
-        quality=claims.claims_table(on_quality),
-        questions=claims.questions_table(claims.claims_of(found, True)),
+        decided_claims=claims.decided(judged[~questions]),
+        decided_questions=claims.decided(judged[questions]),
+        text_size=size_of(*loaded["table_5"]),
+        image_size=size_of(*loaded["table_1"]),
+        found_on_text=list_found(judged[on_text]),
+        found_on_images=list_found(judged[~on_text]),
+        text_pages=links(TEXT, loaded),
+        image_pages=links(IMAGES, loaded),
+        text_claims=claims.claims_table(judged[on_text & ~questions]),
+        text_questions=claims.claims_table(judged[on_text & questions]),
+        image_claims=claims.claims_table(judged[~on_text & ~questions]),
+        image_questions=claims.claims_table(judged[~on_text & questions]),
+        half_widths=claims.half_widths(judged) or "none yet",
+        pilot=pilot.describe(*loaded["language_pilot"]),
         costs=markdown(costs),
-        compiled=cost_claims.compiled_table(compiled),
         parameters=markdown(parameters),
-        full_scale=full_scale(counted),
-        **{name: describe(*loaded[name]) for name in (*EXPERIMENTS, *TUNING)},
     )
+
+
+def size_of(experiment, results):
+    if results is None:
+        return f"not run yet: `python -m experiments {experiment.name}`"
+    size = f"{results.about['baseline_parameters']:,} parameters"
+    settings = results.rows["settings"].iloc[0]
+    if "tokens" in settings:
+        return f"{size}, {settings['tokens']:,} tokens of {settings['dataset']}"
+    return f"{size}, {settings['epochs']} epochs of {settings['dataset']}"
+
+
+def list_found(judged):
+    """The claims that were confirmed and refuted, in a sentence each."""
+    found = {
+        "Confirmed": judged["verdict"] == CONFIRMED,
+        "Refuted": judged["verdict"].str.startswith("refuted"),
+    }
+    lines = []
+    for said, chosen in found.items():
+        texts = list(dict.fromkeys(judged[chosen]["claim"]))
+        if texts:
+            lines.append(f"{said}: {'; '.join(texts)}.")
+    return "\n".join(lines) or "No claim is decided yet."
+
+
+def links(names, loaded):
+    found = [f"[{x}](results/{x}.md)" for x in names if loaded[x][1]]
+    missing = [
+        f"`python -m experiments {x}`" for x in names if not loaded[x][1]
+    ]
+    text = ", ".join(found) or "none yet"
+    return text + (f". Not run yet: {', '.join(missing)}" if missing else "")
 
 
 def describe(experiment, results):
-    """The setup of an experiment and the table of its arms."""
-    if results is None:
-        return (
-            f"Not run yet: `python -m experiments {experiment.name} --results "
-            f"results/{experiment.name}.json`\n"
-        )
-    return f"{describe_setup(results)}\n{markdown(summary(results))}"
+    """The page of an experiment: its setup and the table of its arms."""
+    return (
+        f"# {experiment.title}\n\n{describe_setup(results)}\n"
+        f"{markdown(summary(results))}\n{NOTE}\n"
+    )
 
 
 def full_scale(counted):
@@ -111,25 +193,17 @@ def draw(folder=RESULTS):
         if results:
             path = folder / f"{kind}_differences.png"
             draw_differences(path, results, LABELS)
-    table_1, ranks = loaded["table_1"][1], loaded["figure_3"][1]
-    if table_1 and ranks:
-        draw_ranks(
-            folder / "vision_ranks.png",
-            ranks,
-            RANKS,
-            {
-                "RW": ranks.values("rw"),
-                "baseline": table_1.values("baseline"),
-            },
-            "rank r, at 64 to 128 features; in the paper 256 to 2,048",
-        )
+    if loaded["table_5"][1]:
+        path = folder / "language_curves.png"
+        draw_curves(path, loaded["table_5"][1], CURVES)
 
 
 def main():
     draw()
-    text = render()
-    write_whole(PAGE, lambda partial: partial.write_text(text, "utf-8"))
-    print(f"Written to {PAGE}")
+    for name, text in render().items():
+        path = PAGE.parent / name
+        write_whole(path, lambda partial: partial.write_text(text, "utf-8"))
+    print(f"Written to {PAGE} and {PAGE.with_suffix('')}/")
 
 
 if __name__ == "__main__":

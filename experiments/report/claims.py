@@ -3,145 +3,148 @@
 import collections
 
 import pandas
+from scipy import stats
 
-from experiments.report.results import ACCURACY
-from experiments.report.results import LOSS
-from experiments.report.results import is_vision
+from experiments.report.results import measures_of
 from experiments.report.statistics import signed
 from experiments.report.statistics import with_interval
 from experiments.report.summary import added
 from experiments.report.summary import markdown
-from experiments.report.verdicts import CONFIRMED
-from experiments.report.verdicts import OPPOSITE
+from experiments.report.verdicts import NOT_RUN
 from experiments.report.verdicts import judge
 
-# The share of claims that chance confirms at 95 %.
-CHANCE = {"better": 0.025, "differs": 0.05}
-SAID = {CONFIRMED: "Confirmed", OPPOSITE: "The opposite was seen"}
+# The share of false ones among all differences that are called real.
+FALSE_SHARE = 0.05
+# Those whose verdict speaks of a difference from 0.
+OF_A_DIFFERENCE = ("better", "differs", "which")
+SHOWN = ["claim", "paper", "ours, 95 %", "parameters", "seeds", "verdict"]
 
 
-def claims_of(found, questions=False):
-    """Rows of a claim with its difference and verdict, as a data frame.
+def claims_of(found):
+    """Data frame with a row for each claim and measure, and its verdict.
 
     Args:
         found: Pairs of an `Experiment` and its `Results`, or None.
-        questions: Whether what claims nothing is asked for.
     """
-    rows = []
-    for experiment, results in found:
-        measure = ACCURACY if is_vision(experiment) else LOSS
-        for claim in experiment.claims:
-            if (claim.rule == "which") == questions:
-                rows.append(row_of(claim, experiment, results, measure))
-    return pandas.DataFrame(rows)
+    rows = [
+        row_of(claim, experiment, results, measure)
+        for experiment, results in found
+        for claim in experiment.claims
+        for measure in measures_of(experiment)
+    ]
+    frame = pandas.DataFrame(rows)
+    frame["holds"] = adjusted(frame)
+    frame["verdict"] = [verdict_of(row) for row in frame.itertuples()]
+    return frame
 
 
 def row_of(claim, experiment, results, measure):
     difference = None
     if results:
-        difference = results.difference(claim.arm, claim.reference, claim.value)
+        difference = results.difference(
+            claim.arm, claim.reference, measure, claim.value
+        )
+    # The paper's images are compared by accuracy alone.
+    same = measure is measures_of(experiment)[0]
+    paper = claim.paper if same else None
     return {
         "experiment": experiment.name,
         "claim": claim.text,
-        "paper": claim.source,
-        "its difference": signed(claim.paper, measure.digits),
-        "its parameters, %": paper_parameters(claim, experiment),
-        "ours, 95 %": with_interval(difference, measure.digits),
-        "our parameters, %": our_parameters(claim, results),
+        "paper": signed(paper, measure.digits),
+        "ours, 95 %": with_unit(difference, measure),
+        "parameters": parameters_of(claim, results),
         "seeds": str(difference.pairs) if difference else "",
-        "verdict": judge(claim.rule, difference, measure),
         # Not shown.
         "rule": claim.rule,
         "measure": measure,
-        "half": half_width(difference),
+        "effect": paper,
+        "difference": difference,
     }
 
 
-def paper_parameters(claim, experiment):
-    return against(
-        claim,
-        {arm: numbers[1] for arm, numbers in experiment.paper.items()},
-    )
+def with_unit(difference, measure):
+    text = with_interval(difference, measure.digits)
+    return text and f"{text} {measure.unit.split()[0]}"
 
 
-def our_parameters(claim, results):
+def parameters_of(claim, results):
+    """The parameters that an arm has beyond its reference, in per cent."""
     if results is None:
         return ""
-    names = {claim.arm, claim.reference} & set(results.arms)
-    return against(
-        claim, {arm: added(results.percent_added(arm)) for arm in names}
-    )
+    arm, other = map(results.parameters, (claim.arm, claim.reference))
+    if arm is None or other is None:
+        return ""
+    percent = added(abs(100 * (arm - other) / other))
+    return f"{'−' if arm < other else '+'}{percent} %" if arm != other else "0"
 
 
-def against(claim, texts):
-    """Return the overhead of an arm, and that of its reference."""
-    ours, other = (texts.get(x, "") for x in (claim.arm, claim.reference))
-    if claim.reference == "baseline":
-        return ours
-    return f"{ours} against {other}" if ours and other else ""
+def adjusted(frame):
+    """Whether each difference from 0 holds among all that are tested.
+
+    Benjamini and Hochberg's correction: among those that hold, the share of
+    false ones is expected to be 5 % at most.
+    """
+    holds = pandas.Series(True, frame.index)
+    tested = [
+        row.Index
+        for row in frame.itertuples()
+        if row.rule in OF_A_DIFFERENCE
+        and row.difference
+        and row.difference.chance is not None
+    ]
+    if tested:
+        chances = [frame["difference"][index].chance for index in tested]
+        corrected = stats.false_discovery_control(chances)
+        holds[tested] = corrected <= FALSE_SHARE
+    return holds
 
 
-def half_width(difference):
-    if difference is None or difference.interval is None:
-        return None
-    low, high = difference.interval
-    return (high - low) / 2
-
-
-HIDDEN = ["rule", "measure", "half"]
+def verdict_of(row):
+    if not row.difference:
+        return NOT_RUN
+    measure, interval = row.measure, row.difference.interval
+    if interval:
+        interval = sorted(measure.sign * end for end in interval)
+    paper = None
+    if row.effect is not None and not pandas.isna(row.effect):
+        paper = measure.sign * row.effect
+    return judge(row.rule, interval, measure.margin, paper, row.holds)
 
 
 def claims_table(claims):
-    return markdown(claims.drop(columns=HIDDEN))
-
-
-def questions_table(questions):
-    frame = questions[["experiment", "claim", "ours, 95 %", "seeds", "verdict"]]
-    return markdown(
-        frame.rename(columns={"claim": "what is changed", "verdict": "seen"})
-    )
+    """Markdown table of some rows, with what no row has left out."""
+    frame = claims[SHOWN]
+    return markdown(frame.loc[:, (frame != "").any()])
 
 
 def count_verdicts(kind, verdicts):
     """Rows that say how often each verdict was given."""
     return [
-        {"claims on": kind, "how many": str(count), "verdict": verdict}
+        {"on": kind, "how many": str(count), "verdict": verdict}
         for verdict, count in collections.Counter(verdicts).most_common()
     ]
 
 
-def describe_decided(claims):
-    """The claims that were confirmed, and those whose opposite was seen."""
-    lines = []
-    for verdict, said in SAID.items():
-        texts = claims.loc[claims["verdict"] == verdict, "claim"]
-        if len(texts):
-            lines.append(f"{said}, on quality: {'; '.join(texts)}.\n")
-    return "\n".join(lines)
+def is_question(claims):
+    return claims["rule"] == "which"
 
 
-def describe_chance(claims):
-    """Return a paragraph on chance results and on the power of the runs."""
-    tested = claims[claims["half"].notna()]
-    if tested.empty:
-        return "No claim on quality has an interval yet."
-    shares = [CHANCE[rule] for rule in tested["rule"] if rule in CHANCE]
-    lines = [
-        f"{len(tested)} claims on quality have an interval. If no arm differed "
-        f"from any other, about {sum(shares):.1f} of the {len(shares)} that "
-        "speak of a difference would be confirmed by chance; they share arms, "
-        "so that chance may confirm several at once.\n\nA difference shows if "
-        "the one found is larger than half of its interval, as it is in half "
-        "of all cases where the true one has that size. These halves are:\n"
-    ]
-    for measure in (ACCURACY, LOSS):
-        halves = tested.loc[tested["measure"] == measure, "half"]
-        if len(halves):
-            least, middle, most = (
-                f"{value:.{measure.digits}f}"
-                for value in (halves.min(), halves.median(), halves.max())
-            )
-            lines.append(
-                f"- {least} to {most} {measure.unit}, with the median {middle}."
-            )
-    return "\n".join(lines)
+def decided(claims):
+    """How many of the claims or questions that were run have an answer."""
+    ran = claims[claims["verdict"] != NOT_RUN]
+    count = sum(not x.startswith("undecided") for x in ran["verdict"])
+    return f"{count} of {len(ran)}"
+
+
+def half_widths(claims):
+    """Text: half of the widths of the intervals, by measure."""
+    ends = {}
+    for row in claims.itertuples():
+        if row.difference and row.difference.interval:
+            low, high = row.difference.interval
+            ends.setdefault(row.measure, []).append((high - low) / 2)
+    return "; ".join(
+        f"{min(x):.{measure.digits}f} to {max(x):.{measure.digits}f} "
+        f"{measure.unit}, median {pandas.Series(x).median():.{measure.digits}f}"
+        for measure, x in ends.items()
+    )

@@ -1,4 +1,4 @@
-"""Pictures: curves of all seeds, differences to the baseline, ranks."""
+"""Pictures: curves of all seeds, and differences to the baseline."""
 
 from matplotlib.figure import Figure
 
@@ -12,17 +12,23 @@ INK, FAINT = "#1f2933", "#cbd2d9"
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
 COLORS = ("#52606d", VERMILION, BLUE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
-SEEN = {"better": BLUE, "worse": VERMILION, "no difference seen": "#767676"}
+SEEN = {"better": BLUE, "worse": VERMILION, "undecided": "#767676"}
 
 
-def draw_curves(path, results):
+def draw_curves(path, results, arms=None):
     """The held-out measure of every run as training goes on: thin lines.
 
     The mean of the seeds is a thick line.
+
+    Args:
+        path: A PNG file.
+        results: `Results`.
+        arms: The arms that are drawn; the default is all.
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    for index, arm in enumerate(results.arms):
+    drawn = [arm for arm in results.arms if arm in (arms or results.arms)]
+    for index, arm in enumerate(drawn):
         draw_arm(axes, results, arm, COLORS[index % len(COLORS)])
     vision = is_vision(results.experiment)
     axes.set_title(results.experiment.title, loc="left", color=INK, fontsize=11)
@@ -79,9 +85,10 @@ def draw_differences(path, results, labels):
     axes = figure.subplots()
     axes.axvline(0, color=INK, linewidth=0.8)
     for place, difference in enumerate(found.values()):
-        color = SEEN["no difference seen"]
+        color = SEEN["undecided"]
         if difference.interval:
-            color = SEEN[judge("which", difference, results.measure)]
+            ends = sorted(results.measure.sign * x for x in difference.interval)
+            color = SEEN[judge("which", ends, margin=0)]
             axes.plot(difference.interval, (place, place), color=color, lw=1.4)
         axes.plot(difference.mean, place, "o", color=color, markersize=5)
     axes.set_yticks(range(len(found)), list(found))
@@ -93,39 +100,6 @@ def draw_differences(path, results, labels):
     for text, color in SEEN.items():
         axes.plot([], [], "o-", color=color, lw=1.4, markersize=5, label=text)
     place_legend(figure, len(SEEN))
-    save(path, figure)
-
-
-def draw_ranks(path, results, ranks, levels, label):
-    """Accuracy by rank: each seed, the mean, and arms without a rank.
-
-    Args:
-        path: A PNG file.
-        results: `Results`.
-        ranks: Dict, the arm of each rank.
-        levels: Dict, a `Series` of values by the name of an arm without.
-        label: Of the axis of ranks.
-    """
-    values = {rank: results.values(arm) for rank, arm in ranks.items()}
-    figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
-    axes = figure.subplots()
-    means = [x.mean() for x in values.values()]
-    axes.plot(list(values), means, "o-", color=BLUE, lw=1.4, ms=5)
-    points = [(rank, x) for rank, xs in values.items() for x in xs]
-    axes.plot(*zip(*points), "o", color=BLUE, ms=3, alpha=0.4, mew=0)
-    axes.plot([], [], "o-", color=BLUE, label="RW+LR, each seed and the mean")
-    for (name, level), color, line in zip(
-        levels.items(), (GREEN, INK), ("--", ":")
-    ):
-        axes.axhline(level.mean(), color=color, lw=1.2, ls=line, label=name)
-        ends = level.mean() - level.std(), level.mean() + level.std()
-        axes.axhspan(*ends, color=color, alpha=0.1, lw=0)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(list(values), [str(rank) for rank in values])
-    axes.set_xlabel(label, fontsize=FONT_SIZE, color=INK)
-    axes.set_ylabel("accuracy, %", fontsize=FONT_SIZE, color=INK)
-    style(axes, "y")
-    place_legend(figure, 3)
     save(path, figure)
 
 

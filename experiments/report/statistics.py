@@ -1,6 +1,7 @@
 """Deviations, and intervals of paired differences, from a few seeds."""
 
 import dataclasses
+import math
 
 from scipy import stats
 
@@ -11,15 +12,18 @@ class Difference:
 
     Args:
         mean: The mean.
+        pairs: Number of pairs.
         deviation: Their sample deviation; None for one pair.
         interval: Student's, 95 %; None for one pair.
-        pairs: Number of pairs.
+        chance: Probability of a mean so far from 0, by Student's test, if the
+            true one is 0; None for one pair.
     """
 
     mean: float
-    deviation: float | None
-    interval: tuple | None
     pairs: int
+    deviation: float | None = None
+    interval: tuple | None = None
+    chance: float | None = None
 
 
 def difference_of(values, reference):
@@ -32,23 +36,42 @@ def difference_of(values, reference):
     pairs = (values - reference).dropna()
     if pairs.empty:
         return None
-    mean = float(pairs.mean())
+    mean, deviation = float(pairs.mean()), float(pairs.std())
     if len(pairs) == 1:
-        return Difference(mean, None, None, 1)
+        return Difference(mean, 1)
+    if deviation == 0:
+        return Difference(mean, len(pairs), 0.0, (mean, mean), float(mean == 0))
+    test = stats.ttest_1samp(pairs, 0)
+    low, high = test.confidence_interval(0.95)
     return Difference(
         mean,
-        float(pairs.std()),
-        student_interval(pairs),
         len(pairs),
+        deviation,
+        (float(low), float(high)),
+        float(test.pvalue),
     )
 
 
-def student_interval(pairs):
-    error = stats.sem(pairs)
-    if not error:
-        return float(pairs.mean()), float(pairs.mean())
-    low, high = stats.t.interval(0.95, len(pairs) - 1, pairs.mean(), error)
-    return float(low), float(high)
+def power(effect, deviation, pairs):
+    """The probability that a 95 % interval of `pairs` leaves out 0.
+
+    Args:
+        effect: The true mean difference.
+        deviation: Of single differences.
+        pairs: Number of seeds.
+    """
+    quantile = stats.t.ppf(0.975, pairs - 1)
+    shift = effect / deviation * math.sqrt(pairs)
+    outside = stats.nct(pairs - 1, shift)
+    return float(outside.sf(quantile) + outside.cdf(-quantile))
+
+
+def seeds_needed(effect, deviation, wanted=0.8, most=1000):
+    """The least number of seeds that shows an effect with a probability."""
+    return next(
+        (n for n in range(2, most) if power(effect, deviation, n) >= wanted),
+        most,
+    )
 
 
 def with_deviation(values, digits):

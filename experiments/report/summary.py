@@ -68,7 +68,8 @@ def text_columns(results, arm):
         "held-out loss": column("held_out_loss"),
         "bits per byte": column("bits_per_byte"),
         "cast to bfloat16": with_interval(
-            results.difference(arm, arm, "held_out_loss_after_casting"), 4
+            results.difference(arm, arm, name="held_out_loss_after_casting"),
+            4,
         ),
         "step time": relative_time(results, arm),
         "step MB": column("step_memory_mb", 0),

@@ -1,54 +1,67 @@
 """Rules that decide if a claim is confirmed.
 
 Student's interval of paired differences decides; it assumes that these are
-normally distributed.
+normally distributed. A difference from 0 has to hold after the correction for
+the number of claims, too (`experiments.report.claims.adjusted`).
 """
 
-CONFIRMED = "confirmed here"
-NOT_SEEN = "not seen here"
-OPPOSITE = f"{NOT_SEEN}: the opposite was"
-UNDECIDED = f"{NOT_SEEN}: undecided"
+CONFIRMED = "confirmed"
+OPPOSITE = "refuted: the opposite"
+SMALLER = "refuted: smaller than the paper's"
+NEGLIGIBLE = "refuted: negligible"
+UNDECIDED = "undecided"
+ONE_SEED = "undecided: one seed"
 NOT_RUN = "not run"
-FULL = "inconclusive: the program fills the chip"
+COSTS_MORE = "refuted: it costs more"
+FULL = "undecided: the program fills the chip"
 
 
-def judge(rule, difference, measure):
-    """The verdict on a claim, with a word on what was seen instead.
+def judge(rule, interval, margin, paper=None, holds=True):
+    """The verdict on a claim.
 
     Args:
         rule: One of `RULES`.
-        difference: A `Difference`, or None.
-        measure: A `Measure`.
+        interval: Its ends, of differences of which more is better; None for
+            one seed.
+        margin: The largest difference that does not matter.
+        paper: The paper's difference, in the unit of the interval.
+        holds: Whether a difference from 0 holds after the correction for the
+            number of claims.
     """
-    if difference is None:
-        return NOT_RUN
-    if difference.interval is None:
-        return f"{NOT_SEEN}: one seed has no interval"
-    low, high = sorted(measure.sign * end for end in difference.interval)
-    return RULES[rule](low, high, measure.margin)
+    if interval is None:
+        return ONE_SEED
+    return RULES[rule](*interval, margin, paper, holds)
 
 
-def better(low, high, margin):
-    if low > 0:
+def better(low, high, margin, paper, holds):
+    if low > 0 and holds:
         return CONFIRMED
-    return OPPOSITE if high < 0 else UNDECIDED
+    if high < 0 and holds:
+        return OPPOSITE
+    if paper is not None and high < paper:
+        return SMALLER
+    return NEGLIGIBLE if paper is None and high < margin else UNDECIDED
 
 
-def no_worse(low, high, margin):
+def no_worse(low, high, margin, paper, holds):
     if low > -margin:
         return CONFIRMED
     return OPPOSITE if high < -margin else UNDECIDED
 
 
-def differs(low, high, margin):
-    return CONFIRMED if low > 0 or high < 0 else UNDECIDED
+def differs(low, high, margin, paper, holds):
+    if holds and (low > 0 or high < 0):
+        return CONFIRMED
+    return NEGLIGIBLE if -margin < low and high < margin else UNDECIDED
 
 
-def which(low, high, margin):
-    """Return which of two is better, for a question instead of a claim."""
-    if low > 0:
+def which(low, high, margin, paper, holds):
+    """The answer to a question, which claims nothing."""
+    if holds and low > 0:
         return "better"
-    return "worse" if high < 0 else "no difference seen"
+    if holds and high < 0:
+        return "worse"
+    return "no difference" if -margin < low and high < margin else UNDECIDED
 
 
 RULES = {
@@ -69,12 +82,12 @@ def judge_limit(added, limit, full=False):
             compiler then trades memory for time.
     """
     if added is None:
-        return f"{NOT_SEEN}: it does not fit the chip"
+        return "refuted: it does not fit the chip"
     if full:
         return FULL
-    return CONFIRMED if added <= limit else f"{NOT_SEEN}: it costs more"
+    return CONFIRMED if added <= limit else COSTS_MORE
 
 
 def judge_digits(ours, paper):
     """The verdict on a count, written with as many digits as the paper's."""
-    return CONFIRMED if ours == paper else NOT_SEEN
+    return CONFIRMED if ours == paper else "not seen here"

@@ -10,6 +10,7 @@ import keras_laurel
 from experiments.variants import PLAIN_VARIANTS
 from experiments.variants import LaurelSizes
 from experiments.variants import copy_shared_weights
+from experiments.variants import with_options
 from experiments.vision.narrow_resnet import build_narrow_resnet
 
 FILTERS = (64, 128, 256, 512)
@@ -44,8 +45,7 @@ def build_classifier(settings, num_classes, seed):
 def laurel_layer(settings):
     """The layer of a variant, with the further arguments of the settings."""
     sizes = LaurelSizes(settings.rank, settings.num_activations)
-    layer = sizes.layer(settings.variant)
-    return layer.from_config({**layer.get_config(), **settings.layer_options})
+    return with_options(sizes.layer(settings.variant), settings.layer_options)
 
 
 def build_resnet(settings, num_classes, blocks=BLOCKS):

@@ -3,13 +3,16 @@
 import math
 import statistics
 
+import numpy as np
 import pandas
 import pytest
+from scipy import stats
 
-from experiments.report.results import ACCURACY
-from experiments.report.results import LOSS
+from experiments.report.claims import adjusted
 from experiments.report.statistics import Difference
 from experiments.report.statistics import difference_of
+from experiments.report.statistics import power
+from experiments.report.statistics import seeds_needed
 from experiments.report.statistics import signed
 from experiments.report.statistics import with_deviation
 from experiments.report.statistics import with_interval
@@ -35,7 +38,7 @@ def test_the_interval_is_students_over_the_seeds_that_both_have():
 
 def test_one_pair_has_no_interval_and_none_no_difference():
     one = difference_of(pandas.Series({0: 1.0}), pandas.Series({0: 3.0}))
-    assert one == Difference(-2.0, None, None, 1)
+    assert one == Difference(-2.0, 1)
     assert with_interval(one, 1) == "−2.0"
     assert (
         difference_of(pandas.Series({0: 1.0}), pandas.Series({1: 3.0})) is None
@@ -51,32 +54,71 @@ def test_text_of_numbers():
 
 
 @pytest.mark.parametrize(
-    "rule, measure, interval, verdict",
+    "rule, interval, paper, holds, verdict",
     [
-        ("no worse", ACCURACY, (-0.09, 0.5), "confirmed here"),
-        ("no worse", ACCURACY, (-0.11, 0.5), "not seen here: undecided"),
-        ("no worse", ACCURACY, (-1, -0.11), "not seen here: the opposite was"),
-        ("better", LOSS, (-0.1, -0.01), "confirmed here"),
-        ("better", LOSS, (0.01, 0.1), "not seen here: the opposite was"),
-        ("differs", ACCURACY, (-2, -1), "confirmed here"),
-        ("differs", ACCURACY, (-2, 1), "not seen here: undecided"),
-        ("which", LOSS, (-2, -1), "better"),
-        ("which", ACCURACY, (-2, -1), "worse"),
-        ("which", ACCURACY, (-2, 1), "no difference seen"),
-        ("which", ACCURACY, None, "not seen here: one seed has no interval"),
+        ("better", (0.01, 0.10), None, True, "confirmed"),
+        ("better", (0.01, 0.10), None, False, "undecided"),
+        ("better", (-0.10, -0.01), None, True, "refuted: the opposite"),
+        ("better", (-0.10, 0.10), None, True, "undecided"),
+        ("better", (-0.10, 0.04), None, True, "refuted: negligible"),
+        # Smaller than the paper's, but there: the claim says no size.
+        ("better", (0.01, 0.04), 0.06, True, "confirmed"),
+        (
+            "better",
+            (-0.01, 0.04),
+            0.06,
+            True,
+            "refuted: smaller than the paper's",
+        ),
+        ("better", (-0.01, 0.07), 0.06, True, "undecided"),
+        ("no worse", (-0.04, 0.5), None, True, "confirmed"),
+        ("no worse", (-0.06, 0.5), None, True, "undecided"),
+        ("no worse", (-1, -0.06), None, True, "refuted: the opposite"),
+        ("differs", (-2, -1), None, True, "confirmed"),
+        ("differs", (-2, -1), None, False, "undecided"),
+        ("differs", (-2, 1), None, True, "undecided"),
+        ("differs", (-0.04, 0.04), None, True, "refuted: negligible"),
+        ("which", (1, 2), None, True, "better"),
+        ("which", (-2, -1), None, True, "worse"),
+        ("which", (-2, -1), None, False, "undecided"),
+        ("which", (-0.01, 0.04), None, True, "no difference"),
+        ("which", (-2, 1), None, True, "undecided"),
+        ("which", None, None, True, "undecided: one seed"),
     ],
 )
-def test_rules(rule, measure, interval, verdict):
-    assert judge(rule, Difference(0.0, 1.0, interval, 3), measure) == verdict
+def test_rules(rule, interval, paper, holds, verdict):
+    assert judge(rule, interval, 0.05, paper, holds) == verdict
+
+
+def test_seeds_are_those_that_show_an_effect_in_four_of_five_cases():
+    random = np.random.default_rng(0)
+    seeds = seeds_needed(0.005, 0.005)
+    assert power(0.005, 0.005, seeds - 1) < 0.8 <= power(0.005, 0.005, seeds)
+    samples = random.normal(0.005, 0.005, (20_000, seeds))
+    chances = stats.ttest_1samp(samples, 0, axis=1).pvalue
+    share = (chances < 0.05).mean()
+    assert share == pytest.approx(power(0.005, 0.005, seeds), abs=0.01)
+
+
+def test_chance_is_corrected_for_the_number_of_claims():
+    """Benjamini and Hochberg by hand: 0.04 holds alone, but not of four."""
+    chances = [0.001, 0.012, 0.04, 0.9]
+    differences = [Difference(1, 3, 1, (0, 1), x) for x in chances]
+    frame = pandas.DataFrame({"difference": differences, "rule": "better"})
+    assert list(adjusted(frame)) == [True, True, False, False]
+    assert list(adjusted(frame.iloc[[2]])) == [True]
+    # Rules that speak of no difference are not counted.
+    frame["rule"] = ["better", "better", "better", "no worse"]
+    assert list(adjusted(frame)) == [True, True, True, True]
 
 
 @pytest.mark.parametrize(
     "added, full, verdict",
     [
-        (1.0, False, "confirmed here"),
-        (1.1, False, "not seen here: it costs more"),
-        (None, False, "not seen here: it does not fit the chip"),
-        (0.0, True, "inconclusive: the program fills the chip"),
+        (1.0, False, "confirmed"),
+        (1.1, False, "refuted: it costs more"),
+        (None, False, "refuted: it does not fit the chip"),
+        (0.0, True, "undecided: the program fills the chip"),
     ],
 )
 def test_costs(added, full, verdict):

@@ -1,0 +1,54 @@
+"""The rate on text was tuned for the baseline: variants at other rates."""
+
+from experiments.configs.text import FAMILY
+from experiments.configs.text import REDUCED
+from experiments.configs.text import SEEDS
+from experiments.configs.text import TRAINER
+from experiments.experiment import Claim
+from experiments.experiment import Experiment
+
+FACTORS = {"half": 0.5, "twice": 2.0}
+VARIANTS = {"pa": "PA", "rw+lr": "RW+LR"}
+
+
+def at(factor, variant):
+    return {
+        "variant": variant,
+        "learning_rate": factor * REDUCED.learning_rate,
+    }
+
+
+LANGUAGE_RATES = Experiment(
+    name="language_rates",
+    title="Half and twice the rate on text.",
+    trainer=TRAINER,
+    settings=REDUCED,
+    seeds=SEEDS,
+    arms={
+        "baseline": {"keep_model": True},
+        **{x: {"variant": x} for x in VARIANTS},
+        **{
+            f"{x}-{name}": at(factor, x)
+            for name, factor in FACTORS.items()
+            for x in ("baseline", *VARIANTS)
+        },
+    },
+    references={f"{x}-{name}": x for name in FACTORS for x in VARIANTS},
+    claims=(
+        *(
+            Claim(f"The baseline at {name} the rate", f"baseline-{name}")
+            for name in FACTORS
+        ),
+        *(
+            Claim(
+                f"{said} at {name} the rate, over the baseline there",
+                f"{x}-{name}",
+                f"baseline-{name}",
+            )
+            for x, said in VARIANTS.items()
+            for name in FACTORS
+        ),
+    ),
+    family=FAMILY,
+)
+EXPERIMENTS = (LANGUAGE_RATES,)
