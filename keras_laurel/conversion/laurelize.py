@@ -126,7 +126,7 @@ def laurelize(
         result = owner.attach_blocks(
             model, found.stacks, prototypes, granularity
         )
-    return _reported(result, verbose)
+    return _reported(result, verbose, found)
 
 
 def laurel_layers(model: keras.layers.Layer) -> list[Laurel]:
@@ -252,21 +252,26 @@ def _convert(model, pairs, found):
     return result
 
 
-def _reported(model, verbose, found=None):
+def _reported(model, verbose, found):
     """Print what was done if `verbose`, and return `model`."""
     if not verbose:
         return model
     layers = laurel_layers(model)
     names = " and ".join(sorted({type(layer).__name__ for layer in layers}))
-    if found is None:
-        print(f"Put {_count(len(layers), f'{names} connection')} into blocks.")
-        return model
-    why = " `residual_sites(model).left_out` says why."
-    print(
-        f"Converted {_count(len(layers), 'residual addition')} to {names}; "
-        f"left out {_count(len(found.left_out), 'other addition')}."
-        + (why if found.left_out else "")
-    )
+    methods = [f"`{x.method}`" for x in found.left_out if x.method]
+    if found.stacks is None:
+        left_out = len(found.left_out) - len(methods)
+        line = (
+            f"Converted {_count(len(layers), 'residual addition')} to {names}; "
+            f"left out {_count(left_out, 'other addition')}."
+        )
+    else:
+        line = f"Put {_count(len(layers), f'{names} connection')} into blocks."
+    if methods:
+        line += f" Methods that add without LAuReL: {', '.join(methods)}."
+    if found.left_out:
+        line += " `residual_sites(model).left_out` says why."
+    print(line)
     return model
 
 

@@ -19,6 +19,7 @@ from keras_laurel.conversion.inside.blocks import note_stacks
 from keras_laurel.conversion.inside.convert import sites_inside
 from keras_laurel.conversion.inside.survey import Survey
 from keras_laurel.conversion.inside.survey import survey_inside
+from keras_laurel.conversion.other_methods import other_methods
 from keras_laurel.conversion.sites import LeftOut
 from keras_laurel.conversion.sites import ResidualSites
 
@@ -52,7 +53,8 @@ def residual_sites(
 
     Returns:
         A list of `ResidualSite`, to look at or to filter, that prints as a
-        table. Its attribute `left_out` lists the other additions.
+        table. Its attribute `left_out` lists the other additions, and the
+        methods of your classes that add outside of `call`.
 
     Raises:
         ValueError: if `model` is not a `keras.Model`, cannot be run on
@@ -114,6 +116,12 @@ def check_granularity(granularity):
 
 def survey_model(model, inputs=None, granularity=None, blocks=None):
     """Return the `ModelSurvey` of a model, for arguments of `laurelize`."""
+    found = _survey(model, inputs, granularity, blocks)
+    methods = other_methods(model, found.sites, found.stacks)
+    return dataclasses.replace(found, left_out=[*found.left_out, *methods])
+
+
+def _survey(model, inputs, granularity, blocks):
     if blocks is not None:
         stacks = owner.named_stacks(model, blocks)
         if granularity == "sublayer":

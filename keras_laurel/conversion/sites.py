@@ -70,18 +70,22 @@ class LeftOut:
         where: String, the location of the addition or layer.
         site: The `ResidualSite` it would be, which `laurelize` accepts in
             `sites=`; `None` if its shapes do not allow that.
+        method: String, the name of a method that adds outside of `call`,
+            such as `"Block.decode_step"`; `None` for anything else.
     """
 
     reason: str
     where: str
     site: ResidualSite | None = None
+    method: str | None = None
 
 
 class ResidualSites(list):
     """A list of `ResidualSite` that prints as a table.
 
     Attributes:
-        left_out: List of `LeftOut`, the other additions of the model.
+        left_out: List of `LeftOut`, the other additions of the model, and the
+            methods that add outside of `call`.
     """
 
     def __init__(self, sites, left_out=()):

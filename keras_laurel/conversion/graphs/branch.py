@@ -52,15 +52,6 @@ class Branch:
         except UpSampled:
             return None
 
-    def is_entered(self):
-        """Return whether the branch also reads tensors from outside."""
-        inside = self._computed | {id(self.start)}
-        return any(
-            id(t) not in inside
-            for node in self.nodes
-            for t in self._graph.operands(node)
-        )
-
     def is_bypassed(self):
         """Return whether the branch adds a tensor from before its start.
 
@@ -86,14 +77,60 @@ class Branch:
         Args:
             sums: The additions in which the branch ends, the last one first.
         """
+        return any(self._left(sums))
+
+    def is_another_stream(self, sums):
+        """Return whether all paths lead through the sums of another stream.
+
+        Such a path passes an addition of a tensor from outside, and then a
+        tensor that other parts read. Two streams that update each other also
+        read from each other's branches, but before they add.
+        """
+        graph, left = self._graph, set(self._left(sums))
+        inside = self._computed | {id(self.start)}
+        # For each tensor that is reached, if each path to it has an addition.
+        added = {id(self.start): False}
+        for node in self.nodes:
+            operands = graph.operands(node)
+            before = [added[id(t)] for t in operands if id(t) in added]
+            if not before:
+                continue
+            is_added = all(before) or (
+                type(node.operation).__name__ == "Add"
+                and any(id(t) not in inside for t in operands)
+            )
+            if not (is_added and node in left):
+                added |= dict.fromkeys(map(id, node.outputs), is_added)
+        return not all(id(end) in added for end in self.ends)
+
+    def _left(self, sums):
+        """Yield the calls from which other parts of the network read."""
         inside = {*self.nodes, *sums}
         read = {id(t) for n in inside for t in self._graph.operands(n)}
-        for tensor in [t for n in self.nodes for t in n.outputs]:
-            if id(tensor) not in read:
-                continue
-            outside = set(self._graph.consumers(tensor)) - inside
-            if outside and not self._is_side(outside, sums[0]):
-                return True
+        for node in self.nodes:
+            for tensor in node.outputs:
+                if id(tensor) not in read:
+                    continue
+                outside = set(self._graph.consumers(tensor)) - inside
+                if outside and not self._is_side(outside, sums[0]):
+                    yield node
+
+    def replaces_start(self):
+        """Return whether an end is `stop_gradient(y - start)`.
+
+        `x + stop_gradient(y - x)` has the values of `y` and the gradient of
+        `x`, as in vector quantization.
+        """
+        graph = self._graph
+        for end in self.ends:
+            stop = graph.producer(end)
+            if type(stop.operation).__name__ == "StopGradient":
+                (stopped,) = graph.operands(stop)
+                difference = graph.producer(stopped)
+                operands = graph.operands(difference) if difference else ()
+                name = difference and type(difference.operation).__name__
+                if name == "Subtract" and operands[-1] is self.start:
+                    return True
         return False
 
     def _is_side(self, nodes, addition):

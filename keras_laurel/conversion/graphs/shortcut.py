@@ -58,6 +58,9 @@ class Shortcut:
 
         Otherwise it would be in doubt which of the two is the shortcut.
         """
+        if branch.linear and self.steps.kernels:
+            # Two linear maps of one tensor, such as a layer and its LoRA.
+            return False
         if self.steps.linear:
             return branch.kernels > self.steps.kernels or branch.is_activated
         return (

@@ -18,7 +18,9 @@ def examples(model, inputs=None):
     if inputs is not None:
         yield from _with_sizes(_arguments(model, inputs))
     elif keras_internals.has_graph(model):
-        yield from _with_sizes((model.input,))
+        graph = keras_internals.functional(model)
+        # A sequential model that is not built has none.
+        yield from _with_sizes((graph.input,) if graph else None)
     else:
         for dtypes in _dtypes(model):
             yield from _with_sizes(_from_build(model, dtypes))

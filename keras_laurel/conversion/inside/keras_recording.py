@@ -4,12 +4,14 @@ During a recording, every call of a layer or operation in the user's code, on
 this thread, is passed to a recorder. Keras itself records calls on symbolic
 tensors only: it treats the values of variables, random numbers and updates of
 state as constants. So these parts of Keras are replaced during the recording;
-`tests/conversion/inside/test_keras_recording.py` fails if one of them changes:
+`tests/conversion/inside/test_trace.py` fails if one of them changes:
 
 - `Layer.__call__`, `Operation.symbolic_call`, `Layer.add_loss`;
 - `any_symbolic_tensors` in each module that has it, so that a variable counts
   as symbolic;
 - the operators of `Variable`, its `value`, and its conversion and casting;
+- `ops.ndim` and `ops.is_tensor`, which answer code that branches on them as
+  they do for a tensor;
 - `SeedGenerator.next` and the functions of `backend.random`;
 - `StatelessScope`, through which variables are read and assigned.
 
@@ -24,6 +26,7 @@ import threading
 
 import keras
 from keras.src import backend
+from keras.src import ops
 from keras.src.backend.common import global_state
 from keras.src.backend.common import keras_tensor
 from keras.src.backend.common.stateless_scope import StatelessScope
@@ -163,6 +166,8 @@ def _replacements(recorder):
         "next",
         _replaced(recorder, SeedGenerator.next, recorder.random_call),
     )
+    yield ops.numpy.Ndim, "symbolic_call", lambda self, x: len(x.shape)
+    yield keras.ops, "is_tensor", _is_tensor
     for name in RANDOM:
         yield (
             backend.random,
@@ -190,6 +195,10 @@ def _replacements(recorder):
             )
     for name in OPERATORS:
         yield Variable, name, _on_value(getattr(Variable, name), name)
+
+
+def _is_tensor(x):
+    return isinstance(x, keras.KerasTensor) or backend.is_tensor(x)
 
 
 def _replaced(recorder, original, handler):

@@ -32,15 +32,16 @@ def _children(layer):
     if isinstance(layer, keras.layers.Wrapper):
         yield layer.layer.name, layer.layer
     for name, value in keras_internals.attributes_with_layers(layer).items():
-        yield from _layers_in(value, name)
+        yield from layers_in(value, name)
 
 
-def _layers_in(value, name):
+def layers_in(value, name):
+    """Yield `(path, layer)` of the layers in nested lists and dicts."""
     if isinstance(value, keras.layers.Layer):
         yield name, value
     elif isinstance(value, dict):
         for key, x in value.items():
-            yield from _layers_in(x, f"{name}_{key}")
+            yield from layers_in(x, f"{name}_{key}")
     elif isinstance(value, (list, tuple)):
         for i, x in enumerate(value):
-            yield from _layers_in(x, f"{name}_{i}")
+            yield from layers_in(x, f"{name}_{i}")

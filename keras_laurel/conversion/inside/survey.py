@@ -213,7 +213,7 @@ class _Found:
             self._axes[key] = {
                 k: axes.of(a.node, a.branch_nodes)
                 for k, a in additions.items()
-                if a.skip is not None
+                if a.skip_tensor is not None
             }
             self._skips |= {
                 addition.node: addition.skip_tensor

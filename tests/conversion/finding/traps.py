@@ -345,7 +345,52 @@ def hiera():
     return keras.Model(x, skip + L.Dense(16)(h))
 
 
+def two_streams():
+    """Nodes and places of a graph network that update each other.
+
+    The messages are read by both, and lead from one to the other.
+    """
+    h, x = inputs = keras.Input((5, 8)), keras.Input((5, 3))
+    for _ in range(2):
+        away = ops.expand_dims(x, 2) - ops.expand_dims(x, 1)
+        far = ops.sum(ops.square(away), axis=-1, keepdims=True)
+        pairs = ops.expand_dims(h, 2) + ops.expand_dims(h, 1)
+        messages = L.Dense(8, "silu")(ops.concatenate([pairs, far], axis=-1))
+        x = x + ops.mean(away * L.Dense(1)(messages), axis=2)
+        h = h + L.Dense(8)(ops.sum(messages, axis=2))
+    return keras.Model(inputs, [h, x])
+
+
+def adapted():
+    """Layers with low-rank adapters beside them, in a residual block."""
+    x = inputs = stream()
+    h = L.Dense(16)(x) + 0.5 * L.Dense(16)(L.Dense(2, use_bias=False)(x))
+    h = L.ReLU()(h)
+    h = L.Dense(16)(h) + L.Dense(16)(L.Dense(2, use_bias=False)(h))
+    return keras.Model(inputs, x + L.Dense(8)(h))
+
+
+def reparameterized():
+    """RepVGG's sum of a norm and two convolutions."""
+    x = inputs = image()
+    convs = [linear(x, kernel=3), linear(x)]
+    parts = [L.BatchNormalization()(t) for t in (x, *convs)]
+    return keras.Model(inputs, L.ReLU()(parts[0] + parts[1] + parts[2]))
+
+
+def straight_through():
+    """Vector quantization by hand: the sum has the values of the codes."""
+    x = inputs = stream()
+    codes = L.Dense(8)(ops.softmax(L.Dense(6)(x)))
+    quantized = x + ops.stop_gradient(codes - x)
+    return keras.Model(inputs, quantized + mlp(quantized))
+
+
 ROWS = {
+    "two streams": Row(two_streams, 4, rejected=4),
+    "adapted": Row(adapted, 1, rejected=2),
+    "reparameterized": Row(reparameterized, 0, 1, rejected=1),
+    "straight through": Row(straight_through, 1, rejected=2),
     "variational": Row(variational, rejected=1),
     "sampled by a layer": Row(sampled_by_layer, 1),
     "modulated channels": Row(modulated_channels, 1, rejected=1),

@@ -117,6 +117,8 @@ def test_nothing_is_left_on_layers_and_in_keras(layer):
             (Variable, "value"),
             (Variable, "__mul__"),
             (keras.KerasTensor, "__array_ufunc__"),
+            (keras_recording.ops.numpy.Ndim, "symbolic_call"),
+            (keras.ops, "is_tensor"),
             *[
                 (keras_recording.backend.random, n)
                 for n in keras_recording.RANDOM
@@ -142,6 +144,7 @@ def test_what_keras_lets_be_replaced_is_there():
         assert callable(getattr(keras_recording.backend.random, name)), ADAPT
     for name in keras_recording.OPERATORS:
         assert callable(getattr(Variable, name)), ADAPT
+    assert callable(keras_recording.ops.numpy.Ndim.symbolic_call), ADAPT
     modules = keras_recording._modules_with_any_symbolic_tensors()
     names = {module.__name__ for module in modules}
     assert {"keras.src.ops.numpy", "keras.src.layers.layer"} <= names, ADAPT
