@@ -2,12 +2,15 @@
 
 from keras_laurel.conversion.graphs.resolution import UpSampled
 from keras_laurel.conversion.graphs.resolution import scale_at
+from keras_laurel.conversion.graphs.steps import PRODUCT_OPS
 from keras_laurel.conversion.graphs.steps import learns
 from keras_laurel.conversion.graphs.steps import steps_of
 
 # A side output that reads from inside a branch, such as an auxiliary
 # classifier, has few calls. With more calls it is the main network.
 _SIDE_CALLS = 64
+# Between the layer that computes keys and the product with queries.
+_NEAR = 8
 
 
 class Branch:
@@ -33,7 +36,27 @@ class Branch:
         return all(id(end) in self._computed for end in self.ends)
 
     def learns(self):
-        return any(learns(node) for node in self.nodes)
+        return any(learns(n) or self._mixes_learned(n) for n in self.nodes)
+
+    def _mixes_learned(self, node):
+        """Return whether a call is a product with a learned tensor.
+
+        Attention to another sequence is, where the queries have no weights
+        behind the start.
+        """
+        if type(node.operation).__name__ not in PRODUCT_OPS:
+            return False
+        inside = self._computed | {id(self.start)}
+        waiting = [t for t in self._graph.operands(node) if id(t) not in inside]
+        for _ in range(_NEAR):
+            if not waiting:
+                return False
+            producer = self._graph.producer(waiting.pop(0))
+            if producer is not None:
+                if learns(producer):
+                    return True
+                waiting += self._graph.operands(producer)
+        return False
 
     def steps(self):
         """Return the `Steps` to each end."""

@@ -61,7 +61,7 @@ _POOLING_OPS = frozenset(
     "Amax AveragePool AdaptiveAveragePool AdaptiveMaxPool Max MaxPool Mean "
     "Sum".split()
 )
-_PRODUCT_OPS = frozenset(
+PRODUCT_OPS = frozenset(
     "Conv DepthwiseConv Dot Einsum Matmul SeparableConv Tensordot".split()
 )
 _PASSING_OPS = frozenset(
@@ -145,7 +145,8 @@ def _step(node, graph, open_layers):
         traced = graph.insides.of_layer(node)
         inside = traced and traced[:2]
     if inside:
-        inner = [n for n in inside[1].nodes if not n.is_input]
+        # Without operands are inputs, and constants such as zeros to pad with.
+        inner = [n for n in inside[1].nodes if inside[1].operands(n)]
         return steps_of(inner, inside[1], open_layers)
     pattern, pools = _pattern(node, graph.operands(node))
     return Steps(
@@ -189,7 +190,7 @@ def _activation_pattern(activation):
 def _operation_pattern(name, node, operands):
     if name in _RECTIFIER_OPS:
         return "A"
-    if name in _PRODUCT_OPS:
+    if name in PRODUCT_OPS:
         return "P"
     if name in ("Divide", "TrueDivide"):
         return "" if node.arguments.args[0] is operands[0] else "X"
@@ -207,7 +208,7 @@ def learns(node):
         return True
     if isinstance(operation, L.Layer):
         return bool(operation.weights)
-    product = type(operation).__name__ in _PRODUCT_OPS
+    product = type(operation).__name__ in PRODUCT_OPS
     return any(
         len(x.shape) > 1 if product else isinstance(x, keras.Variable)
         for x in keras_internals.constants(node)
@@ -218,7 +219,7 @@ def _kernels(node):
     operation = node.operation
     if isinstance(operation, L.Layer):
         return sum(map(_is_kernel, operation.weights))
-    if type(operation).__name__ not in _PRODUCT_OPS:
+    if type(operation).__name__ not in PRODUCT_OPS:
         return 0
     return sum(len(x.shape) > 1 for x in keras_internals.constants(node))
 

@@ -58,6 +58,18 @@ def beit():
     return keras.Model(inputs, x)
 
 
+def set_transformer():
+    """Queries in heads are the skip: no weights lie behind them."""
+    x, y = inputs = keras.Input((6, WIDTH)), keras.Input((9, WIDTH))
+    for other in (y, x):
+        queries = heads_of(L.Dense(WIDTH)(x), 6)
+        count = other.shape[1]
+        k, v = (heads_of(L.Dense(WIDTH)(other), count) for _ in range(2))
+        x = merged(queries + attend(queries, k, v), 6)
+        x = x + L.Dense(WIDTH, activation="relu")(x)
+    return keras.Model(inputs, x)
+
+
 @keras.saving.register_keras_serializable(package="tests")
 class Scale(L.Layer):
     """A learned scale per channel, as LayerScale."""
@@ -317,6 +329,7 @@ ROWS = {
     "linear attention": Row(linear_attention, 1, rejected=2),
     "along axes": Row(along_axes, 2),
     "non-local": Row(non_local, 1),
+    "set transformer": Row(set_transformer, 4),
     "encoder and decoder": Row(encoder_and_decoder, 8),
     "masked tokens": Row(masked_tokens, 2, 1),
     "parallel, +": Row(

@@ -70,6 +70,11 @@ def factorized(x):
     return L.BatchNormalization()(L.Concatenate()([a, b]))
 
 
+def padded_by_ops(x):
+    x = ops.average_pool(x, 2, 2)
+    return ops.concatenate([x, ops.zeros_like(x)], axis=-1)
+
+
 def padded(x):
     x = x[:, ::2, ::2]
     return ops.pad(x, [[0, 0], [0, 0], [0, 0], [4, 4]])
@@ -111,6 +116,7 @@ UNLEARNED_SHORTCUTS = {
     "padded slice": padded,
     "padded by zeros": padded_by_zeros,
     "padded by Lambda": lambda x: L.Lambda(padded)(x),
+    "padded by zeros in a Lambda": lambda x: L.Lambda(padded_by_ops)(x),
     "pooled and tiled": lambda x: ops.tile(
         L.AveragePooling2D(2)(x), (1, 1, 1, 2)
     ),
