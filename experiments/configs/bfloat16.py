@@ -8,9 +8,9 @@ applies them there. The arms `-cast` apply them rounded to bfloat16, in which
 import dataclasses
 
 from experiments.configs.table_5 import NAMES
+from experiments.configs.text import FEWER_SEEDS
 from experiments.configs.text import FULL
 from experiments.configs.text import REDUCED
-from experiments.configs.text import SEEDS
 from experiments.configs.text import TRAINER
 from experiments.configs.text import at_full_scale
 from experiments.experiment import Claim
@@ -43,7 +43,7 @@ BFLOAT16 = Experiment(
     settings=dataclasses.replace(
         REDUCED, precision="mixed_bfloat16", tokens=REDUCED.tokens // 2
     ),
-    seeds=SEEDS,
+    seeds=FEWER_SEEDS,
     arms={
         "baseline": {},
         **{

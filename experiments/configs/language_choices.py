@@ -1,8 +1,8 @@
 """Choices on text: gamma, k, rank, bounds, A's start, other members of (2)."""
 
 from experiments.configs.text import FAMILY
+from experiments.configs.text import FEWER_SEEDS
 from experiments.configs.text import REDUCED
-from experiments.configs.text import SEEDS
 from experiments.configs.text import TRAINER
 from experiments.experiment import Claim
 from experiments.experiment import Experiment
@@ -28,7 +28,7 @@ LANGUAGE_CHOICES = Experiment(
     title="Choices of the design on text.",
     trainer=TRAINER,
     settings=REDUCED,
-    seeds=SEEDS,
+    seeds=FEWER_SEEDS,
     arms={
         "baseline": {"keep_model": True},
         "rw": {"variant": "rw"},

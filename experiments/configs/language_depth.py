@@ -2,8 +2,8 @@
 
 from experiments.configs.text import DEEP
 from experiments.configs.text import FAMILY
+from experiments.configs.text import FEWER_SEEDS
 from experiments.configs.text import REDUCED
-from experiments.configs.text import SEEDS
 from experiments.configs.text import TRAINER
 from experiments.experiment import Claim
 from experiments.experiment import Experiment
@@ -24,7 +24,7 @@ LANGUAGE_DEPTH = Experiment(
     title="Depth on text: 4 and 16 blocks, and 24 narrow ones.",
     trainer=TRAINER,
     settings=REDUCED,
-    seeds=SEEDS,
+    seeds=FEWER_SEEDS,
     arms={
         **arms_of("4-blocks", DEPTHS[4], VARIANTS),
         **arms_of("16-blocks", DEPTHS[16], VARIANTS),

@@ -1,8 +1,8 @@
 """The rate on text was tuned for the baseline: variants at other rates."""
 
 from experiments.configs.text import FAMILY
+from experiments.configs.text import FEWER_SEEDS
 from experiments.configs.text import REDUCED
-from experiments.configs.text import SEEDS
 from experiments.configs.text import TRAINER
 from experiments.experiment import Claim
 from experiments.experiment import Experiment
@@ -23,7 +23,7 @@ LANGUAGE_RATES = Experiment(
     title="Half and twice the rate on text.",
     trainer=TRAINER,
     settings=REDUCED,
-    seeds=SEEDS,
+    seeds=FEWER_SEEDS,
     arms={
         "baseline": {"keep_model": True},
         **{x: {"variant": x} for x in VARIANTS},

@@ -9,6 +9,8 @@ FAMILY = "language"
 # Pairs of null arms differ by 0.007 nats: this many show 0.01 in four of five
 # cases, and a tenth of the paper's gains in one of two.
 SEEDS = 6
+# Of what asks about choices.
+FEWER_SEEDS = 3
 # The setting `bpe` of the pilot. At twice the rate the loss is lower, but pairs
 # of null arms differ by three times as much; `language_rates` looks there.
 REDUCED = LanguageSettings(

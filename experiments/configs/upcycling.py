@@ -7,9 +7,9 @@ LAuReL's weights alone, of which there are as many, each at its best rate.
 
 import dataclasses
 
+from experiments.configs.text import FEWER_SEEDS
 from experiments.configs.text import FULL
 from experiments.configs.text import REDUCED
-from experiments.configs.text import SEEDS
 from experiments.configs.text import TRAINER
 from experiments.experiment import Claim
 from experiments.experiment import Experiment
@@ -42,7 +42,7 @@ def upcycling(name, settings, start, new_text, rank):
         settings=dataclasses.replace(
             settings, start_from=start, rank=rank, tokens=settings.tokens // 2
         ),
-        seeds=SEEDS,
+        seeds=FEWER_SEEDS,
         arms={
             "plain": METHODS["plain"],
             "laurel": METHODS["laurel"],
@@ -77,7 +77,7 @@ def upcycling(name, settings, start, new_text, rank):
 
 
 EXPERIMENTS = (
-    upcycling("upcycling", REDUCED, "language/baseline", "shakespeare", 4),
+    upcycling("upcycling", REDUCED, "language/baseline", "shakespeare", 5),
     upcycling(
         "upcycling_full", FULL, "language_full/baseline", "wiki40b/en", 28
     ),

@@ -29,7 +29,7 @@ VISION_CHOICES = Experiment(
     title="Choices of the design on images: how A starts, bounds of the sum.",
     trainer=TRAINER,
     settings=REDUCED,
-    seeds=5,
+    seeds=4,
     arms={
         "rank-4": USUAL,
         "orthogonal": initialized("Orthogonal"),
