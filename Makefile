@@ -9,6 +9,8 @@
 ##   make test-tpu-compiler
 ##                    programs compiled for TPUs, by libtpu (0.5 GB)
 ##   make test-oldest layers, graphs and saving on the oldest Keras
+##   make test-newest the same on the newest Keras, JAX and NumPy, on JAX;
+##                    PYTHON=python3.13 for a newer Python
 ##   make test-slow   the tests too long for `make test`, on each backend
 ##   make test-families
 ##                    every KerasHub family, and docs/families.md made of it;
@@ -21,12 +23,19 @@
 ##   make lint        what ruff and mypy find
 ##   make format      what ruff can put right itself
 ##   make bench       each script in benchmarks/ but the next
-##   make gpu-wheels  what benchmarks/gpu_step.py needs where Keras is missing
+##   make gpu-experiments
+##                    9 minutes on a GPU: adds runs of the variants with 10 M
+##                    parameters to results/gpu_text.json
+##   make gpu-wheels, gpu-data
+##                    what these and benchmarks/gpu_step.py need on a machine
+##                    without a network; see CONTRIBUTING.md
 ##   make tpu-tables  the paper's cost tables, from the TPU compiler; hours
 ##   make experiments the paper's experiments, reduced, with several seeds, and
-##                    docs/results.md made of them; three hours on two cores;
+##                    docs/results.md made of them; six hours on two cores;
 ##                    continues with what is missing. One of them:
 ##                    python -m experiments NAME; see experiments/README.md
+##   make experiments-quick
+##                    a few arms of Tables 1 and 5, in 20 minutes
 ##   make clean       remove the environments and everything else generated
 ##
 ## Each target sets up what it needs in .environments; that takes a few minutes
@@ -50,10 +59,13 @@ DEV := $(ENVIRONMENTS)/dev
 NO_TENSORFLOW := $(ENVIRONMENTS)/no-tensorflow
 EXPORT := $(ENVIRONMENTS)/export
 DOCS := $(ENVIRONMENTS)/docs
+GPU := $(ENVIRONMENTS)/gpu
 LINT := $(ENVIRONMENTS)/lint
 # Beside the environment, for some of the tests: with libtpu JAX looks for a
 # TPU whenever it starts.
 OLDEST := $(CURDIR)/$(ENVIRONMENTS)/oldest
+NEWEST := $(ENVIRONMENTS)/newest
+CONSTRAINTS := constraints.txt
 LIBTPU := $(CURDIR)/$(ENVIRONMENTS)/libtpu
 WITH_LIBTPU := PYTHONPATH=$(LIBTPU) KERAS_BACKEND=jax JAX_PLATFORMS=cpu
 IN_DEV := $(DEV)/bin/python -m
@@ -67,9 +79,11 @@ export KERAS_BACKEND ?= jax
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-llm test $(TESTS) test-oldest test-slow test-families test-export \
+.PHONY: help demo demo-llm test $(TESTS) test-oldest test-newest test-slow test-families \
+    test-export \
     docs lint format \
-    bench gpu-wheels tpu-tables experiments clean
+    bench gpu-experiments gpu-wheels gpu-data tpu-tables experiments \
+    experiments-quick clean
 
 help:
 	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -100,13 +114,21 @@ test-tpu-compiler: $(DEV)/stamp $(LIBTPU)/stamp
 # batch, read the state of an RNN on JAX. It warns about newer PyTorch.
 NOT_ON_OLDEST := gemma3n or hub or transformer or distillation or traced or \
     recurrent or one_backend or fresh_process
+CORE_TESTS := tests/layers tests/test_equation.py \
+    tests/conversion/test_laurelize.py tests/conversion/test_prototype.py \
+    tests/conversion/test_saved_in_parts.py \
+    $(wildcard tests/conversion/test_graph_*.py)
 test-oldest: $(DEV)/stamp $(OLDEST)/stamp
 	@$(call each,backend,$(BACKENDS),KERAS_BACKEND=$$backend \
 	    PYTHONPATH=$(OLDEST) $(IN_DEV) pytest $(PYTEST_ARGS) -W ignore \
-	    -k "not ($(NOT_ON_OLDEST))" tests/layers tests/test_equation.py \
-	    tests/conversion/test_laurelize.py tests/conversion/test_prototype.py \
-	    tests/conversion/test_saved_in_parts.py \
-	    $(wildcard tests/conversion/test_graph_*.py))
+	    -k "not ($(NOT_ON_OLDEST))" $(CORE_TESTS))
+
+# Without KerasHub and KerasCV, which need a TensorFlow that may not be there.
+NOT_ON_NEWEST := gemma3n or hub or transformer or keras_cv or cv_csp or \
+    loaded_model_can_be_saved
+test-newest: $(NEWEST)/stamp
+	KERAS_BACKEND=jax $(NEWEST)/bin/python -m pytest $(PYTEST_ARGS) \
+	    -k "not ($(NOT_ON_NEWEST))" $(CORE_TESTS)
 
 # pytest exits with 5 when no test is marked slow.
 test-slow: $(DEV)/stamp
@@ -160,15 +182,27 @@ tpu-tables: $(DEV)/stamp $(LIBTPU)/stamp
 	$(WITH_LIBTPU) $(IN_DEV) experiments.costs.tpu_tables
 	$(WITH_LIBTPU) $(IN_DEV) experiments.costs.tpu_ideas
 
-# Upcycling begins with the baselines of Table 5.
-EXPERIMENTS := table_1 figure_3 vision_choices table_5 bfloat16 upcycling
+# On a CPU small language models train fastest on PyTorch, and convolutional
+# networks on JAX. Upcycling begins with the baselines of Table 5.
+ON_TEXT := language_pilot table_5 language_choices language_depth \
+    language_rates upcycling
+ON_IMAGES := table_1 figure_3 vision_choices
 experiments: $(DEV)/stamp
-	@$(call each,name,$(EXPERIMENTS),$(IN_DEV) experiments $$name \
-	    --workers 2 --results results/$$name.json)
+	@$(call each,name,$(ON_TEXT),KERAS_BACKEND=torch $(IN_DEV) experiments \
+	    $$name --workers 2 --results results/$$name.json)
+	@$(call each,name,$(ON_IMAGES) bfloat16,KERAS_BACKEND=jax $(IN_DEV) \
+	    experiments $$name --workers 2 --results results/$$name.json)
 	$(IN_DEV) experiments.report
 
+QUICK := --workers 2 --seeds 2 --output runs/quick
+experiments-quick: $(DEV)/stamp
+	KERAS_BACKEND=torch $(IN_DEV) experiments table_5 $(QUICK)/text \
+	    --arms baseline rw pa rw+lr --tokens 262144
+	KERAS_BACKEND=jax $(IN_DEV) experiments table_1 $(QUICK)/images \
+	    --arms baseline rw+lr --dataset mnist_5k --epochs 8
+
 clean:
-	rm -rf $(ENVIRONMENTS) .wheels build dist *.egg-info
+	rm -rf $(ENVIRONMENTS) .wheels .gpu-data build dist *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -190,8 +224,16 @@ $(DEV)/stamp: constraints.txt pyproject.toml
 $(NO_TENSORFLOW)/stamp: constraints.txt pyproject.toml
 	$(call environment,$(NO_TENSORFLOW),-e ".[jax]",pytest pytest-xdist)
 
+# Nothing is pinned here.
+$(NEWEST)/stamp: CONSTRAINTS := /dev/null
+$(NEWEST)/stamp: pyproject.toml
+	$(call environment,$(NEWEST),-e ".[jax]" pytest pytest-xdist sympy)
+
 $(LINT)/stamp: constraints.txt
 	$(call environment,$(LINT),ruff mypy)
+
+$(GPU)/stamp: constraints.txt pyproject.toml
+	$(call environment,$(GPU),-e ".[experiments]" "jax[cuda13]")
 
 $(DOCS)/stamp: constraints.txt pyproject.toml
 	$(call environment,$(DOCS),-e ".[docs]",ruff)
@@ -210,11 +252,29 @@ $(EXPORT)/stamp: constraints.txt pyproject.toml
 	    anyio typing_extensions
 	@touch $@
 
-# What a machine with a GPU lacks beside JAX and PyTorch: pure Python, and what
-# is built for Python 3.12 on Linux.
-GPU_PACKAGES := keras keras-hub namex optree
+# Preparing and compiling take the first minute or two of the eight.
+gpu-experiments: $(GPU)/stamp
+	$(GPU)/bin/python -m experiments gpu_text --accelerator --add \
+	    --results results/gpu_text.json --minutes 8
+
+# TFDS's own records are as large as the tokens, which are all that is read.
+gpu-data: $(DEV)/stamp
+	$(IN_DEV) experiments gpu_text --minutes 0
+	mkdir -p .gpu-data
+	tar -C runs/gpu_text --exclude '*.array_record*' \
+	    -cJf .gpu-data/gpu_text.tar.xz data
+
+# What a machine with a GPU lacks beside JAX, PyTorch and what comes with them:
+# pure Python, and what is built for Python 3.12 on Linux. Of promise there is
+# only the source.
+GPU_PACKAGES := keras keras-hub namex optree grain array_record portpicker \
+    orbax-checkpoint protobuf tensorflow-datasets tensorflow-metadata \
+    googleapis-common-protos dm-tree immutabledict importlib_resources \
+    simple-parsing docstring_parser termcolor toml
 gpu-wheels: $(DEV)/stamp
 	rm -rf .wheels
+	$(IN_DEV) pip wheel -q -w .wheels -c constraints.txt --no-deps \
+	    --no-build-isolation promise
 	$(IN_DEV) pip download -q -d .wheels -c constraints.txt --no-deps \
 	    --only-binary=:all: --python-version 3.12 --implementation cp \
 	    --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \
@@ -243,7 +303,7 @@ endef
 
 # $(call install,environment,packages)
 define install
-@$(1)/bin/python -m pip install -q -c constraints.txt $(2) || { \
+@$(1)/bin/python -m pip install -q -c $(CONSTRAINTS) $(2) || { \
     echo "$(1) could not be set up: pip did not find or install a package." \
     "Is the package registry in reach? See pip's message above." >&2; exit 1; }
 endef

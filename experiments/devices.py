@@ -68,9 +68,20 @@ def find_devices(machine, layout_map=None):
             map for a mesh.
 
     Raises:
-        ValueError: If the mesh does not fit these devices, or the backend
-            divides batches only.
+        ValueError: If the mesh does not fit these devices, the backend divides
+            batches only, or there is none of the accelerators asked for.
     """
+    devices = find_backends_devices(machine, layout_map)
+    if machine.accelerator and devices.kind.lower() == "cpu":
+        raise ValueError(
+            "Setting `accelerator` must be left out where the backend sees "
+            f"neither GPU nor TPU. Received: accelerator=True on {devices}, "
+            f"with KERAS_BACKEND={keras.backend.backend()}."
+        )
+    return devices
+
+
+def find_backends_devices(machine, layout_map):
     backend = keras.backend.backend()
     if backend != "jax" and (machine.distribution != "data" or machine.mesh):
         raise ValueError(

@@ -3,10 +3,12 @@
 import argparse
 import dataclasses
 import json
+import math
 import types
 import typing
 from pathlib import Path
 
+from experiments.experiment import AT_LEAST_0
 from experiments.experiment import AT_LEAST_1
 from experiments.experiment import Checked
 from experiments.experiment import one_of
@@ -26,10 +28,23 @@ class Machine(Checked):
     data_dir: str | None = setting(
         None, "TFDS folder of prepared sets; packaged ones default to OUTPUT"
     )
+    add: bool = setting(
+        False,
+        "add to RESULTS, after each run; runs that it has count as finished",
+    )
+    minutes: float = setting(
+        math.inf,
+        "start no run that, as long as the longest so far, would end later "
+        "than this; 0 to prepare the data only",
+        AT_LEAST_0,
+    )
     workers: int = setting(
         1,
         "runs at a time, each on a core of its own; 1 for accelerators",
         AT_LEAST_1,
+    )
+    accelerator: bool = setting(
+        False, "refuse to train on the processor, which may take days"
     )
     distribution: str = setting(
         "data",
@@ -47,6 +62,11 @@ class Machine(Checked):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.minutes < math.inf and self.workers > 1:
+            raise ValueError(
+                "Setting `minutes` must be left out with several workers. "
+                f"Received: minutes={self.minutes}, workers={self.workers}."
+            )
         axes = 2 if self.distribution == "tensor" else 1
         given = len(self.mesh or ())
         if given != axes and (given or axes == 2):

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib
+import time
 
 import keras
 
@@ -10,6 +11,10 @@ from experiments.devices import is_first_process
 from experiments.files import made_with
 from experiments.files import write_json
 from experiments.files import write_whole
+from experiments.growing_results import NOTHING
+from experiments.growing_results import check_same_text
+from experiments.growing_results import joined
+from experiments.growing_results import take_over
 from experiments.plan import describe_parameters
 from experiments.plan import without_memory
 from experiments.report.pictures import draw_curves
@@ -27,10 +32,14 @@ def run(experiment, machine, arguments):
     Raises:
         ValueError: If the experiment cannot be run, before a model exists.
     """
+    deadline = time.monotonic() + 60 * machine.minutes
+    path = path_of_results(experiment, machine)
+    earlier = take_over(path, machine.output) if machine.add else NOTHING
     for each in all_runs(experiment, machine):
         each.result()
     trainer = importlib.import_module(experiment.trainer)
     about, text = trainer.prepare(experiment, machine)
+    check_same_text(earlier, about)
     if is_first_process():
         backend = keras.backend.backend()
         print(
@@ -40,21 +49,33 @@ def run(experiment, machine, arguments):
         )
     plain = dataclasses.replace(experiment, arms={"baseline": {}})
     about["baseline_parameters"] = count_arm(plain, "baseline", machine)
-    rows = run_all(experiment, machine)
-    if is_first_process():
-        about = {
-            "command": " ".join(["python -m experiments", *arguments]),
-            "backend": keras.backend.backend(),
-            "workers": machine.workers,
-            **about,
-            "made_with": made_with(),
-        }
-        report(experiment, machine, {"about": about, "rows": rows})
+    about = {
+        "command": " ".join(["python -m experiments", *arguments]),
+        "backend": keras.backend.backend(),
+        "workers": machine.workers,
+        **about,
+        "made_with": made_with(),
+    }
+
+    def add(rows):
+        write_json(path, joined(earlier, about, rows))
+
+    after_each = add if machine.add else None
+    rows = run_all(experiment, machine, deadline, after_each)
+    file = joined(earlier, about, rows)
+    # There may have been no time for any of the arms.
+    there = any(row["arm"] in experiment.arms for row in file["rows"])
+    if is_first_process() and there:
+        report(experiment, machine, file)
+
+
+def path_of_results(experiment, machine):
+    return machine.results or machine.output / f"{experiment.name}.json"
 
 
 def report(experiment, machine, file):
     """Write the numbers, a table and a picture; show the table."""
-    path = machine.results or machine.output / f"{experiment.name}.json"
+    path = path_of_results(experiment, machine)
     write_json(path, file)
     results = Results(experiment, file)
     table = markdown(summary(results))

@@ -59,6 +59,8 @@ class RoundNumbers(keras.callbacks.Callback):
         self._began = time.perf_counter()
 
     def on_test_begin(self, logs=None):
+        # JAX may be at the last steps still.
+        keras.ops.convert_to_numpy(self.model.optimizer.iterations)
         self._trained = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -77,6 +79,10 @@ class Checkpoints(keras.callbacks.OrbaxCheckpoint):
     arrays that the next step has already given away, so it saves in the
     foreground.
     """
+
+    # Nothing happens after a batch. Unless Keras knows, it waits for each
+    # step's loss before JAX gets the next step.
+    async_safe = True
 
     def __init__(self, folder):
         logging.getLogger("absl").setLevel(logging.ERROR)

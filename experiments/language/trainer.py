@@ -149,7 +149,7 @@ def train(settings, seed, folder, machine):
             model = gathered(model, build, settings.precision, devices)
     if not devices.is_writer:
         return None
-    numbers |= summarize(history)
+    numbers |= {"device": str(devices), **summarize(history)}
     if settings.keep_model:
         numbers |= keep(model, settings, seed, folder, corpus, devices)
     clear_checkpoints(folder)

