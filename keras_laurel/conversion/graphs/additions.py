@@ -134,7 +134,7 @@ def _why_no_identity(branch, sums):
     scales = branch.scales()
     if scales is None or any(scale not in (1, None) for scale in scales):
         return "the branch changes the resolution and comes back"
-    if branch.is_another_stream(sums):
+    if branch.is_entered() and branch.is_another_stream(sums):
         return "a sum of branches that other parts of the graph enter"
     if branch.replaces_start():
         return "the sum passes on another tensor's values in place of the skip"

@@ -1,5 +1,6 @@
 """The branch of an addition: the calls between its start and its ends."""
 
+from keras_laurel.conversion.graphs.insides import is_opaque
 from keras_laurel.conversion.graphs.resolution import UpSampled
 from keras_laurel.conversion.graphs.resolution import scale_at
 from keras_laurel.conversion.graphs.steps import PRODUCT_OPS
@@ -102,15 +103,25 @@ class Branch:
         """
         return any(self._left(sums))
 
+    def is_entered(self):
+        """Return whether the branch also reads tensors from outside."""
+        inside = self._computed | {id(self.start)}
+        return any(
+            id(t) not in inside
+            for node in self.nodes
+            for t in self._graph.operands(node)
+        )
+
     def is_another_stream(self, sums):
         """Return whether all paths lead through the sums of another stream.
 
-        Such a path passes an addition of a tensor from outside, and then a
-        tensor that other parts read. Two streams that update each other also
-        read from each other's branches, but before they add.
+        Such a path passes an addition, and then a tensor that other parts
+        read. Two streams that update each other also read from each other's
+        branches, but before they add.
         """
         graph, left = self._graph, set(self._left(sums))
-        inside = self._computed | {id(self.start)}
+        # Tensors that are the start itself, rearranged, sums of it included.
+        same = {id(self.start)}
         # For each tensor that is reached, if each path to it has an addition.
         added = {id(self.start): False}
         for node in self.nodes:
@@ -118,12 +129,14 @@ class Branch:
             before = [added[id(t)] for t in operands if id(t) in added]
             if not before:
                 continue
+            made = [id(t) for t in node.outputs]
+            if not learns(node) and all(id(t) in same for t in operands):
+                same.update(made)
             is_added = all(before) or (
-                type(node.operation).__name__ == "Add"
-                and any(id(t) not in inside for t in operands)
+                _may_add(node) and not same.issuperset(made)
             )
             if not (is_added and node in left):
-                added |= dict.fromkeys(map(id, node.outputs), is_added)
+                added |= dict.fromkeys(made, is_added)
         return not all(id(end) in added for end in self.ends)
 
     def _left(self, sums):
@@ -200,3 +213,8 @@ class Branch:
         return all(
             {*sums}.issuperset(self._graph.consumers(end)) for end in self.ends
         )
+
+
+def _may_add(node):
+    name = type(node.operation).__name__
+    return name == "Add" or is_opaque(node.operation)

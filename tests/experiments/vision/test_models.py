@@ -57,23 +57,24 @@ def test_the_narrow_network_has_the_connections_of_resnet50(narrow):
     assert len(residual_sites(deeper)) == 17
 
 
-RW_LR = 16 * 2 + 2 * 16 * (7 * 64 + 9 * 128)
+# The widths of all connections, and of those whose skip is the identity.
+WIDTHS, IDENTITY_WIDTHS = 7 * 64 + 9 * 128, 5 * 64 + 7 * 128
 
 
 @pytest.mark.parametrize(
     "experiment, arm, connections, added",
     [
         ("table_1", "rw", 16, 16 * 2),
-        ("table_1", "rw+lr", 16, RW_LR),
-        ("table_1", "rw+lr-rank-1", 16, 16 * 2 + 2 * (7 * 64 + 9 * 128)),
-        ("figure_3", "rank-64", 16, 16 * 2 + 2 * 64 * (7 * 64 + 9 * 128)),
-        ("vision_choices", "complement", 16, RW_LR - 16),
-        ("vision_choices", "sigmoid", 16, RW_LR),
-        ("vision_choices", "scale-0.5", 16, RW_LR),
-        ("vision_choices", "per-channel", 16, 34 * (7 * 64 + 9 * 128)),
+        ("table_1", "rw+lr", 16, 16 * 2 + 2 * WIDTHS),
+        ("figure_3", "rank-16", 16, 16 * 2 + 2 * 16 * WIDTHS),
+        ("vision_choices", "complement", 16, 16 + 2 * 4 * WIDTHS),
+        ("vision_choices", "sigmoid", 16, 16 * 2 + 2 * 4 * WIDTHS),
+        ("vision_choices", "scale-0.5", 16, 16 * 2 + 2 * 4 * WIDTHS),
+        ("vision_choices", "lr-rank-4", 16, 2 * 4 * WIDTHS),
+        ("vision_choices", "per-channel", 16, (2 + 2 * 4) * WIDTHS),
         (
             *("vision_choices", "identity-sites", 12),
-            12 * 2 + 2 * 16 * (5 * 64 + 7 * 128),
+            12 * 2 + 2 * 4 * IDENTITY_WIDTHS,
         ),
     ],
 )
