@@ -38,13 +38,25 @@ IMAGES = ("table_1", "figure_3", "vision_choices")
 SEARCHES = ("language_pilot", "language_tuning", "vision_tuning")
 LABELS = {
     "wider": "wider, as many parameters as RW+LR",
-    "longer": "5 % more steps",
+    "longer": "6 % more steps",
     "deeper": "more layers",
     "rw": "RW",
     "lr": "LR",
     "pa": "PA",
     "rw+lr": "RW+LR",
     "rw+lr+pa": "RW+LR+PA",
+}
+PICTURES = {
+    "table_5": {
+        "language_differences": "Differences of held-out loss to the baseline: "
+        "means over the seeds and Student's 95 % intervals.",
+        "language_curves": "The same differences over the tokens read: thin "
+        "lines are single seeds, thick ones their means.",
+    },
+    "table_1": {
+        "vision_differences": "Differences of accuracy to the baseline: means "
+        "over the seeds and Student's 95 % intervals."
+    },
 }
 CURVES = ("baseline", "deeper", "rw", "pa", "rw+lr", "rw+lr+pa")
 
@@ -125,10 +137,22 @@ def main_page(loaded, compiled, counted):
         text_questions=claims.claims_table(judged[on_text & questions]),
         image_claims=claims.claims_table(judged[~on_text & ~questions]),
         image_questions=claims.claims_table(judged[~on_text & questions]),
+        text_pictures=show("table_5", loaded),
+        image_pictures=show("table_1", loaded),
         half_widths=claims.half_widths(judged) or "none yet",
         pilot=pilot.describe(*loaded["language_pilot"]),
         costs=markdown(costs),
         parameters=markdown(parameters),
+    )
+
+
+def show(name, loaded):
+    """The pictures of an experiment, if it was run, with their captions."""
+    if loaded[name][1] is None:
+        return ""
+    return "".join(
+        f"![{caption[:-1]}](../results/{picture}.png)\n\n{caption}\n\n"
+        for picture, caption in PICTURES[name].items()
     )
 
 
@@ -187,15 +211,14 @@ def full_scale(counted):
 def draw(folder=RESULTS):
     """Draw the page's pictures, of what there is."""
     loaded = load_all(folder)
-    pictures = {"table_1": "vision", "table_5": "language"}
-    for name, kind in pictures.items():
+    for name, pictures in PICTURES.items():
         results = loaded[name][1]
         if results:
-            path = folder / f"{kind}_differences.png"
+            path = folder / f"{next(iter(pictures))}.png"
             draw_differences(path, results, LABELS)
     if loaded["table_5"][1]:
         path = folder / "language_curves.png"
-        draw_curves(path, loaded["table_5"][1], CURVES)
+        draw_curves(path, loaded["table_5"][1], CURVES, "baseline")
 
 
 def main():

@@ -112,8 +112,10 @@ def verdict_of(row):
 
 
 def claims_table(claims):
-    """Markdown table of some rows, with what no row has left out."""
-    frame = claims[SHOWN]
+    """Markdown table of the rows that were run; empty columns left out."""
+    frame = claims[claims["verdict"] != NOT_RUN][SHOWN]
+    if frame.empty:
+        return ""
     return markdown(frame.loc[:, (frame != "").any()])
 
 

@@ -15,7 +15,7 @@ COLORS = ("#52606d", VERMILION, BLUE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 SEEN = {"better": BLUE, "worse": VERMILION, "undecided": "#767676"}
 
 
-def draw_curves(path, results, arms=None):
+def draw_curves(path, results, arms=None, reference=None):
     """The held-out measure of every run as training goes on: thin lines.
 
     The mean of the seeds is a thick line.
@@ -24,26 +24,40 @@ def draw_curves(path, results, arms=None):
         path: A PNG file.
         results: `Results`.
         arms: The arms that are drawn; the default is all.
+        reference: An arm from whose curve of the same seed the difference is
+            drawn.
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     drawn = [arm for arm in results.arms if arm in (arms or results.arms)]
     for index, arm in enumerate(drawn):
-        draw_arm(axes, results, arm, COLORS[index % len(COLORS)])
+        curves = curves_of(arm, results, reference)
+        draw_arm(axes, curves, arm, COLORS[index % len(COLORS)], results)
     vision = is_vision(results.experiment)
     axes.set_title(results.experiment.title, loc="left", color=INK, fontsize=11)
     axes.set_xlabel("epoch" if vision else "million tokens", color=INK)
-    axes.set_ylabel(
-        "accuracy, %" if vision else "held-out loss, nats per token", color=INK
-    )
+    name = "accuracy, %" if vision else "held-out loss, nats a token"
+    over = f", over {reference}" if reference else ""
+    axes.set_ylabel(name + over, color=INK)
     axes.xaxis.get_major_locator().set_params(integer=vision)
     style(axes, "y", 10)
-    axes.legend(frameon=False, loc="best", labelcolor=INK)
+    figure.legend(loc="outside right upper", frameon=False, labelcolor=INK)
     save(path, figure)
 
 
-def draw_arm(axes, results, arm, color):
-    curves = [curve_of(x, results) for x in results.runs(arm)["history"]]
+def curves_of(arm, results, reference):
+    """List of the places and values of each run of an arm."""
+    histories = results.runs(arm)["history"]
+    curves = {seed: curve_of(x, results) for seed, x in histories.items()}
+    if reference:
+        plain = dict(results.runs(reference)["history"].items())
+        for seed, (places, values) in curves.items():
+            zero = curve_of(plain[seed], results)[1]
+            curves[seed] = places, [y - z for y, z in zip(values, zero)]
+    return list(curves.values())
+
+
+def draw_arm(axes, curves, arm, color, results):
     for places, values in curves:
         axes.plot(places, values, color=color, linewidth=0.7, alpha=0.5)
     lengths = min(len(values) for _, values in curves)
