@@ -62,7 +62,11 @@ class Shortcut:
             # Two linear maps of one tensor, such as a layer and its LoRA.
             return False
         if self.steps.linear:
-            return branch.kernels > self.steps.kernels or branch.is_activated
+            return (
+                branch.kernels > self.steps.kernels
+                or branch.is_activated
+                or not (self.steps.learned or branch.linear)
+            )
         return (
             self.steps.pointwise
             and self._is_shut(graph)

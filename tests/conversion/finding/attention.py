@@ -59,13 +59,18 @@ def beit():
 
 
 def set_transformer():
-    """Queries in heads are the skip: no weights lie behind them."""
+    """Queries in heads are the skip: no weights lie behind them.
+
+    The second layer divides them into heads twice.
+    """
     x, y = inputs = keras.Input((6, WIDTH)), keras.Input((9, WIDTH))
-    for other in (y, x):
-        queries = heads_of(L.Dense(WIDTH)(x), 6)
+    for other, again in ((y, False), (x, True)):
+        queries = L.Dense(WIDTH)(x)
+        skip = heads_of(queries, 6)
+        q = heads_of(queries, 6) if again else skip
         count = other.shape[1]
         k, v = (heads_of(L.Dense(WIDTH)(other), count) for _ in range(2))
-        x = merged(queries + attend(queries, k, v), 6)
+        x = merged(skip + attend(q, k, v), 6)
         x = x + L.Dense(WIDTH, activation="relu")(x)
     return keras.Model(inputs, x)
 
