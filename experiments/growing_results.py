@@ -26,7 +26,7 @@ def take_over(path, output):
     return file
 
 
-def check_same_text(file, about):
+def check_same_data(file, about):
     """Raise if runs of a file read other data than those to be added."""
     before, now = file["about"].get("data", {}), about["data"]
     for name in before.keys() & now.keys():

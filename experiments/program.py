@@ -12,7 +12,7 @@ from experiments.files import made_with
 from experiments.files import write_json
 from experiments.files import write_whole
 from experiments.growing_results import NOTHING
-from experiments.growing_results import check_same_text
+from experiments.growing_results import check_same_data
 from experiments.growing_results import joined
 from experiments.growing_results import take_over
 from experiments.plan import describe_parameters
@@ -39,7 +39,7 @@ def run(experiment, machine, arguments):
         each.result()
     trainer = importlib.import_module(experiment.trainer)
     about, text = trainer.prepare(experiment, machine)
-    check_same_text(earlier, about)
+    check_same_data(earlier, about)
     if is_first_process():
         backend = keras.backend.backend()
         print(

@@ -1,7 +1,7 @@
 """Figure 3: the rank of RW+LR.
 
-The narrow network is a quarter as wide as ResNet-50, so that r = 4 here is the
-share of the width that r = 16 is there.
+The first stage of the narrow network is a quarter as wide as ResNet-50's, so
+that r = 4 here is the share of its width that r = 16 is there.
 """
 
 from experiments.configs.images import FULL

@@ -1,5 +1,6 @@
 """Choices on text: gamma, k, rank, bounds, A's start, other members of (2)."""
 
+from experiments.configs.table_5 import NAMES
 from experiments.configs.text import FAMILY
 from experiments.configs.text import FEWER_SEEDS
 from experiments.configs.text import REDUCED
@@ -13,10 +14,6 @@ RANKS = (1, 8, 16, 32)
 def arm(variant, **options):
     """A variant with other arguments of the layer than the paper's."""
     return {"variant": variant, "layer_options": options}
-
-
-def initialized(name):
-    return arm("rw+lr", a_initializer={"class_name": name, "config": {}})
 
 
 def sublayer(variant):
@@ -44,8 +41,8 @@ LANGUAGE_CHOICES = Experiment(
         },
         "rw-free": arm("rw", residual_weights="free"),
         "rw-sigmoid": arm("rw", residual_weights="sigmoid"),
-        "glorot": initialized("GlorotUniform"),
-        "orthogonal": initialized("Orthogonal"),
+        "glorot": arm("rw+lr", a_initializer="glorot_uniform"),
+        "orthogonal": arm("rw+lr", a_initializer="orthogonal"),
         "rw-sublayer": sublayer("rw"),
         "pa-sublayer": sublayer("pa"),
         "rw+lr-sublayer": sublayer("rw+lr"),
@@ -76,15 +73,11 @@ LANGUAGE_CHOICES = Experiment(
         Claim("Sigmoid in place of softmax", "rw-sigmoid", "rw"),
         *(
             Claim(
-                f"{name}: at each addition in place of around each block",
-                f"{variant}-sublayer",
-                variant,
+                f"{NAMES[x]}: at each addition in place of around each block",
+                f"{x}-sublayer",
+                x,
             )
-            for variant, name in (
-                ("rw", "RW"),
-                ("pa", "PA"),
-                ("rw+lr", "RW+LR"),
-            )
+            for x in ("rw", "pa", "rw+lr")
         ),
         Claim("The first activation x₀ beside x", "first", "baseline"),
         Claim("x₀ in place of the last 3", "first", "pa"),

@@ -1,5 +1,6 @@
 """Does what LAuReL gains on text grow with depth?"""
 
+from experiments.configs.table_5 import NAMES
 from experiments.configs.text import DEEP
 from experiments.configs.text import FAMILY
 from experiments.configs.text import FEWER_SEEDS
@@ -8,16 +9,21 @@ from experiments.configs.text import TRAINER
 from experiments.experiment import Claim
 from experiments.experiment import Experiment
 
-VARIANTS = {"pa": "PA", "rw+lr": "RW+LR"}
-DEPTHS = {4: {"depth": 4}, 16: {"depth": 16}}
+# The settings of each depth, and the variants that are compared there.
+DEPTHS = {
+    "4 blocks": ({"depth": 4}, ("pa", "rw+lr")),
+    "16 blocks": ({"depth": 16}, ("pa", "rw+lr")),
+    "24 narrow blocks": (DEEP, ("rw", "pa", "rw+lr", "rw+lr+pa")),
+}
 
 
-def arms_of(name, changes, variants):
-    return {
-        name: changes,
-        **{f"{name}-{x}": {**changes, "variant": x} for x in variants},
-    }
+def name_of(depth, variant=None):
+    name = depth.replace(" ", "-")
+    return f"{name}-{variant}" if variant else name
 
+
+# Each variant with its depth.
+PAIRS = [(x, depth) for depth, (_, names) in DEPTHS.items() for x in names]
 
 LANGUAGE_DEPTH = Experiment(
     name="language_depth",
@@ -26,36 +32,20 @@ LANGUAGE_DEPTH = Experiment(
     settings=REDUCED,
     seeds=FEWER_SEEDS,
     arms={
-        **arms_of("4-blocks", DEPTHS[4], VARIANTS),
-        **arms_of("16-blocks", DEPTHS[16], VARIANTS),
-        **arms_of("24-narrow", DEEP, ("rw", "pa", "rw+lr", "rw+lr+pa")),
+        name_of(depth, variant): {
+            **settings,
+            **({"variant": variant} if variant else {}),
+        }
+        for depth, (settings, variants) in DEPTHS.items()
+        for variant in (None, *variants)
     },
     references={
-        **dict.fromkeys(("4-blocks", "16-blocks", "24-narrow")),
-        **{f"{n}-blocks-{x}": f"{n}-blocks" for n in DEPTHS for x in VARIANTS},
-        **{
-            f"24-narrow-{x}": "24-narrow"
-            for x in ("rw", "pa", "rw+lr", "rw+lr+pa")
-        },
+        **{name_of(depth): None for depth in DEPTHS},
+        **{name_of(depth, x): name_of(depth) for x, depth in PAIRS},
     },
-    claims=(
-        *(
-            Claim(
-                f"{name}, {depth} blocks",
-                f"{depth}-blocks-{variant}",
-                f"{depth}-blocks",
-            )
-            for depth in DEPTHS
-            for variant, name in VARIANTS.items()
-        ),
-        *(
-            Claim(f"{name}, 24 narrow blocks", f"24-narrow-{x}", "24-narrow")
-            for x, name in {
-                "rw": "RW",
-                **VARIANTS,
-                "rw+lr+pa": "RW+LR+PA",
-            }.items()
-        ),
+    claims=tuple(
+        Claim(f"{NAMES[x]}, {depth}", name_of(depth, x), name_of(depth))
+        for x, depth in PAIRS
     ),
     family=FAMILY,
 )

@@ -1,6 +1,7 @@
 """Choices that the paper leaves open on images.
 
-For RW+LR at r = 4, the share of the width that the paper's r = 16 has.
+For RW+LR at r = 4, the share of the first stage's width that the paper's
+r = 16 is.
 """
 
 from experiments.configs.images import REDUCED

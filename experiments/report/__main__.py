@@ -32,7 +32,7 @@ TEMPLATE = Path(__file__).with_name("page.md")
 # In the order of the page.
 TEXT = (
     *("table_5", "language_choices", "language_depth", "language_rates"),
-    *("upcycling", "bfloat16"),
+    *("upcycling", "bfloat16", "gpu_text"),
 )
 IMAGES = ("table_1", "figure_3", "vision_choices")
 SEARCHES = ("language_pilot", "language_tuning", "vision_tuning")

@@ -8,7 +8,7 @@ import pytest
 from experiments import runs as runs_module
 from experiments.files import read_json
 from experiments.files import write_json
-from experiments.growing_results import check_same_text
+from experiments.growing_results import check_same_data
 from experiments.growing_results import joined
 from experiments.growing_results import take_over
 from experiments.options import Machine
@@ -52,11 +52,11 @@ def test_all_devices_and_data_are_named():
 
 @once
 def test_other_data_of_the_same_name_is_refused():
-    check_same_text({"about": {}, "rows": []}, ABOUT)
-    check_same_text({"about": ABOUT, "rows": []}, ABOUT)
+    check_same_data({"about": {}, "rows": []}, ABOUT)
+    check_same_data({"about": ABOUT, "rows": []}, ABOUT)
     other = {"data": {"text": {"training_tokens": 8}}}
     with pytest.raises(ValueError, match="8} there, {'training_tokens': 9}"):
-        check_same_text({"about": other, "rows": []}, ABOUT)
+        check_same_data({"about": other, "rows": []}, ABOUT)
 
 
 @once

@@ -47,8 +47,7 @@ class Branch:
         """
         if type(node.operation).__name__ not in PRODUCT_OPS:
             return False
-        inside = self._computed | {id(self.start)}
-        waiting = [t for t in self._graph.operands(node) if id(t) not in inside]
+        waiting = self._from_outside(node)
         for _ in range(_NEAR):
             if not waiting:
                 return False
@@ -76,6 +75,18 @@ class Branch:
         except UpSampled:
             return None
 
+    def is_entered(self):
+        """Return whether the branch also reads tensors from outside."""
+        return any(map(self._from_outside, self.nodes))
+
+    def _from_outside(self, node):
+        """Return the tensors that a call reads and the branch has not made."""
+        return [
+            t
+            for t in self._graph.operands(node)
+            if t is not self.start and id(t) not in self._computed
+        ]
+
     def is_bypassed(self):
         """Return whether the branch adds a tensor from before its start.
 
@@ -102,15 +113,6 @@ class Branch:
             sums: The additions in which the branch ends, the last one first.
         """
         return any(self._left(sums))
-
-    def is_entered(self):
-        """Return whether the branch also reads tensors from outside."""
-        inside = self._computed | {id(self.start)}
-        return any(
-            id(t) not in inside
-            for node in self.nodes
-            for t in self._graph.operands(node)
-        )
 
     def is_another_stream(self, sums):
         """Return whether all paths lead through the sums of another stream.
