@@ -2,7 +2,7 @@
 Title: LAuReL under AltUp
 Author: keras_laurel
 Date created: 2026/11/24
-Last modified: 2026/11/27
+Last modified: 2026/11/28
 Description: Blocks with LAuReL on a stream twice as wide, at one block's cost.
 Accelerator: GPU
 
@@ -11,8 +11,8 @@ runs on one of them, a = 0, 1, 0, 1, ...; both are predicted and corrected:
 
     p_i = sum_j P_ij x_j,    y = block(p_a),    x_i = p_i + g_i (y - p_a)
 
-P starts as the identity, g as ones, both streams as the embeddings; their sum
-is the output ("recycled" AltUp, K = 2).
+P starts as the identity, g as ones, both streams as the embeddings; the output
+is their sum. That is "recycled" AltUp with K = 2.
 """
 
 import keras
@@ -23,21 +23,16 @@ from keras_hub.src.models.llama.llama_decoder import LlamaTransformerDecoder
 
 import keras_laurel
 
-register = keras.saving.register_keras_serializable(package="altup")
+"""## A block on two streams, which lie side by side in one tensor"""
 
 
-@register
 class AltUp(keras.layers.Layer):
-    """A block that runs on one of two streams, side by side in x."""
+    """A block that runs on one of the streams."""
 
-    def __init__(self, block, active, is_first, is_last, **kwargs):
-        super().__init__(**kwargs)
-        self.block, self.active = block, active
-        self.is_first, self.is_last = is_first, is_last
-
-    def build(self, shape):
-        width = shape[-1] if self.is_first else shape[-1] // 2
-        self.block.build((*shape[:-1], width))
+    def __init__(self, block, index, num_blocks):
+        super().__init__()
+        self.block, self.active = block, index % 2
+        self.is_first, self.is_last = index == 0, index == num_blocks - 1
         self.prediction = self.add_weight(shape=(2, 2), initializer="identity")
         self.correction = self.add_weight(shape=(2,), initializer="ones")
 
@@ -49,7 +44,8 @@ class AltUp(keras.layers.Layer):
         self_attention_cache_update_index=None,
     ):
         x = [x, x] if self.is_first else ops.split(x, 2, axis=-1)
-        p, g = ops.cast(self.prediction, x[0].dtype), self.correction
+        p = ops.cast(self.prediction, x[0].dtype)
+        g = ops.cast(self.correction, x[0].dtype)
         predicted = [p[i, 0] * x[0] + p[i, 1] * x[1] for i in range(2)]
         y = self.block(
             predicted[self.active],
@@ -59,13 +55,15 @@ class AltUp(keras.layers.Layer):
         )
         y, *cache = y if isinstance(y, tuple) else (y,)
         error = y - predicted[self.active]
-        g = ops.cast(g, error.dtype)
         x = [predicted[i] + g[i] * error for i in range(2)]
         y = x[0] + x[1] if self.is_last else ops.concatenate(x, axis=-1)
         return (y, *cache) if cache else y
 
 
-@register
+"""## A decoder of such blocks, with connections around the blocks inside"""
+
+
+@keras.saving.register_keras_serializable(package="altup")
 class AltUpLlama(keras_hub.models.Backbone):
     """KerasHub's Llama with its blocks under AltUp."""
 
@@ -76,9 +74,8 @@ class AltUpLlama(keras_hub.models.Backbone):
         self.transformer_layers = [
             AltUp(
                 LlamaTransformerDecoder(4 * hidden_dim, num_heads, num_heads),
-                active=i % 2,
-                is_first=i == 0,
-                is_last=i == num_layers - 1,
+                i,
+                num_layers,
             )
             for i in range(num_layers)
         ]
@@ -95,18 +92,19 @@ class AltUpLlama(keras_hub.models.Backbone):
         self.num_query_heads = self.num_key_value_heads = num_heads
 
     def get_config(self):
-        names = ("vocabulary_size", "num_layers", "hidden_dim", "num_heads")
+        names = "vocabulary_size", "num_layers", "hidden_dim", "num_heads"
         return {name: getattr(self, name) for name in names}
 
 
 def make_task(layer=None, **sizes):
-    """A KerasHub task over blocks under AltUp, with `layer` around each."""
     task = keras_hub.models.LlamaCausalLM(AltUpLlama(**sizes))
     if layer is not None:
         blocks = [x.block for x in task.backbone.transformer_layers]
         keras_laurel.laurelize(task, layer, blocks=blocks)
     return task
 
+
+"""## Train and generate"""
 
 keras.utils.set_random_seed(0)
 sizes = dict(vocabulary_size=64, num_layers=4, hidden_dim=32, num_heads=4)
