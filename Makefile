@@ -8,9 +8,11 @@
 ##                    the package in an environment without TensorFlow
 ##   make test-tpu-compiler
 ##                    programs compiled for TPUs, by libtpu (0.5 GB)
-##   make test-oldest layers, graphs and saving on the oldest Keras
-##   make test-newest the same on the newest Keras, JAX and NumPy, on JAX;
-##                    PYTHON=python3.13 for a newer Python
+##   make test-versions
+##                    layers, graphs and saving on the oldest Keras, on PyTorch,
+##                    and on the newest Keras, JAX, NumPy and Python, on JAX
+##   make test-oldest, test-newest
+##                    one of the two, the oldest on each backend
 ##   make test-slow   the tests too long for `make test`, on each backend
 ##   make test-families
 ##                    every KerasHub family, and docs/families.md made of it;
@@ -79,8 +81,8 @@ export KERAS_BACKEND ?= jax
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-llm test $(TESTS) test-oldest test-newest test-slow test-families \
-    test-export \
+.PHONY: help demo demo-llm test $(TESTS) test-versions test-oldest test-newest \
+    test-slow test-families test-export \
     docs lint format \
     bench gpu-experiments gpu-wheels gpu-data tpu-tables experiments \
     experiments-quick clean
@@ -107,6 +109,10 @@ test-no-tensorflow: $(NO_TENSORFLOW)/stamp
 test-tpu-compiler: $(DEV)/stamp $(LIBTPU)/stamp
 	$(WITH_LIBTPU) $(IN_DEV) pytest tests/costs/tpu/test_compiler.py \
 	    'tests/test_examples.py::test_it_runs_and_is_short[tpu_costs]'
+
+test-versions:
+	@$(call each,target,"test-oldest BACKENDS=torch" test-newest,\
+	    $(MAKE) --no-print-directory $$target)
 
 # The oldest Keras for layers, graphs and saving, beside the other packages as
 # they are. Left out are tests that need KerasHub or a newer Keras, that start
@@ -142,10 +148,10 @@ test-jax test-families: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test-jax test-families: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
 
 # Two processes share two cores: more threads of PyTorch wait for each other.
-$(TESTS) test-slow test-families: export OMP_NUM_THREADS ?= 1
+$(TESTS) test-oldest test-slow test-families: export OMP_NUM_THREADS ?= 1
 
 # Tests run what is compiled once or twice: optimizing it takes longer.
-test-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
+test-jax test-newest: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
 
 # A family's tests stay in one process.
 test-families: export RECORD_FAMILIES = 1
@@ -226,6 +232,9 @@ $(NO_TENSORFLOW)/stamp: constraints.txt pyproject.toml
 
 # Nothing is pinned here.
 $(NEWEST)/stamp: CONSTRAINTS := /dev/null
+# The newest that there is here; `make test-newest PYTHON=python3.12` for another.
+$(NEWEST)/stamp: PYTHON = $(firstword $(foreach python,python3.13 python3.12 \
+    python3,$(shell $(python) -c 'print("$(python)")' 2>/dev/null)))
 $(NEWEST)/stamp: pyproject.toml
 	$(call environment,$(NEWEST),-e ".[jax]" pytest pytest-xdist sympy)
 

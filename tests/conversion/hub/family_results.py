@@ -95,12 +95,16 @@ def load(path=PATH):
 
 
 def record(result, path=PATH):
-    """Put `result` in the place of an earlier one of the same property."""
+    """Put `result` in the place of earlier ones of the same property.
+
+    Those of other sources go on each backend.
+    """
     if path == PATH and "RECORD_FAMILIES" not in os.environ:
         return
     with _locked(path):
         _, results = load(path)
-        known = {_key(r): r for r in [*results, result]}
+        kept = [r for r in results if not _outdates(result, r)]
+        known = {_key(r): r for r in [*kept, result]}
         lines = [json.dumps(asdict(known[key])) for key in sorted(known)]
         versions = json.dumps({name: version(name) for name in VERSIONS})
         rows = ",\n".join(lines)
@@ -117,6 +121,11 @@ def is_proved(result, path=PATH):
         _key(r) == _key(result) and r.outcome != "failed" and not is_stale(r)
         for r in load(path)[1]
     )
+
+
+def _outdates(now, before):
+    same = (now.family, now.property) == (before.family, before.property)
+    return same and now.sources != before.sources
 
 
 def _key(result):

@@ -17,6 +17,7 @@ from keras import ops
 
 import keras_laurel
 from keras_laurel.conversion.hub import families
+from tests.backends import IS_FASTEST
 from tests.conversion.hub import oracle
 from tests.conversion.hub import rows
 from tests.conversion.hub.checks import VARIANTS
@@ -48,7 +49,7 @@ BATCH, LENGTH, PROMPT = 2, 8, 4
 
 def of_table(known):
     """The families of a table of `families`, on this backend."""
-    everywhere = keras.config.backend() == "jax" or "ALL_FAMILIES" in os.environ
+    everywhere = IS_FASTEST or "ALL_FAMILIES" in os.environ
     return [
         pytest.param(
             family, id=family.name, marks=pytest.mark.xdist_group(family.name)
