@@ -69,28 +69,41 @@ def node_inputs(node):
 
 
 def values(node):
-    """Return the tensors that a call reads, except masks.
+    """Return the tensors that a call reads, except masks and weights.
 
     Keras adds the mask of its input to the keyword arguments of a call.
     """
-    masks = {
+    left_out = {id(t) for t in _weights(node)} | {
         id(t)
         for name, value in node.arguments.kwargs.items()
         if name.endswith("mask")
         for t in keras.tree.flatten(value)
     }
     return [
-        t for t in node_inputs(node) if id(t) not in masks and t.dtype != "bool"
+        t
+        for t in node_inputs(node)
+        if id(t) not in left_out and t.dtype != "bool"
     ]
 
 
+def _weights(node):
+    """Return the weights of a `trace.Call`; a node of Keras has none."""
+    return getattr(node, "weights", ())
+
+
 def constants(node):
-    """Return the arrays and variables among the arguments of a call."""
-    return [
+    """Return the arrays and weights among the arguments of a call."""
+    arrays = [
         x
         for x in node.arguments._flat_arguments
         if hasattr(x, "shape") and not isinstance(x, keras.KerasTensor)
     ]
+    return [*arrays, *_weights(node)]
+
+
+def is_array(constant):
+    """Return whether one of the `constants` of a call is never trained."""
+    return not isinstance(constant, (keras.Variable, keras.KerasTensor))
 
 
 def functional(model):
@@ -121,6 +134,33 @@ def forgotten_calls(layer):
         if names is not None:
             names.clear()
             names.update(kept_names)
+
+
+_VERSION = tuple(int(part) for part in keras.version().split(".")[:2])
+
+
+def add_activity_loss(layer, output):
+    """Add the loss that `Layer.__call__` adds for an `activity_regularizer`."""
+    if layer.activity_regularizer is not None:
+        loss = layer.activity_regularizer(output)
+        if _VERSION >= (3, 14):
+            batch_size = keras.ops.cast(keras.ops.shape(output)[0], loss.dtype)
+            loss = keras.ops.divide_no_nan(loss, batch_size)
+        layer.add_loss(loss)
+
+
+@contextlib.contextmanager
+def keeping_losses(layer):
+    """Restore the losses of a layer's last call, which others would clear."""
+    layers = [layer, *flatten_layers(layer)]
+    before = [(list(x._losses), set(x._loss_ids)) for x in layers]
+    try:
+        yield
+    finally:
+        for x, (losses, ids) in zip(layers, before):
+            x._losses[:] = losses
+            x._loss_ids.clear()
+            x._loss_ids.update(ids)
 
 
 def nodes_behind(outputs):
@@ -442,7 +482,12 @@ COMPILED_FUNCTIONS = (
 
 
 def add_sublayer(layer, name, sublayer):
-    """Set an attribute of a layer, built or not, to another layer."""
+    """Set an attribute of a layer, built or not, to another layer.
+
+    In a frozen layer it is frozen too.
+    """
+    if not layer.trainable:
+        sublayer.trainable = False
     was_locked = layer._tracker.locked
     layer._tracker.unlock()
     try:

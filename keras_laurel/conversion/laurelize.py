@@ -266,7 +266,11 @@ def _reported(model, verbose, found):
             f"left out {_count(left_out, 'other addition')}."
         )
     else:
-        line = f"Put {_count(len(layers), f'{names} connection')} into blocks."
+        left_out = len(found.left_out) - len(methods)
+        line = f"Put {_count(len(layers), f'{names} connection')} into blocks"
+        if left_out:
+            line += f"; left out {_count(left_out, 'other addition')}"
+        line += "."
     if methods:
         line += f" Methods that add without LAuReL: {', '.join(methods)}."
     if found.left_out:

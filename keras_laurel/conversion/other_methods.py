@@ -51,6 +51,11 @@ def other_methods(model, sites, stacks=None):
     ]
 
 
+def calls_add(layer):
+    """Return whether the code of a user's `call` adds."""
+    return any(map(has_addition, _Kind([layer], ("call",), False, ()).in_call))
+
+
 def _left_out(path, kind, name):
     code = kind.methods[name].__code__
     method = f"{type(kind.layers[0]).__name__}.{name}"
@@ -196,10 +201,11 @@ class _Kind:
         return (adds and bool(used)) or bool(names & helpers)
 
     def _runs_in_call(self, name):
-        return self.methods[name] in self._run_by_call
+        return self.methods[name] in self.in_call
 
     @functools.cached_property
-    def _run_by_call(self):
+    def in_call(self):
+        """The functions that the entry points run."""
         return self._functions(*self.entry_points, stop=())
 
     @functools.cached_property

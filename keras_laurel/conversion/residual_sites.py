@@ -11,6 +11,7 @@ from keras_laurel.conversion.blocks import owner
 from keras_laurel.conversion.blocks.attach import check_blocks
 from keras_laurel.conversion.blocks.sites import block_sites
 from keras_laurel.conversion.graphs.insides import is_opaque
+from keras_laurel.conversion.graphs.search import calls_in_order
 from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.graphs.search import search_one
 from keras_laurel.conversion.hub import adopt
@@ -19,6 +20,7 @@ from keras_laurel.conversion.inside.blocks import note_stacks
 from keras_laurel.conversion.inside.convert import sites_inside
 from keras_laurel.conversion.inside.survey import Survey
 from keras_laurel.conversion.inside.survey import survey_inside
+from keras_laurel.conversion.other_methods import calls_add
 from keras_laurel.conversion.other_methods import other_methods
 from keras_laurel.conversion.sites import LeftOut
 from keras_laurel.conversion.sites import ResidualSites
@@ -116,7 +118,13 @@ def check_granularity(granularity):
 
 def survey_model(model, inputs=None, granularity=None, blocks=None):
     """Return the `ModelSurvey` of a model, for arguments of `laurelize`."""
-    found = _survey(model, inputs, granularity, blocks)
+    if not isinstance(model, keras.layers.Layer):
+        raise ValueError(
+            "Argument `model` must be a `keras.Model`. Received: "
+            f"model={model!r}, a {type(model).__name__}."
+        )
+    with keras_internals.keeping_losses(model):
+        found = _survey(model, inputs, granularity, blocks)
     methods = other_methods(model, found.sites, found.stacks)
     return dataclasses.replace(found, left_out=[*found.left_out, *methods])
 
@@ -142,9 +150,24 @@ def _survey(model, inputs, granularity, blocks):
         return _of_blocks(model, stacks)
     graphs = functional_models(model)
     inside, failure = _inside(model, graphs, inputs)
+    found = _additions(model, graphs, inside, failure)
     if granularity in ("block", "application"):
         stacks = owner.named_stacks(model, carrying_blocks(model, inside))
-        return _of_blocks(model, stacks, inside)
+        blocks = _of_blocks(model, stacks, inside)
+        others = _outside_of_blocks(found.sites, stacks)
+        return dataclasses.replace(blocks, left_out=others)
+    return found
+
+
+def _additions(model, graphs, inside, failure):
+    """Return the `ModelSurvey` of the additions in graphs and layers.
+
+    Args:
+        model: The model.
+        graphs: List of its functional models.
+        inside: The `Survey` of its layers, or `None`.
+        failure: List of `LeftOut`, if the survey failed.
+    """
     seen = {id(graph) for graph in graphs}
     nested = [g for g in inside.graphs if id(g) not in seen] if inside else []
     sites, left_out = [], list(failure)
@@ -160,9 +183,32 @@ def _survey(model, inputs, granularity, blocks):
         sites += found
         left_out += rejected
         left_out += _failures(model, inside)
-        place = {node: i for i, node in enumerate(inside.order)}
-        sites.sort(key=lambda site: place.get(site.node, -1))
+        left_out += _not_run(model, inside)
+    order = inside.order if inside else calls_in_order(model)
+    place = {node: i for i, node in enumerate(order)}
+    sites.sort(key=lambda site: place.get(site.node, -1))
     return ModelSurvey(_unique_by_name(sites), left_out, inside, nested)
+
+
+def _outside_of_blocks(sites, stacks):
+    blocks = [block for stack in stacks for block in stack.blocks]
+    inside = {
+        id(x)
+        for block in blocks
+        for x in (block, *keras_internals.flatten_layers(block))
+    }
+    calls = {
+        node
+        for block in blocks
+        for graph in functional_models(block)
+        for node in keras_internals.nodes(graph)
+    }
+    return [
+        LeftOut("not in a block", site.name)
+        for site in sites
+        if site.node not in calls
+        and not (site.is_inside and id(site.node[0]) in inside)
+    ]
 
 
 def _of_blocks(model, stacks, inside=None):
@@ -203,6 +249,27 @@ def _failures(model, inside):
             f"{path or model.name} ({type(layer).__name__})",
         )
         for path, (layer, why) in inside.failures.items()
+    ]
+
+
+def _not_run(model, inside):
+    """Return a `LeftOut` for each layer that adds and was not run."""
+    ran_by_keras = {
+        id(x)
+        for layer in keras_internals.flatten_layers(model)
+        if keras_internals.is_public_layer(layer)
+        for x in keras_internals.flatten_layers(layer)
+    }
+    return [
+        LeftOut(
+            "the example inputs do not lead to this layer, whose `call` adds: "
+            "convert with `inputs=` that do, or convert the layer by itself",
+            f"{inside.paths[id(layer)]} ({type(layer).__name__})",
+        )
+        for layer in keras_internals.flatten_layers(model)
+        if is_opaque(layer)
+        and not {id(layer)} & (inside.called.keys() | ran_by_keras)
+        and calls_add(layer)
     ]
 
 

@@ -51,6 +51,89 @@ FIRST = {
 }
 
 
+def next_block(x):
+    """ConvNeXt's block, whose products are in another layout."""
+    y = layers.DepthwiseConv2D(3, padding="same", data_format="channels_first")(
+        x
+    )
+    y = layers.LayerNormalization()(layers.Permute((2, 3, 1))(y))
+    y = layers.Dense(8)(layers.Dense(16, activation="gelu")(y))
+    return x + layers.Permute((3, 1, 2))(y)
+
+
+def op_conv(x):
+    kernel = keras.Variable(np.ones((3, 3, 8, 8), "float32"))
+    options = {"padding": "same", "data_format": "channels_first"}
+    return x + ops.relu(ops.conv(x, kernel, **options))
+
+
+def video(layer):
+    return lambda x: x + layer(x)
+
+
+AXES = {
+    "group norm": (
+        (8, 6, 6),
+        lambda x: x + ops.tanh(layers.GroupNormalization(4, axis=1)(x)),
+        1,
+    ),
+    "layer norm": (
+        (8, 6, 6),
+        lambda x: x + ops.tanh(layers.LayerNormalization(axis=1)(x)),
+        1,
+    ),
+    "ConvNeXt": ((8, 6, 6), next_block, 1),
+    "an operation": ((8, 6, 6), op_conv, 1),
+    "images in time": (
+        (5, 8, 6, 6),
+        video(layers.TimeDistributed(conv(activation="relu"))),
+        2,
+    ),
+    "recurrent": (
+        (5, 8, 6, 6),
+        lambda x: (
+            x
+            + layers.ConvLSTM2D(
+                8,
+                3,
+                padding="same",
+                return_sequences=True,
+                data_format="channels_first",
+            )(x)
+        ),
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AXES)
+def test_the_axis_of_channels(name):
+    if keras.config.backend() == "tensorflow":
+        pytest.skip("TensorFlow has no channels_first convolution on a CPU")
+    shape, add, axis = AXES[name]
+    x = keras.Input(shape)
+    model = keras.Model(x, add(x))
+    model = keras_laurel.laurelize(model, keras_laurel.LaurelLR(2))
+    (layer,) = keras_laurel.laurel_layers(model)
+    assert layer.axis == axis
+    assert {max(w.shape) for w in layer.weights} == {8}
+
+
+def test_frozen_parts_stay_frozen():
+    x = keras.Input((8,))
+    inner = keras.Model(x, x + layers.Dense(8)(x), name="inner")
+    inner.trainable = False
+    z = keras.Input((8,))
+    y = inner(z)
+    model = keras.Model(z, y + layers.Dense(8)(y))
+    model = keras_laurel.laurelize(model, keras_laurel.LaurelRW())
+    frozen = keras_laurel.laurel_layers(model.get_layer("inner"))
+    assert [x.trainable_weights for x in frozen] == [[]]
+    assert len(model.trainable_weights) == 3
+    model.trainable = True
+    assert len(model.trainable_weights) == 6
+
+
 @pytest.mark.parametrize("size", [16, None])
 @pytest.mark.parametrize("name", FIRST)
 def test_channels_first(name, size):

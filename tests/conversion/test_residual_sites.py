@@ -118,6 +118,16 @@ def test_sites_come_in_the_order_they_run():
     assert [site.name for site in sites] == names
 
 
+def test_sites_of_nested_models_come_where_they_run():
+    x = keras.Input((4, graphs.D))
+    inner = keras.Model(x, keras.layers.Add(name="inner")([x, graphs.f(x)]))
+    y = keras.Input((4, graphs.D))
+    z = keras.layers.Add(name="first")([y, graphs.f(y)])
+    z = keras.layers.Add(name="last")([z, inner(z)])
+    sites = keras_laurel.residual_sites(keras.Model(y, z))
+    assert [site.name for site in sites] == ["first", "inner", "last"]
+
+
 def test_sites_survive_saving(tmp_path):
     model = graphs.nested()
     model.save(tmp_path / "model.keras")

@@ -1,6 +1,7 @@
 """A model converted in place, or a part of it, saved inside another."""
 
 import itertools
+import pickle
 
 import keras
 import numpy as np
@@ -96,6 +97,64 @@ def first_stage(model):
     inner = model.layers[1]
     stage = inner if isinstance(inner, Stage) else inner.layers[1]
     return keras.Sequential([keras.Input((8,)), stage])
+
+
+@_register
+class Holder(keras.Model):
+    """Its config has the network that it is given, with LAuReL layers."""
+
+    def __init__(self, network, **kwargs):
+        super().__init__(**kwargs)
+        self.network = network
+
+    def call(self, x):
+        return self.network(x)
+
+    def get_config(self):
+        network = keras.saving.serialize_keras_object(self.network)
+        return {"name": self.name, "network": network}
+
+    @classmethod
+    def from_config(cls, config):
+        network = keras.saving.deserialize_keras_object(config.pop("network"))
+        return cls(network, **config)
+
+
+@_register
+class Wrapped(layers.Wrapper):
+    def call(self, x):
+        return self.layer(x)
+
+
+def network():
+    inputs = keras.Input((8,))
+    x = inputs
+    for _ in range(2):
+        x = x + layers.Dense(8)(x)
+    return keras.Model(inputs, x)
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [Holder, lambda x: in_functional(Wrapped(x))],
+    ids=["model", "layer"],
+)
+def test_a_holder_that_saves_its_network(hold, tmp_path):
+    model = hold(network())
+    model(X)
+    model = keras_laurel.laurelize(model, LaurelPA(2), verbose=False)
+    shake(model)
+    expected = ops.convert_to_numpy(model(X))
+    for _ in range(2):
+        model.save(tmp_path / "model.keras")
+        model = keras.models.load_model(tmp_path / "model.keras")
+        assert len(keras_laurel.laurel_layers(model)) == 2
+        np.testing.assert_array_equal(ops.convert_to_numpy(model(X)), expected)
+    model = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(ops.convert_to_numpy(model(X)), expected)
+    assert (
+        len(keras_laurel.residual_sites(keras_laurel.remove_laurel(model))) == 2
+    )
 
 
 PARTS = {

@@ -1,10 +1,17 @@
 """Options of a LAuReL layer that follow from the addition it replaces."""
 
+import re
+
 import keras
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.prototype import plain_policy
 
+_NORMS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+)
 _MOVES_AXES = {
     *("Permute", "Reshape", "Flatten"),
     *("Transpose", "Moveaxis", "Swapaxes", "SwapAxes", "ExpandDims", "Squeeze"),
@@ -13,6 +20,10 @@ _MOVES_AXES = {
 
 def is_layer(node):
     return isinstance(node.operation, keras.layers.Layer)
+
+
+def is_trainable(node):
+    return not is_layer(node) or node.operation.trainable
 
 
 def how_it_stood(node, skip, is_sum):
@@ -106,6 +117,7 @@ class FeatureAxes:
             place = self._nodes.index(node)
             for ways in (
                 reversed(branch_nodes),
+                branch_nodes,
                 _leading(self._nodes[:place][::-1], node, forward=False),
                 _leading(self._nodes[place + 1 :], node, forward=True),
             ):
@@ -154,8 +166,11 @@ def _axis_of(node, ndim):
 
     It is `None` if the call has none.
     """
-    if not is_layer(node) or ndim not in _ranks(node):
+    if ndim not in _ranks(node):
         return None
+    if not is_layer(node):
+        data_format = getattr(node.operation, "data_format", None)
+        return None if data_format is None else _axis_in(data_format, ndim, 0)
     inside = keras_internals.flatten_layers(node.operation)
     for layer in [node.operation, *inside[::-1]]:
         rank = getattr(getattr(layer, "input_spec", None), "ndim", None)
@@ -163,7 +178,33 @@ def _axis_of(node, ndim):
             continue
         data_format = getattr(layer, "data_format", None)
         if data_format is not None:
-            return 1 if data_format == "channels_first" else -1
-        if isinstance(layer, keras.layers.BatchNormalization):
-            return -1 if layer.axis in (-1, ndim - 1) else layer.axis
+            return _axis_in(data_format, ndim, _spatial_rank(layer))
+        if isinstance(layer, _NORMS):
+            return _axis_of_norm(layer, ndim)
     return None
+
+
+def _axis_in(data_format, ndim, spatial_rank):
+    """Return the channel axis of images, of sequences of images, and so on.
+
+    A `spatial_rank` of 0 means that all axes but two are spatial.
+    """
+    if data_format != "channels_first":
+        return -1
+    return ndim - 1 - spatial_rank if 0 < spatial_rank < ndim - 1 else 1
+
+
+def _spatial_rank(layer):
+    names = " ".join(cls.__name__ for cls in type(layer).__mro__)
+    digit = re.search(r"([123])D", names)
+    return int(digit[1]) if digit else 0
+
+
+def _axis_of_norm(layer, ndim):
+    """Return the one axis that a norm normalizes, or `None`."""
+    axis = layer.axis
+    if isinstance(axis, (list, tuple)):
+        if len(axis) != 1:
+            return None
+        (axis,) = axis
+    return -1 if axis in (-1, ndim - 1) else axis

@@ -135,6 +135,7 @@ class _Graph:
     """One functional model and the properties that new layers depend on."""
 
     def __init__(self, model, chosen):
+        self._model = model
         self._nodes = keras_internals.nodes(model)
         self.chosen = [chosen[n] for n in self._nodes if n in chosen]
         self._sizes = SameSizes(model)
@@ -170,6 +171,8 @@ class _Graph:
         axis = prototype.axis
         if axis == -1:
             axis = self._axes.of(node, branch)
+        if not (self._model.trainable and layer_options.is_trainable(node)):
+            options["trainable"] = False
         name = free_name(site.name.rpartition("/")[2], self._names)
         self._names.add(name)
         policy = layer_options.dtype_policy(node, branch, self._dtypes)

@@ -59,7 +59,7 @@ def scale_at(nodes, start, end, graph):
 
 def _follow(nodes, scales, graph):
     for node in nodes:
-        inside = graph.insides.of_model(node)
+        inside = _inside(node, graph)
         if inside is not None:
             _follow_inside(node, inside, scales, graph)
             continue
@@ -67,14 +67,27 @@ def _follow(nodes, scales, graph):
         scales.update((id(t), scale) for t in node.outputs)
 
 
+def _inside(node, graph):
+    """Return `(inputs, graph, outputs)` of a model or a user's layer.
+
+    A layer whose output has another size tells its factor by that.
+    """
+    model = graph.insides.of_model(node)
+    if model is not None:
+        ends = keras.tree.flatten(unwrapped(node.operation).outputs)
+        return *model, ends
+    if not is_opaque(node.operation) or scale_factor(node, graph) != 1:
+        return None
+    return graph.insides.of_layer(node)
+
+
 def _follow_inside(node, inside, scales, graph):
-    inputs, inner = inside
+    inputs, inner, ends = inside
     given = graph.operands(node)
     within = {
         id(x): scales[id(t)] for x, t in zip(inputs, given) if id(t) in scales
     }
     _follow([n for n in inner.nodes if not n.is_input], within, inner)
-    ends = keras.tree.flatten(unwrapped(node.operation).outputs)
     scales.update(
         (id(t), within.get(id(x))) for t, x in zip(node.outputs, ends)
     )

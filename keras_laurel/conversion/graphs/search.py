@@ -31,6 +31,24 @@ def _collect(model, found):
         _collect(layer, found)
 
 
+def calls_in_order(model):
+    """Return the calls in a model and those nested in it, as they run."""
+    found, seen = [], set()
+
+    def add(model):
+        if id(model) in seen:
+            return
+        seen.add(id(model))
+        functional = keras_internals.functional(model)
+        for node in keras_internals.nodes(functional) if functional else ():
+            if keras_internals.has_graph(node.operation):
+                add(node.operation)
+            found.append(node)
+
+    add(model)
+    return found
+
+
 def search_one(model):
     """Return `(sites, rejected)` of a functional model.
 

@@ -60,7 +60,10 @@ class Sizes:
             return False
         batches, *pairs = zip(*recorded)
         _, *computed = zip(self.of(tensor), self.of(other))
-        return (None in batches or batches[0] == batches[1]) and all(
+        one_batch = batches[0] == batches[1] or (
+            None in batches and 1 not in batches
+        )
+        return one_batch and all(
             a == b or (m != n and None in (m, n) and 1 not in (m, n))
             for (m, n), (a, b) in zip(pairs, computed)
         )

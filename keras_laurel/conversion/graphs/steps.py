@@ -39,6 +39,7 @@ _NORMALISATION = (
     L.LayerNormalization,
     L.RMSNormalization,
     L.UnitNormalization,
+    L.Normalization,
 )
 _PASSING = (
     L.Identity,
@@ -46,6 +47,7 @@ _PASSING = (
     L.GaussianDropout,
     L.GaussianNoise,
     *_each_size("SpatialDropout", "ZeroPadding", "Cropping"),
+    L.CenterCrop,
     L.Flatten,
     L.Permute,
     L.Rescaling,
@@ -64,6 +66,7 @@ _POOLING_OPS = frozenset(
 PRODUCT_OPS = frozenset(
     "Conv DepthwiseConv Dot Einsum Matmul SeparableConv Tensordot".split()
 )
+SCALING_OPS = ("Divide", "Multiply", "TrueDivide")
 _PASSING_OPS = frozenset(
     "Add Array BatchNorm Cast Concatenate ConvertToTensor Copy CropImages "
     "DepthToSpace Divide ExpandDims Flip GetItem LayerNorm Moveaxis Multiply "
@@ -192,7 +195,8 @@ def _operation_pattern(name, node, operands):
         return "A"
     if name in PRODUCT_OPS:
         return "P"
-    if name in ("Divide", "TrueDivide"):
+    if name in ("Divide", "TrueDivide", "Take"):
+        # A table from which the operand chooses rows is no shortcut.
         return "" if node.arguments.args[0] is operands[0] else "X"
     return "" if name in _PASSING_OPS | _POOLING_OPS else "X"
 
@@ -210,7 +214,7 @@ def learns(node):
         return bool(operation.weights)
     product = type(operation).__name__ in PRODUCT_OPS
     return any(
-        len(x.shape) > 1 if product else isinstance(x, keras.Variable)
+        len(x.shape) > 1 if product else not keras_internals.is_array(x)
         for x in keras_internals.constants(node)
     )
 

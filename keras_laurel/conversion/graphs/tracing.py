@@ -1,5 +1,7 @@
 """Run the `call` of a layer on symbolic tensors, to see what it computes."""
 
+import itertools
+
 import keras
 
 from keras_laurel.conversion import keras_internals
@@ -7,6 +9,7 @@ from keras_laurel.conversion import keras_internals
 # Tried in turn for unknown sizes: some are too long for a table of positions,
 # others too small for a patch.
 _SIZES = (None, 8, 1, 32)
+_BATCHES = (None, 2)
 
 
 def trace(layer, node):
@@ -23,8 +26,9 @@ def trace(layer, node):
     """
     tensors = keras_internals.node_inputs(node)
     unknown = any(None in t.shape[1:] for t in tensors)
-    for size in _SIZES if unknown else _SIZES[:1]:
-        inputs = [_stand_in(t, size) for t in tensors]
+    sizes = _SIZES if unknown else _SIZES[:1]
+    for batch, size in itertools.product(_BATCHES, sizes):
+        inputs = [_stand_in(t, batch, size) for t in tensors]
         try:
             return inputs, *call(layer, node, inputs)
         except Exception:  # noqa: S112 (a user's `call` may raise anything)
@@ -32,9 +36,11 @@ def trace(layer, node):
     return None
 
 
-def _stand_in(tensor, size):
-    shape = [tensor.shape[0]] if len(tensor.shape) else []
-    shape += [size if d is None else d for d in tensor.shape[1:]]
+def _stand_in(tensor, batch, size):
+    shape = [
+        (size if axis else batch) if d is None else d
+        for axis, d in enumerate(tensor.shape)
+    ]
     return keras.KerasTensor(shape, tensor.dtype)
 
 

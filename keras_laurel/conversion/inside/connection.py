@@ -5,6 +5,7 @@ import dataclasses
 import keras
 from keras import ops
 
+from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks.stream import ResidualStream
 from keras_laurel.conversion.inside.values import tensors_of
 from keras_laurel.layers import Laurel
@@ -35,10 +36,9 @@ class Connection:
         def add(*args, **kwargs):
             operands = _in_one_dtype(_operands(args, kwargs))
             x, fx = operands[self.skip], operands[1 - self.skip]
-            carried = self._carried(x)
-            return _with_mask(
-                operation, operands, self.layer.combine(x, fx, carried)
-            )
+            out = self.layer.combine(x, fx, self._carried(x))
+            keras_internals.add_activity_loss(self.layer, out)
+            return _with_mask(operation, operands, out)
 
         return add
 

@@ -29,6 +29,8 @@ def sites_inside(survey):
             sites.append(_site(inside, addition, name))
         else:
             left_out.append(_left_out(inside, addition))
+    for inside in survey.insides:
+        left_out += [_hidden(inside, x) for x in inside.hidden.values()]
     return sites, left_out
 
 
@@ -66,6 +68,15 @@ def _left_out(inside, addition):
         reason=addition.why_not,
         where=f"{inside.path or 'the model'}: {addition.node.where}",
         site=site,
+    )
+
+
+def _hidden(inside, call):
+    name = type(call.operation).__name__
+    return LeftOut(
+        reason=f"it stands in a function that `{name}` runs, which cannot be "
+        "looked into",
+        where=f"{inside.path or 'the model'}: {call.where}",
     )
 
 

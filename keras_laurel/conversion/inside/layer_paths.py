@@ -32,7 +32,8 @@ def _children(layer):
     if isinstance(layer, keras.layers.Wrapper):
         yield layer.layer.name, layer.layer
     for name, value in keras_internals.attributes_with_layers(layer).items():
-        yield from layers_in(value, name)
+        if not name.startswith("_self_"):  # TensorFlow's
+            yield from layers_in(value, name)
 
 
 def layers_in(value, name):

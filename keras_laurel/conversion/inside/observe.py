@@ -13,7 +13,10 @@ import keras
 from keras.src import backend
 
 from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.function_code import function_of
+from keras_laurel.conversion.function_code import names_in
 from keras_laurel.conversion.inside import keras_recording
+from keras_laurel.conversion.inside.kept_tensors import keeping_tensors
 from keras_laurel.conversion.inside.known_outputs import is_pure
 from keras_laurel.conversion.inside.trace import CannotTrace
 from keras_laurel.conversion.inside.trace import Trace
@@ -86,15 +89,17 @@ def observe(model, args, kwargs, is_opaque, known):
             traced.
         known: `KnownOutputs`, to which this pass adds.
     """
-    observer = _Observer(is_opaque, known)
-    with keras_recording.observing(observer):
-        symbolic_spec(model, args, kwargs)
+    with keeping_tensors(model) as kept:
+        observer = _Observer(is_opaque, known, kept)
+        with keras_recording.observing(observer):
+            symbolic_spec(model, args, kwargs)
     return observer.root
 
 
 class _Observer:
-    def __init__(self, is_opaque, known):
+    def __init__(self, is_opaque, known, kept):
         self.root = None
+        self._kept = kept
         self._stack = []
         self._is_opaque = is_opaque
         self._known = known
@@ -163,11 +168,32 @@ class _Observer:
         self._is_tracing = True
         try:
             known = self._known
+            _check_reads_no_kept(layer, self._kept())
             return trace(_call_of(layer), args, kwargs, known), None
         except CannotTrace as error:
             return None, str(error)
         finally:
             self._is_tracing = False
+
+
+def _check_reads_no_kept(layer, kept):
+    """Raise if `call` reads a tensor that a layer inside keeps.
+
+    Layers inside are not run again where their outputs are known.
+    """
+    function = function_of(type(layer).call)
+    if function is None:
+        return
+    own = vars(layer).keys() | vars(type(layer)).keys()
+    names = names_in(function) - own
+    for inside in keras_internals.flatten_layers(layer):
+        read = names & kept.get(id(inside), {}).keys()
+        if read:
+            raise CannotTrace(
+                f"it reads `{min(read)}`, a tensor that {inside.name!r} of "
+                f"class {type(inside).__name__} keeps in an attribute: return "
+                "it from the `call` there"
+            )
 
 
 def _zeros(x):

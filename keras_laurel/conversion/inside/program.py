@@ -110,12 +110,14 @@ class Program:
         return lambda values: structure
 
     def _structure_filler(self, structure):
+        kind = type(structure)
         if isinstance(structure, dict):
             named = [(k, self._filler(x)) for k, x in structure.items()]
-            return lambda values: {k: f(values) for k, f in named}
+            if kind is dict:
+                return lambda values: {k: f(values) for k, f in named}
+            return lambda values: kind((k, f(values)) for k, f in named)
         parts = [self._filler(x) for x in structure]
         if hasattr(structure, "_fields"):
-            kind = type(structure)
             return lambda values: kind(*[f(values) for f in parts])
         if isinstance(structure, tuple):
             return lambda values: tuple([f(values) for f in parts])

@@ -24,6 +24,7 @@ from keras_laurel.conversion.keras_internals import build_inside
 from keras_laurel.conversion.keras_internals import flatten_layers
 from keras_laurel.conversion.pickling import PickledAsSaved
 from keras_laurel.conversion.prototype import plain_policy
+from keras_laurel.layers import Laurel
 
 
 class LaurelInside(PickledAsSaved):
@@ -189,12 +190,19 @@ def convert_by_plan(owner, plan):
         graph = layers[entry["index"]]
         # If the config of its owner has the whole graph, it has its LAuReL
         # layers already.
-        if "_laurel_sites" not in vars(graph):
+        if not _has_connections(graph):
             replacements = saved_plan.deserialize(entry["sites"], graph)
             graphs.append((graph, replacements))
     attach_all(owner, planned, survey, graphs)
     if plan["parts"]:
         own(owner, survey)
+
+
+def _has_connections(graph):
+    return "_laurel_sites" in vars(graph) or any(
+        isinstance(node.operation, Laurel)
+        for node in keras_internals.nodes(keras_internals.functional(graph))
+    )
 
 
 def _can_be_opened(owner):

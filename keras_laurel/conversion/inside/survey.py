@@ -37,6 +37,8 @@ class Inside:
         times: The number of calls of the layer in one pass.
         stack: The number of the stack of blocks that contains the layer, if
             it is known. History does not cross stacks.
+        hidden: Dict of calls by key, of operations such as `fori_loop` that
+            run a function with an addition.
     """
 
     layer: keras.layers.Layer
@@ -46,6 +48,7 @@ class Inside:
     times: int = 0
     always: set | None = None
     stack: int | None = None
+    hidden: dict = dataclasses.field(default_factory=dict)
     instead_of: dict = dataclasses.field(default_factory=dict)
 
     def add(self, additions, axes):
@@ -233,7 +236,9 @@ class _Found:
         if id(layer) not in self.insides:
             path = self.paths.get(id(layer), layer.name)
             self.insides[id(layer)] = Inside(layer, path, {}, {})
-        self.insides[id(layer)].add(additions, self._axes[id(trace)])
+        inside = self.insides[id(layer)]
+        inside.add(additions, self._axes[id(trace)])
+        inside.hidden |= {x.key: x for x in trace.hidden_additions()}
 
     def survey(self):
         failures = {

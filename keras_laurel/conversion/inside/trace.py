@@ -11,13 +11,19 @@ import functools
 import linecache
 import sys
 import traceback
+import types
 
 import keras
 from keras.src import backend
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.function_code import closed_over
+from keras_laurel.conversion.function_code import has_addition
+from keras_laurel.conversion.graphs.steps import PRODUCT_OPS
+from keras_laurel.conversion.graphs.steps import SCALING_OPS
 from keras_laurel.conversion.inside import keras_recording
+from keras_laurel.conversion.inside.kept_tensors import keeping_tensors
 from keras_laurel.conversion.inside.known_outputs import KnownOutputs
 from keras_laurel.conversion.inside.values import flatten
 from keras_laurel.conversion.inside.values import is_tensor_like
@@ -55,6 +61,8 @@ class Call:
         place: `(file, line, function)` of the user's code that made it.
         varying: Dict of the attributes of the operation that depend on
             unknown sizes.
+        weights: Tuple of the tensors it reads that are computed from
+            variables alone, if it multiplies others with them.
         occurrence: The number of earlier calls from the same place.
     """
 
@@ -66,6 +74,7 @@ class Call:
     place: tuple | None = None
     occurrence: int = 0
     varying: dict = dataclasses.field(default_factory=dict)
+    weights: tuple = ()
 
     @property
     def is_input(self):
@@ -95,6 +104,7 @@ class Call:
             self,
             arguments=SymbolicArguments(*args, **kwargs),
             outputs=[tensors.get(id(t), t) for t in self.outputs],
+            weights=tuple(tensors.get(id(t), t) for t in self.weights),
         )
 
 
@@ -114,8 +124,17 @@ class Trace:
 
     @property
     def output_tensors(self):
-        leaves = keras.tree.flatten(self.outputs)
+        leaves = flatten(self.outputs)
         return [x for x in leaves if isinstance(x, keras.KerasTensor)]
+
+    def hidden_additions(self):
+        """Return the calls of operations that run a function that adds."""
+        return [
+            call
+            for call in self.calls
+            if not isinstance(call.operation, keras.layers.Layer)
+            and any(map(_adds, _functions_in(call.operation, call.arguments)))
+        ]
 
     def needed_calls(self, reads=()):
         """Return the calls on which the outputs depend, or with effects.
@@ -155,10 +174,16 @@ def trace(function, args, kwargs, known=None):
     """
     recorder = _Recorder(known or KnownOutputs())
     (args, kwargs), inputs = recorder.symbolic_inputs((args, kwargs))
+    layer = _layer_of(function)
     try:
-        with keras_recording.recording(recorder):
+        with (
+            keeping_tensors(layer) as kept,
+            keras_recording.recording(recorder),
+        ):
             outputs = function(*args, **kwargs)
             outputs = recorder.symbolic_variables(outputs)
+            recorder.check_outputs(outputs)
+            recorder.keep(layer, kept())
     except CannotTrace:
         raise
     except Exception as error:
@@ -168,6 +193,13 @@ def trace(function, args, kwargs, known=None):
     return Trace(recorder.calls, inputs, outputs)
 
 
+def _layer_of(function):
+    """Return the layer of a bound method or partial function, or `None`."""
+    if isinstance(function, functools.partial):
+        return function.args[0]
+    return getattr(function, "__self__", None)
+
+
 class _Recorder:
     """Records the calls of the user's code."""
 
@@ -175,6 +207,8 @@ class _Recorder:
         self.calls = []
         self._known = known
         self._values = {}
+        self._of_variables = set()
+        self._computed = set()
         self._depth = 0
         self._seen = collections.Counter()
         self._nodes = {}
@@ -218,6 +252,36 @@ class _Recorder:
         self._append(_Write(variable), (value,), {}, [])
         self._values[id(variable)] = value
 
+    def keep(self, layer, kept):
+        """Record the tensors that the code keeps in attributes of the layer.
+
+        Args:
+            layer: The layer.
+            kept: Dict from `keeping_tensors`.
+        """
+        for name, value in kept.get(id(layer), {}).items():
+            self._append(_Keep(layer, name), (value,), {}, [])
+
+    def check_outputs(self, outputs):
+        """Raise if the run of a graph could not return these outputs."""
+        self._check_computed(outputs)
+        for leaf in flatten(outputs):
+            if is_tensor_like(leaf):
+                continue
+            if any(map(is_tensor_like, getattr(leaf, "__dict__", {}).values())):
+                raise CannotTrace(
+                    f"it returns a `{type(leaf).__name__}`, in which Keras "
+                    "finds no tensors: return a dict or a named tuple"
+                )
+
+    def _check_computed(self, structure):
+        for x in flatten(structure):
+            if isinstance(x, keras.KerasTensor) and id(x) not in self._computed:
+                raise CannotTrace(
+                    "it uses a tensor that it has not computed, such as one "
+                    f"that a layer keeps in an attribute ({_here()})"
+                )
+
     def add_loss(self, original, layer, loss):
         self._append(_AddLoss(layer), (loss,), {}, [])
 
@@ -257,7 +321,7 @@ class _Recorder:
     def operation_call(self, original, operation, *args, **kwargs):
         if self._depth:
             return original(operation, *args, **kwargs)
-        _check_carries(operation, args, kwargs)
+        _check_carries(operation, SymbolicArguments(*args, **kwargs))
         if not _has_symbolic((args, kwargs)):
             # If variables are the only tensors, they must be replaced by
             # their values: not every operation accepts variables.
@@ -305,6 +369,7 @@ class _Recorder:
             self._depth -= 1
 
     def _append(self, operation, args, kwargs, outputs):
+        self._check_computed((args, kwargs))
         arguments = SymbolicArguments(*args, **kwargs)
         read = {id(x) for x in arguments.keras_tensors}
 
@@ -319,7 +384,16 @@ class _Recorder:
         positions = tuple(
             i for i, x in enumerate(leaves) if isinstance(x, keras.KerasTensor)
         )
+        self._computed.update(id(leaves[i]) for i in positions)
         place = _users_place()
+        weights = [
+            x for x in arguments.keras_tensors if id(x) in self._of_variables
+        ]
+        if len(weights) == len(arguments.keras_tensors):
+            if weights or isinstance(operation, _Read):
+                if not isinstance(operation, (keras.layers.Layer, _Random)):
+                    self._of_variables.update(id(leaves[i]) for i in positions)
+            weights = []
         self.calls.append(
             Call(
                 operation,
@@ -329,6 +403,7 @@ class _Recorder:
                 isinstance(outputs, keras.KerasTensor),
                 place,
                 self._seen[place],
+                weights=tuple(weights) if _multiplies(operation) else (),
             )
         )
         self._seen[place] += 1
@@ -343,6 +418,10 @@ class _Recorder:
         for lists, lengths in self._nodes.values():
             for nodes, length in zip(lists, lengths):
                 del nodes[length:]
+
+
+def _multiplies(operation):
+    return type(operation).__name__ in (*PRODUCT_OPS, *SCALING_OPS)
 
 
 def _kinds(structure):
@@ -394,6 +473,19 @@ class _Write(keras.Operation):
         return []
 
 
+class _Keep(keras.Operation):
+    """An attribute of a layer that is set to tensors of this run."""
+
+    def __init__(self, layer, name):
+        super().__init__()
+        self.layer = layer
+        self.attribute = name
+
+    def call(self, value):
+        setattr(self.layer, self.attribute, value)
+        return []
+
+
 class _AddLoss(keras.Operation):
     def __init__(self, layer):
         super().__init__()
@@ -424,18 +516,27 @@ class _Random(keras.Operation):
 
 def has_effect(operation):
     """Return whether a call is needed even if its outputs are not read."""
-    return isinstance(operation, (keras.layers.Layer, _Write, _AddLoss))
+    effects = keras.layers.Layer, _Write, _AddLoss, _Keep
+    return isinstance(operation, effects)
 
 
-def _check_carries(operation, args, kwargs):
+def _functions_in(operation, arguments):
+    """Return the functions that an operation such as `fori_loop` runs."""
+    values = [*arguments._flat_arguments, *vars(operation).values()]
+    return [x for x in values if isinstance(x, types.FunctionType)]
+
+
+def _adds(function):
+    return has_addition(function) or any(map(_adds, closed_over(function)))
+
+
+def _check_carries(operation, arguments):
     """Raise if an argument is a function that holds symbolic tensors.
 
     A run of the graph would call it with these tensors.
     """
-    values = [*keras.tree.flatten((args, kwargs)), *vars(operation).values()]
-    for value in values:
-        cells = getattr(value, "__closure__", None) or ()
-        for cell in cells:
+    for function in _functions_in(operation, arguments):
+        for cell in function.__closure__ or ():
             if isinstance(cell.cell_contents, keras.KerasTensor):
                 raise CannotTrace(
                     f"`{type(operation).__name__}` is given a function that "

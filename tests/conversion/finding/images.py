@@ -1,6 +1,7 @@
 """Convolutional networks in one, two and three dimensions."""
 
 import keras
+import numpy as np
 from keras import layers as L
 from keras import ops
 
@@ -478,6 +479,61 @@ def across():
     return rows
 
 
+class PadChannels(L.Layer):
+    """The shortcut of ResNet's option A, with zeros of the actual sizes."""
+
+    def call(self, x):
+        *sizes, _ = ops.shape(x)
+        return ops.concatenate([x, ops.zeros((*sizes, 4))], axis=-1)
+
+
+def other_shortcuts():
+    x = image()
+    y = PadChannels()(x) + L.Conv2D(12, 3, padding="same")(conv(x))
+    y = L.CenterCrop(12, 12)(y) + L.Conv2D(12, 5, activation="relu")(y)
+    rows = ops.take(y, np.arange(2, 10), axis=1)
+    y = rows + L.Conv2D(12, (5, 1))(L.Conv2D(12, (1, 3), padding="same")(y))
+    scaled = L.Normalization(mean=0.1, variance=2.0)(y)
+    return keras.Model(x, scaled + L.Dense(12)(L.Dense(9, "relu")(y)))
+
+
+class Hourglass(L.Layer):
+    """Goes down and comes back up inside one `call`."""
+
+    def __init__(self):
+        super().__init__()
+        self.down = L.Conv2D(8, 3, 2, "same", activation="relu")
+
+    def call(self, x):
+        return ops.repeat(ops.repeat(self.down(x), 2, axis=1), 2, axis=2)
+
+
+class HourglassModel(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.down = L.AveragePooling2D(2)
+        self.up = L.Conv2DTranspose(8, 2, 2, activation="relu")
+
+    def call(self, x):
+        return self.up(self.down(x))
+
+
+def hidden_hourglass(make, size):
+    def build():
+        x = image(size)
+        return keras.Model(x, linear(x + make()(x)))
+
+    return build
+
+
+def added_to_its_mean():
+    """A context of the whole batch, of batch size 1."""
+    x = image()
+    y = x + linear(conv(x))
+    mean = L.Dense(8)(ops.mean(y, axis=0, keepdims=True))
+    return keras.Model(x, y + mean)
+
+
 UPS = {
     "transposed": transposed,
     "up-sampled": sampled,
@@ -533,4 +589,13 @@ ROWS = {
     "auxiliary": Row(auxiliary, 1, 1),
     "scaled": Row(scaled, 4),
     "three dimensions": Row(three_dimensions, 1, 1, 1),
+    "cropped, taken, padded, normalized": Row(other_shortcuts, 4),
+    "hourglass in a layer": Row(hidden_hourglass(Hourglass, 16), rejected=1),
+    "hourglass in a layer, any size": Row(
+        hidden_hourglass(Hourglass, None), rejected=1
+    ),
+    "hourglass in a model": Row(
+        hidden_hourglass(HourglassModel, 16), rejected=1
+    ),
+    "mean over the batch": Row(added_to_its_mean, 1, rejected=1),
 }
