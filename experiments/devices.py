@@ -71,17 +71,6 @@ def find_devices(machine, layout_map=None):
         ValueError: If the mesh does not fit these devices, the backend divides
             batches only, or there is none of the accelerators asked for.
     """
-    devices = find_backends_devices(machine, layout_map)
-    if machine.accelerator and devices.kind.lower() == "cpu":
-        raise ValueError(
-            "Setting `accelerator` must be left out where the backend sees "
-            f"neither GPU nor TPU. Received: accelerator=True on {devices}, "
-            f"with KERAS_BACKEND={keras.backend.backend()}."
-        )
-    return devices
-
-
-def find_backends_devices(machine, layout_map):
     backend = keras.backend.backend()
     if backend != "jax" and (machine.distribution != "data" or machine.mesh):
         raise ValueError(
@@ -91,11 +80,21 @@ def find_backends_devices(machine, layout_map):
             "leave out both."
         )
     if backend == "tensorflow":
-        return find_tensorflow_devices()
-    hide_gpus_from_tensorflow()
-    if backend == "jax":
-        return find_jax_devices(machine.distribution, machine.mesh, layout_map)
-    return find_torch_device()
+        devices = find_tensorflow_devices()
+    else:
+        hide_gpus_from_tensorflow()
+        devices = (
+            find_jax_devices(machine.distribution, machine.mesh, layout_map)
+            if backend == "jax"
+            else find_torch_device()
+        )
+    if machine.accelerator and devices.kind.lower() == "cpu":
+        raise ValueError(
+            "Setting `accelerator` must be left out where the backend sees "
+            f"neither GPU nor TPU. Received: accelerator=True on {devices}, "
+            f"with KERAS_BACKEND={backend}."
+        )
+    return devices
 
 
 @functools.cache
@@ -126,34 +125,20 @@ def find_jax_devices(kind, mesh, layout_map):
     name, count = jax.devices()[0].device_kind, len(jax.devices())
     if count == 1 and kind == "data" and mesh in (None, (1,)):
         return Devices(name)
-    distribution = distribute(kind, mesh, layout_map)
-    alone = contextlib.nullcontext if kind == "data" else on_the_host
+    distribution = make_distribution(
+        kind, mesh, layout_map=layout_map, auto_shard_dataset=False
+    )
+    # One accelerator may not hold a model whose weights are divided.
+    host = functools.partial(keras.device, "cpu:0")
     return Devices(
         name,
         count,
         distribution.scope,
-        alone,
+        contextlib.nullcontext if kind == "data" else host,
         jax.process_index(),
         jax.process_count(),
         distribution,
     )
-
-
-def distribute(kind, mesh, layout_map):
-    try:
-        return make_distribution(
-            kind, mesh, layout_map=layout_map, auto_shard_dataset=False
-        )
-    except ValueError as error:
-        shape = "x".join(map(str, mesh or ())) or "not given"
-        raise ValueError(
-            f"`--distribution {kind}`, `--mesh` {shape}: {error}"
-        ) from error
-
-
-def on_the_host():
-    """Return the device for a model that one accelerator cannot hold."""
-    return keras.device("cpu:0")
 
 
 @contextlib.contextmanager
@@ -176,75 +161,33 @@ def wait_for_all(devices):
 
 
 def find_tensorflow_devices():
-    """TPUStrategy if there is a TPU, MirroredStrategy over several devices.
-
-    Kernels that add up in varying order are turned off: a resumed run is to
-    end with the same numbers. A TPU has none.
-    """
+    """TPUStrategy if there is a TPU, MirroredStrategy over several devices."""
     import tensorflow as tf
 
-    strategy = find_tensorflow_strategy()
-    if not isinstance(strategy, tf.distribute.TPUStrategy):
-        tf.config.experimental.enable_op_determinism()
-    if strategy is None:
-        return Devices(tensorflow_device_kind())
-    return Devices(
-        tensorflow_device_kind(),
-        strategy.num_replicas_in_sync,
-        strategy.scope,
-        strategy.scope,
-    )
-
-
-def find_tensorflow_strategy():
-    import tensorflow as tf
-
-    tpu = find_tpu()
-    if tpu is not None:
-        return tf.distribute.TPUStrategy(tpu)
-    devices = tensorflow_devices()
-    if len(devices) > 1:
-        return tf.distribute.MirroredStrategy([d.name for d in devices])
-    return None
-
-
-def find_tpu():
-    """A connected TPU, or None. Looks only where one is announced."""
-    import tensorflow as tf
-
-    announced = tf.config.list_physical_devices("TPU")
-    if not announced and "TPU_NAME" not in os.environ:
-        return None
-    name = os.environ.get("TPU_NAME", "local")
-    return tf.distribute.cluster_resolver.TPUClusterResolver.connect(name)
-
-
-def tensorflow_devices():
-    import tensorflow as tf
-
-    for kind in ("TPU", "GPU", "CPU"):
-        devices = tf.config.list_logical_devices(kind)
-        if devices:
-            return devices
-
-
-def tensorflow_device_kind():
-    import tensorflow as tf
-
-    kind = tensorflow_devices()[0].device_type
-    if kind != "GPU":
-        return kind
-    gpu = tf.config.list_physical_devices("GPU")[0]
-    return tf.config.experimental.get_device_details(gpu)["device_name"]
+    # Looks only where one is announced.
+    if "TPU_NAME" in os.environ or tf.config.list_physical_devices("TPU"):
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver
+        tpu = resolver.connect(os.environ.get("TPU_NAME", "local"))
+        strategy = tf.distribute.TPUStrategy(tpu)
+        replicas = strategy.num_replicas_in_sync
+        return Devices("TPU", replicas, strategy.scope, strategy.scope)
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    devices = tf.config.list_logical_devices(kind)
+    # Without kernels that add up in varying order, of which a TPU has none: a
+    # resumed run is to end with the same numbers.
+    tf.config.experimental.enable_op_determinism()
+    if len(devices) == 1:
+        return Devices(kind)
+    strategy = tf.distribute.MirroredStrategy([x.name for x in devices])
+    return Devices(kind, len(devices), strategy.scope, strategy.scope)
 
 
 def find_torch_device():
     """Return one device for PyTorch; Keras has no strategy for more."""
     import torch
 
-    if torch.cuda.is_available():
-        return Devices(torch.cuda.get_device_name())
-    return Devices("cpu")
+    there = torch.cuda.is_available()
+    return Devices(torch.cuda.get_device_name() if there else "cpu")
 
 
 def hide_gpus_from_tensorflow():

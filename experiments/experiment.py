@@ -4,7 +4,6 @@ Nothing here imports Keras, so that a command line is checked at once.
 """
 
 import dataclasses
-import types
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +37,8 @@ class Experiment:
     Args:
         name: Name on the command line and of the results.
         title: One line: what is compared.
-        trainer: Module with `prepare` and `train`.
-        settings: Dataclass with the settings that arms share.
+        settings: Dataclass with the settings that arms share, and `trainer`,
+            the module that has `prepare` and `train` for them.
         arms: Dict of the settings that each arm changes, by name.
         seeds: Number of seeds, from 0 on.
         references: Dict, the arm that an arm is compared with, by name; the
@@ -53,7 +52,6 @@ class Experiment:
 
     name: str
     title: str
-    trainer: str
     settings: object
     arms: dict
     seeds: int = 1
@@ -66,6 +64,10 @@ class Experiment:
     def folder(self):
         return self.family or self.name
 
+    @property
+    def trainer(self):
+        return self.settings.trainer
+
     def settings_of(self, arm):
         """The settings of an arm, checked."""
         return dataclasses.replace(self.settings, **self.arms[arm])
@@ -75,63 +77,14 @@ class Experiment:
         first = next(iter(self.arms))
         return self.references.get(arm, None if arm == first else first)
 
-
-@dataclasses.dataclass(frozen=True)
-class Range:
-    """Values that a setting may have, and how to say so."""
-
-    holds: types.FunctionType
-    text: str
-
-
-AT_LEAST_1 = Range(lambda x: x >= 1, "a number of 1 or more")
-AT_LEAST_0 = Range(lambda x: x >= 0, "a number of 0 or more")
-ABOVE_0 = Range(lambda x: 0 < x < float("inf"), "a number above 0")
-BELOW_1 = Range(lambda x: 0 <= x < 1, "0 or more, below 1")
-
-
-def one_of(*names):
-    return Range(lambda x: x in names, f"one of {', '.join(names)}")
-
-
-def some_of(*names):
-    return Range(
-        lambda x: set(x) <= set(names) and len(set(x)) == len(x),
-        f"some of {', '.join(names)}, each once",
-    )
-
-
-def setting(default, text, allowed=None):
-    """A field of a dataclass of settings, with its help and its range."""
-    kind = "default_factory" if isinstance(default, dict) else "default"
-    value = default.copy if isinstance(default, dict) else default
-    metadata = {"help": text, "range": allowed}
-    return dataclasses.field(**{kind: value}, metadata=metadata)
-
-
-class Checked:
-    """A dataclass whose fields are in the ranges that `setting` gave them."""
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value, allowed = getattr(self, field.name), field.metadata["range"]
-            if value is not None and allowed and not allowed.holds(value):
-                raise ValueError(
-                    f"Setting `{field.name}` must be {allowed.text}. "
-                    f"Received: {field.name}={value!r}."
-                )
-
-
-VARIANTS = Range(
-    lambda x: (
-        x in ("baseline", "deeper")
-        or {*x.split("+")} <= {"rw", "lr", "pa"}
-        and len({*x.split("+")}) == len(x.split("+"))
-    ),
-    "baseline, deeper, or some of rw, lr and pa joined by +",
-)
-RATES = Range(
-    lambda x: len(x) == 2 and all(map(ABOVE_0.holds, x)),
-    "two factors above 0",
-)
-PRECISIONS = one_of("float32", "mixed_bfloat16")
+    def at_full_scale(self, settings, arms=None):
+        """The same at the paper's size; its claims are not tested there."""
+        return dataclasses.replace(
+            self,
+            name=f"{self.name}_full",
+            title=f"{self.title[:-1]}, at the paper's size.",
+            settings=settings,
+            arms=arms or self.arms,
+            family=f"{self.folder}_full",
+            claims=(),
+        )

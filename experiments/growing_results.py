@@ -11,12 +11,7 @@ NOTHING = {"about": {}, "rows": []}
 
 
 def take_over(path, output):
-    """The contents of a file of results, whose runs then count as finished.
-
-    Args:
-        path: The JSON file, which need not be there.
-        output: Folder of the runs.
-    """
+    """The contents of a file of results, whose runs then count as finished."""
     file = read_json(path) or NOTHING
     for row in file["rows"]:
         folder = output / row["arm"] / f"seed_{row['seed']}"

@@ -8,11 +8,9 @@ import types
 import typing
 from pathlib import Path
 
-from experiments.experiment import AT_LEAST_0
-from experiments.experiment import AT_LEAST_1
-from experiments.experiment import Checked
-from experiments.experiment import one_of
-from experiments.experiment import setting
+from experiments import ranges
+from experiments.ranges import Checked
+from experiments.ranges import setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +34,10 @@ class Machine(Checked):
         math.inf,
         "start no run that, as long as the longest so far, would end later "
         "than this; 0 to prepare the data only",
-        AT_LEAST_0,
+        ranges.AT_LEAST_0,
     )
     workers: int = setting(
-        1,
-        "runs at a time, each on a core of its own; 1 for accelerators",
-        AT_LEAST_1,
+        1, "runs at a time, each on a core of its own; 1 for accelerators"
     )
     accelerator: bool = setting(
         False, "refuse to train on the processor, which may take days"
@@ -51,13 +47,10 @@ class Machine(Checked):
         "what JAX divides among devices: data (batches), fsdp (also weights "
         "where they are kept), tensor (batches along the first axis of the "
         "mesh, layers along the second)",
-        one_of("data", "fsdp", "tensor"),
+        ranges.one_of("data", "fsdp", "tensor"),
     )
     mesh: tuple[int, ...] | None = setting(
         None, "sizes of the mesh of devices, such as 4 2 for tensor"
-    )
-    tensorboard: bool = setting(
-        False, "write TensorBoard logs (needs TensorFlow)"
     )
 
     def __post_init__(self):
@@ -66,14 +59,6 @@ class Machine(Checked):
             raise ValueError(
                 "Setting `minutes` must be left out with several workers. "
                 f"Received: minutes={self.minutes}, workers={self.workers}."
-            )
-        axes = 2 if self.distribution == "tensor" else 1
-        given = len(self.mesh or ())
-        if given != axes and (given or axes == 2):
-            raise ValueError(
-                f"Setting `mesh` must have {axes} size{'s' * (axes - 1)} for "
-                f"distribution={self.distribution}. Received: "
-                f"mesh={self.mesh}."
             )
 
 

@@ -8,11 +8,7 @@ from keras_laurel.distribution import plan_memory
 
 
 def without_memory(build):
-    """A model whose variables have shapes and no values.
-
-    Args:
-        build: Function without arguments that makes it.
-    """
+    """A model whose variables have shapes and no values."""
     with keras.StatelessScope(initialize_variables=False):
         model = build()
     # Or the next scope that ends would give them their values after all.

@@ -2,24 +2,61 @@
 
 import contextlib
 import io
+from pathlib import Path
 
 import tensorflow_datasets as tfds
 
 
-def find_prepared(name, packaged, data_dir, packaged_dir):
+class PackagedSet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Base of TFDS builders of sets that are made of what is installed here.
+
+    Subclasses have a `name`, and `features`, a dict.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    pkg_dir_path = Path(__file__).parent
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(self.features)
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+
+def find_prepared(name, packaged, kinds, data_dir, packaged_dir):
     """The prepared TFDS builder of the set `name`.
 
     Args:
         name: A packaged set (prepared here at first use) or any TFDS set that
-            is already prepared.
+            is already prepared, such as `imagenet2012` or `wiki40b/en`.
         packaged: Dict of the builders of packaged sets by their names.
+        kinds: Dict of the class of each feature that the set must have.
         data_dir: The TFDS folder to look in; None is TFDS's own default.
         packaged_dir: Where packaged sets are prepared without a `data_dir`.
     """
     if name in packaged:
         return _prepare_packaged(packaged[name], data_dir or packaged_dir)
-    builder = _find_builder(name, data_dir, packaged)
-    _check_prepared(builder, name, packaged)
+    try:
+        builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
+    except tfds.core.DatasetNotFoundError as error:
+        raise ValueError(
+            f"Setting `dataset` must be one of {', '.join(packaged)} or a name "
+            f"of a TFDS set. Received: {name}. `tfds.list_builders()` lists "
+            "the names."
+        ) from error
+    if not builder.is_prepared():
+        raise ValueError(
+            f"The set `{name}` is not prepared: nothing at "
+            f"{builder.data_path}. Prepare it with `tfds build {name} "
+            "--data_dir DIR` and pass `--data-dir DIR`. Sets that need no "
+            f"download: {', '.join(packaged)}."
+        )
+    found = builder.info.features
+    for feature, kind in kinds.items():
+        if not (feature in found and isinstance(found[feature], kind)):
+            raise ValueError(
+                f"`{name}` must have a feature `{feature}`, a {kind.__name__}. "
+                f"Received: the features {sorted(found)}. Choose another TFDS "
+                "set."
+            )
     return builder
 
 
@@ -35,43 +72,6 @@ def _prepare_packaged(builder_class, data_dir):
     return builder
 
 
-def _find_builder(name, data_dir, packaged):
-    """TFDS's builder of a set, prepared or not.
-
-    Args:
-        name: As TFDS has it, such as `imagenet2012` or `wiki40b/en`.
-        data_dir: The TFDS folder to look in; None is TFDS's own default.
-        packaged: Names of sets that need no preparation, for the error.
-    """
-    try:
-        return tfds.builder(name, data_dir=data_dir, try_gcs=False)
-    except tfds.core.DatasetNotFoundError as error:
-        raise ValueError(
-            f"Setting `dataset` must be one of {', '.join(packaged)} or a name "
-            f"of a TFDS set. Received: {name}. `tfds.list_builders()` lists "
-            "the names."
-        ) from error
-
-
-def _check_prepared(builder, name, packaged):
-    """Raise if the set is not on disk: no program here downloads."""
-    if builder.is_prepared():
-        return
-    manual = ""
-    if name.startswith("imagenet2012"):
-        manual = (
-            " (imagenet2012 also needs its two tar files under "
-            "DIR/downloads/manual, see "
-            "https://www.tensorflow.org/datasets/catalog/imagenet2012)"
-        )
-    raise ValueError(
-        f"The set `{name}` is not prepared: nothing at {builder.data_path}. "
-        f"Prepare it with `tfds build {name} --data_dir DIR`{manual} and pass "
-        "`--data-dir DIR`. Sets that need no download: "
-        f"{', '.join(packaged)}."
-    )
-
-
 def choose_splits(builder, train_split, eval_split):
     """Names of the training and of the evaluation split, checked.
 
@@ -80,21 +80,17 @@ def choose_splits(builder, train_split, eval_split):
     """
     known = builder.info.splits
     preferred = [name for name in ("validation", "test") if name in known]
-    splits = train_split, eval_split or next(iter(preferred), "validation")
-    for split in splits:
-        _check_split(builder, split)
-    return splits
-
-
-def _check_split(builder, split):
-    try:
-        count = builder.info.splits[split].num_examples
-    except (KeyError, ValueError):
-        count = 0
-    if not count:
-        raise ValueError(
-            f"`{builder.name}` has no examples in the split `{split}`; "
-            f"expected one of {sorted(builder.info.splits)} or a slice of one. "
-            "Pass `--train-split` and `--eval-split`, for example "
-            "`train[:90%]` and `train[90%:]`."
-        )
+    eval_split = eval_split or next(iter(preferred), "validation")
+    for split in (train_split, eval_split):
+        try:
+            count = known[split].num_examples
+        except (KeyError, ValueError):
+            count = 0
+        if not count:
+            raise ValueError(
+                f"`{builder.name}` has no examples in the split `{split}`; "
+                f"expected one of {sorted(known)} or a slice of one. Pass "
+                "`--train-split` and `--eval-split`, for example "
+                "`train[:90%]` and `train[90%:]`."
+            )
+    return train_split, eval_split

@@ -12,6 +12,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import threading
 import time
 
@@ -26,14 +27,7 @@ from experiments.files import write_json
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One arm with one seed.
-
-    Args:
-        experiment: An `Experiment`.
-        arm: Name of one of its arms.
-        seed: Integer.
-        machine: A `Machine`.
-    """
+    """One arm with one seed."""
 
     experiment: object
     arm: str
@@ -106,6 +100,7 @@ class Run:
             "made_with": made_with(),
         }
         write_json(self.folder / "result.json", result)
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
         return result
 
 

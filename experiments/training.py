@@ -7,7 +7,6 @@ moment.
 
 import contextlib
 import logging
-import shutil
 import sys
 import time
 import warnings
@@ -28,13 +27,7 @@ def fresh_keras(precision, scope):
 
 
 def prepared(optimizer, settings, not_decayed):
-    """Return an optimizer with exclusions from weight decay, and with rates.
-
-    Args:
-        optimizer: A Keras optimizer.
-        settings: Settings with `laurel_rates`.
-        not_decayed: List of names of weights, without LAuReL's.
-    """
+    """Return an optimizer with exclusions from weight decay, and with rates."""
     optimizer.exclude_from_weight_decay(var_names=not_decayed)
     rates = settings.laurel_rates
     if rates is not None:
@@ -96,7 +89,16 @@ class Checkpoints(keras.callbacks.OrbaxCheckpoint):
         keras.callbacks.Callback.set_model(self, model)
 
 
-def fit(model, data, rounds, steps, folder, devices, measure, callbacks=()):
+def fit(
+    model,
+    data,
+    rounds,
+    steps,
+    folder,
+    devices,
+    measure=lambda done, logs: {},
+    callbacks=(),
+):
     """Train a compiled model for the rounds that are left.
 
     Args:
@@ -112,7 +114,8 @@ def fit(model, data, rounds, steps, folder, devices, measure, callbacks=()):
         callbacks: Further callbacks.
 
     Returns:
-        The history: a list of one dict per round, in the first process.
+        The history: a list of one dict per round; None except in the first
+        process.
     """
     done = restore(model, folder)
     history = folder / "history.csv"
@@ -133,7 +136,8 @@ def fit(model, data, rounds, steps, folder, devices, measure, callbacks=()):
             shuffle=False,
             verbose=(1 if sys.stdout.isatty() else 2) * devices.is_writer,
         )
-    return read_history(history) if devices.is_writer else None
+    if devices.is_writer:
+        return pandas.read_csv(history).to_dict("records")
 
 
 def restore(model, folder):
@@ -153,16 +157,6 @@ def restore(model, folder):
     return max(finished) + 1
 
 
-def clear_checkpoints(folder):
-    """Remove the state of a training whose result is written."""
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-
-
-def read_history(path):
-    frame = pandas.read_csv(path)
-    return frame.to_dict("records")
-
-
 def keep_rows(path, count):
     """Cut a CSV file behind some rows: later ones have no checkpoint."""
     if not path.exists():
@@ -176,12 +170,6 @@ def gathered(model, build, precision, devices):
     """The model as the first process can save it; None in the others.
 
     Every process has to call this.
-
-    Args:
-        model: The trained model, of which each process may hold a part.
-        build: Function without arguments that makes a model of its kind.
-        precision: Its dtype policy.
-        devices: `Devices`.
     """
     if devices.process_count == 1:
         return model

@@ -1,6 +1,4 @@
-"""The variants that the paper compares, and the sizes of LAuReL in them."""
-
-import dataclasses
+"""The variants that the paper compares."""
 
 from keras_laurel.layers import get
 
@@ -8,37 +6,23 @@ from keras_laurel.layers import get
 PLAIN_VARIANTS = ("baseline", "deeper")
 
 
-@dataclasses.dataclass(frozen=True)
-class LaurelSizes:
-    """The sizes of LAuReL, where a variant has them.
+def laurel_layer(settings, rank, a_initializer="glorot_uniform"):
+    """The layer of a variant, with the sizes that belong to it.
 
     Args:
+        settings: `LanguageSettings` or `VisionSettings`, whose `layer_options`
+            have the last word.
         rank: r of the variants with a low-rank part.
-        num_activations: k of the variants with previous activations.
-        keep_branch: As `keras_laurel.Laurel` takes it.
+        a_initializer: Of the same.
     """
-
-    rank: int = 32
-    num_activations: int = 3
-    keep_branch: bool = True
-
-    def layer(self, variant, a_initializer="glorot_uniform"):
-        """`keras_laurel.get(variant)` with the sizes that belong to it."""
-        parts = variant.split("+")
-        options = {}
-        if "lr" in parts:
-            options["rank"] = self.rank
-            options["a_initializer"] = a_initializer
-        if "pa" in parts:
-            options["num_activations"] = self.num_activations
-        if "rw" in parts and not self.keep_branch:
-            options["keep_branch"] = False
-        return get(variant, **options)
-
-
-def with_options(layer, options):
-    """The same layer with other arguments of `Laurel`, as a dict."""
-    return layer.from_config({**layer.get_config(), **options})
+    parts = settings.variant.split("+")
+    sizes = {}
+    if "lr" in parts:
+        sizes |= {"rank": rank, "a_initializer": a_initializer}
+    if "pa" in parts:
+        sizes["num_activations"] = settings.num_activations
+    layer = get(settings.variant, **sizes)
+    return layer.from_config({**layer.get_config(), **settings.layer_options})
 
 
 def copy_shared_weights(source, target):

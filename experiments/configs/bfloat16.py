@@ -7,12 +7,8 @@ applies them there. The arms `-cast` apply them rounded to bfloat16, in which
 
 import dataclasses
 
+from experiments.configs import text
 from experiments.configs.table_5 import NAMES
-from experiments.configs.text import FEWER_SEEDS
-from experiments.configs.text import FULL
-from experiments.configs.text import REDUCED
-from experiments.configs.text import TRAINER
-from experiments.configs.text import at_full_scale
 from experiments.experiment import Claim
 from experiments.experiment import Experiment
 
@@ -39,11 +35,12 @@ def claims(variant):
 BFLOAT16 = Experiment(
     name="bfloat16",
     title="Weights of the sum in bfloat16 against float32, half of the steps.",
-    trainer=TRAINER,
     settings=dataclasses.replace(
-        REDUCED, precision="mixed_bfloat16", tokens=REDUCED.tokens // 2
+        text.REDUCED,
+        precision="mixed_bfloat16",
+        tokens=text.REDUCED.tokens // 2,
     ),
-    seeds=FEWER_SEEDS,
+    seeds=text.FEWER_SEEDS,
     arms={
         "baseline": {},
         **{
@@ -61,4 +58,9 @@ BFLOAT16 = Experiment(
     references={f"{variant}-cast": variant for variant in VARIANTS},
     claims=tuple(claim for variant in VARIANTS for claim in claims(variant)),
 )
-EXPERIMENTS = (BFLOAT16, at_full_scale(BFLOAT16, tokens=FULL.tokens // 2))
+EXPERIMENTS = (
+    BFLOAT16,
+    BFLOAT16.at_full_scale(
+        dataclasses.replace(text.FULL, tokens=text.FULL.tokens // 2)
+    ),
+)

@@ -1,6 +1,5 @@
 """A short run on real images that needs no download."""
 
-from experiments.configs.images import TRAINER
 from experiments.configs.table_1 import PAPER
 from experiments.experiment import Experiment
 from experiments.vision.settings import VisionSettings
@@ -20,7 +19,6 @@ SETTINGS = VisionSettings(
 DEMO = Experiment(
     name="demo",
     title="ResNet-50 with and without LAuReL on 3,000 images of MNIST.",
-    trainer=TRAINER,
     settings=SETTINGS,
     arms={"baseline": {}, "rw+lr": {"variant": "rw+lr"}},
     paper=PAPER,

@@ -1,13 +1,11 @@
 """A short run on text that is on every machine."""
 
-from experiments.configs.text import TRAINER
 from experiments.experiment import Experiment
 from experiments.language.settings import LanguageSettings
 
 DEMO_LLM = Experiment(
     name="demo_llm",
     title="A small Llama with and without LAuReL on Python's own source.",
-    trainer=TRAINER,
     settings=LanguageSettings(
         tokens=400 * 2048,
         rounds=8,

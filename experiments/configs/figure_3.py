@@ -4,11 +4,7 @@ The first stage of the narrow network is a quarter as wide as ResNet-50's, so
 that r = 4 here is the share of its width that r = 16 is there.
 """
 
-from experiments.configs.images import FULL
-from experiments.configs.images import REDUCED
-from experiments.configs.images import SEEDS
-from experiments.configs.images import TRAINER
-from experiments.configs.images import at_full_scale
+from experiments.configs import images
 from experiments.experiment import Claim
 from experiments.experiment import Experiment
 
@@ -16,7 +12,7 @@ from experiments.experiment import Experiment
 RANKS = {4: 1, 8: 2, 16: 4, 32: 8, 64: 16}
 
 
-def name_of(rank, usual=REDUCED.rank):
+def name_of(rank, usual=images.REDUCED.rank):
     return "rw+lr" if rank == usual else f"rank-{rank}"
 
 
@@ -56,10 +52,9 @@ def beats(better, worse):
 FIGURE_3 = Experiment(
     name="figure_3",
     title="Figure 3: the rank of RW+LR on images.",
-    trainer=TRAINER,
-    settings=REDUCED,
-    seeds=SEEDS,
-    arms=arms_of(RANKS.values(), REDUCED.rank),
+    settings=images.REDUCED,
+    seeds=images.SEEDS,
+    arms=arms_of(RANKS.values(), images.REDUCED.rank),
     claims=(
         gains_nothing(4),
         gains_nothing(8),
@@ -73,5 +68,5 @@ FIGURE_3 = Experiment(
 )
 EXPERIMENTS = (
     FIGURE_3,
-    at_full_scale(FIGURE_3, arms_of(RANKS, FULL.rank)),
+    FIGURE_3.at_full_scale(images.FULL, arms_of(RANKS, images.FULL.rank)),
 )

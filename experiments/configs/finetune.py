@@ -3,14 +3,12 @@
 The baseline of `make demo-llm` by default; `--start-from PRESET` for another.
 """
 
-from experiments.configs.text import TRAINER
 from experiments.experiment import Experiment
 from experiments.language.settings import LanguageSettings
 
 FINETUNE = Experiment(
     name="finetune",
     title="A trained model with LAuReL and LoRA on Shakespeare.",
-    trainer=TRAINER,
     settings=LanguageSettings(
         start_from="demo_llm/baseline",
         dataset="shakespeare",

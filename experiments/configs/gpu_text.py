@@ -6,7 +6,6 @@ will be.
 """
 
 from experiments.configs.table_5 import gains
-from experiments.configs.text import TRAINER
 from experiments.experiment import Experiment
 from experiments.language.settings import LanguageSettings
 
@@ -16,7 +15,6 @@ VARIANTS = ("rw+lr", "rw", "pa", "rw+lr+pa", "lr", "deeper")
 GPU_TEXT = Experiment(
     name="gpu_text",
     title="Every variant on text, with 10 M parameters and 100 M tokens.",
-    trainer=TRAINER,
     settings=LanguageSettings(
         model="ablation-10m",
         initialization="fan_in",

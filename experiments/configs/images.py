@@ -1,10 +1,7 @@
 """Settings that the experiments on images share."""
 
-import dataclasses
-
 from experiments.vision.settings import VisionSettings
 
-TRAINER = "experiments.vision.trainer"
 SEEDS = 6
 # The narrow network has ResNet-50's 16 residual connections. At rank 1, RW+LR
 # adds about the share of parameters that it has in the paper.
@@ -31,21 +28,3 @@ FULL = VisionSettings(
     learning_rate=1.6,
     precision="mixed_bfloat16",
 )
-
-
-def at_full_scale(experiment, arms=None):
-    """The same arms with the paper's network, data and length.
-
-    Args:
-        experiment: An `Experiment`.
-        arms: Dict of the arms, where they are others at this size.
-    """
-    return dataclasses.replace(
-        experiment,
-        name=f"{experiment.name}_full",
-        title=f"{experiment.title[:-1]}, at the paper's size.",
-        settings=FULL,
-        arms=arms or experiment.arms,
-        family="vision_full",
-        claims=(),
-    )

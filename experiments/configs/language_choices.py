@@ -1,10 +1,7 @@
 """Choices on text: gamma, k, rank, bounds, A's start, other members of (2)."""
 
+from experiments.configs import text
 from experiments.configs.table_5 import NAMES
-from experiments.configs.text import FAMILY
-from experiments.configs.text import FEWER_SEEDS
-from experiments.configs.text import REDUCED
-from experiments.configs.text import TRAINER
 from experiments.experiment import Claim
 from experiments.experiment import Experiment
 
@@ -23,9 +20,8 @@ def sublayer(variant):
 LANGUAGE_CHOICES = Experiment(
     name="language_choices",
     title="Choices of the design on text.",
-    trainer=TRAINER,
-    settings=REDUCED,
-    seeds=FEWER_SEEDS,
+    settings=text.REDUCED,
+    seeds=text.FEWER_SEEDS,
     arms={
         "baseline": {"keep_model": True},
         "rw": {"variant": "rw"},
@@ -85,6 +81,6 @@ LANGUAGE_CHOICES = Experiment(
         Claim("α and β at a tenth of the rate", "slow-scalars", "rw"),
         Claim("α and β at ten times the rate", "fast-scalars", "rw"),
     ),
-    family=FAMILY,
+    family=text.FAMILY,
 )
 EXPERIMENTS = (LANGUAGE_CHOICES,)

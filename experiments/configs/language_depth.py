@@ -1,11 +1,7 @@
 """Does what LAuReL gains on text grow with depth?"""
 
+from experiments.configs import text
 from experiments.configs.table_5 import NAMES
-from experiments.configs.text import DEEP
-from experiments.configs.text import FAMILY
-from experiments.configs.text import FEWER_SEEDS
-from experiments.configs.text import REDUCED
-from experiments.configs.text import TRAINER
 from experiments.experiment import Claim
 from experiments.experiment import Experiment
 
@@ -13,7 +9,7 @@ from experiments.experiment import Experiment
 DEPTHS = {
     "4 blocks": ({"depth": 4}, ("pa", "rw+lr")),
     "16 blocks": ({"depth": 16}, ("pa", "rw+lr")),
-    "24 narrow blocks": (DEEP, ("rw", "pa", "rw+lr", "rw+lr+pa")),
+    "24 narrow blocks": (text.DEEP, ("rw", "pa", "rw+lr", "rw+lr+pa")),
 }
 
 
@@ -28,9 +24,8 @@ PAIRS = [(x, depth) for depth, (_, names) in DEPTHS.items() for x in names]
 LANGUAGE_DEPTH = Experiment(
     name="language_depth",
     title="Depth on text: 4 and 16 blocks, and 24 narrow ones.",
-    trainer=TRAINER,
-    settings=REDUCED,
-    seeds=FEWER_SEEDS,
+    settings=text.REDUCED,
+    seeds=text.FEWER_SEEDS,
     arms={
         name_of(depth, variant): {
             **settings,
@@ -47,6 +42,6 @@ LANGUAGE_DEPTH = Experiment(
         Claim(f"{NAMES[x]}, {depth}", name_of(depth, x), name_of(depth))
         for x, depth in PAIRS
     ),
-    family=FAMILY,
+    family=text.FAMILY,
 )
 EXPERIMENTS = (LANGUAGE_DEPTH,)

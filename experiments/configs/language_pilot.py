@@ -7,7 +7,6 @@ deviation of their paired differences is what any effect has to be seen
 against. `python -m experiments language_pilot` prints it.
 """
 
-from experiments.configs.text import TRAINER
 from experiments.experiment import Experiment
 from experiments.language.settings import LanguageSettings
 
@@ -59,7 +58,6 @@ def arms_of(setting, changes):
 LANGUAGE_PILOT = Experiment(
     name="language_pilot",
     title="Null arms on text: what pairing leaves of chance, by setting.",
-    trainer=TRAINER,
     settings=SETTINGS,
     seeds=3,
     arms={

@@ -1,10 +1,7 @@
 """The rate on text was tuned for the baseline: variants at other rates."""
 
+from experiments.configs import text
 from experiments.configs.table_5 import NAMES
-from experiments.configs.text import FAMILY
-from experiments.configs.text import FEWER_SEEDS
-from experiments.configs.text import REDUCED
-from experiments.configs.text import TRAINER
 from experiments.experiment import Claim
 from experiments.experiment import Experiment
 
@@ -15,16 +12,15 @@ VARIANTS = ("pa", "rw+lr")
 def at(factor, variant):
     return {
         "variant": variant,
-        "learning_rate": factor * REDUCED.learning_rate,
+        "learning_rate": factor * text.REDUCED.learning_rate,
     }
 
 
 LANGUAGE_RATES = Experiment(
     name="language_rates",
     title="Half and twice the rate on text.",
-    trainer=TRAINER,
-    settings=REDUCED,
-    seeds=FEWER_SEEDS,
+    settings=text.REDUCED,
+    seeds=text.FEWER_SEEDS,
     arms={
         "baseline": {"keep_model": True},
         **{x: {"variant": x} for x in VARIANTS},
@@ -50,6 +46,6 @@ LANGUAGE_RATES = Experiment(
             for name in FACTORS
         ),
     ),
-    family=FAMILY,
+    family=text.FAMILY,
 )
 EXPERIMENTS = (LANGUAGE_RATES,)

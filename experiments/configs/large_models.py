@@ -4,7 +4,6 @@ The data of the paper's models is not public, and that of the 4B model has
 images too. Pass `--distribution fsdp`.
 """
 
-from experiments.configs.text import TRAINER
 from experiments.experiment import Experiment
 from experiments.language.settings import LanguageSettings
 
@@ -13,7 +12,6 @@ def large(name, title, tokens_per_step, steps):
     return Experiment(
         name=name,
         title=title,
-        trainer=TRAINER,
         settings=LanguageSettings(
             model=name.replace("_", "-"),
             dataset="c4",

@@ -1,9 +1,6 @@
 """Table 1: ResNet-50 with the variants, and with one more layer."""
 
-from experiments.configs.images import REDUCED
-from experiments.configs.images import SEEDS
-from experiments.configs.images import TRAINER
-from experiments.configs.images import at_full_scale
+from experiments.configs import images
 from experiments.experiment import Claim
 from experiments.experiment import Experiment
 
@@ -25,9 +22,8 @@ def claim(text, arm, reference, paper, rule="better"):
 TABLE_1 = Experiment(
     name="table_1",
     title="Table 1: every variant on images, against one more layer.",
-    trainer=TRAINER,
-    settings=REDUCED,
-    seeds=SEEDS,
+    settings=images.REDUCED,
+    seeds=images.SEEDS,
     arms={variant: {"variant": variant} for variant in VARIANTS},
     claims=(
         claim("RW gains accuracy", "rw", "baseline", 0.15),
@@ -42,4 +38,4 @@ TABLE_1 = Experiment(
     paper=PAPER,
     family="vision",
 )
-EXPERIMENTS = (TABLE_1, at_full_scale(TABLE_1))
+EXPERIMENTS = (TABLE_1, TABLE_1.at_full_scale(images.FULL))

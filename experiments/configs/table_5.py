@@ -1,11 +1,6 @@
 """Table 5: every variant on text, around blocks and at their additions."""
 
-from experiments.configs.text import FAMILY
-from experiments.configs.text import FULL
-from experiments.configs.text import REDUCED
-from experiments.configs.text import SEEDS
-from experiments.configs.text import TRAINER
-from experiments.configs.text import at_full_scale
+from experiments.configs import text
 from experiments.experiment import Claim
 from experiments.experiment import Experiment
 
@@ -55,18 +50,17 @@ def gains(blocks):
 # map of rank 3: 3 * 64 * 2 in a block against 2 * 3 * 64, and two scalars.
 WIDER = {"intermediate_size": 194}
 # Some 6 % more steps, more than the step time that RW, PA or RW+LR adds.
-LONGER = {"tokens": REDUCED.tokens * 17 // 16}
+LONGER = {"tokens": text.REDUCED.tokens * 17 // 16}
 AT_FULL_SCALE = {
     "wider": {"intermediate_size": 1317},
-    "longer": {"tokens": 38 * 531 * FULL.tokens_per_step},
+    "longer": {"tokens": 38 * 531 * text.FULL.tokens_per_step},
 }
 
 TABLE_5 = Experiment(
     name="table_5",
     title="Table 5: every variant on text, against more blocks.",
-    trainer=TRAINER,
-    settings=REDUCED,
-    seeds=SEEDS,
+    settings=text.REDUCED,
+    seeds=text.SEEDS,
     arms={
         # Kept for upcycling, which trains them further.
         "baseline": {"keep_model": True},
@@ -93,6 +87,9 @@ TABLE_5 = Experiment(
         arm: (f"{numbers[0]:.4f}", f"{100 * (numbers[3] / 157.20 - 1):.2f}")
         for arm, numbers in PAPER.items()
     },
-    family=FAMILY,
+    family=text.FAMILY,
 )
-EXPERIMENTS = (TABLE_5, at_full_scale(TABLE_5, AT_FULL_SCALE))
+EXPERIMENTS = (
+    TABLE_5,
+    TABLE_5.at_full_scale(text.FULL, {**TABLE_5.arms, **AT_FULL_SCALE}),
+)

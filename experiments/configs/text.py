@@ -1,10 +1,7 @@
 """Settings that the experiments on text share."""
 
-import dataclasses
-
 from experiments.language.settings import LanguageSettings
 
-TRAINER = "experiments.language.trainer"
 FAMILY = "language"
 # Pairs of null arms differ by 0.007 nats: this many show 0.01 in four of five
 # cases, and a tenth of the paper's gains in one of two.
@@ -44,22 +41,3 @@ FULL = LanguageSettings(
     rounds=38,
     evaluation_batches=64,
 )
-
-
-def at_full_scale(experiment, arms=None, **changes):
-    """The same arms with the paper's size and length of training.
-
-    Args:
-        experiment: An `Experiment`.
-        arms: Dict of arms that are others at this size.
-        **changes: Settings that differ from the shared ones.
-    """
-    return dataclasses.replace(
-        experiment,
-        name=f"{experiment.name}_full",
-        title=f"{experiment.title[:-1]}, at the paper's size.",
-        settings=dataclasses.replace(FULL, **changes),
-        arms={**experiment.arms, **(arms or {})},
-        family=f"{experiment.folder}_full",
-        claims=(),
-    )

@@ -7,10 +7,7 @@ LAuReL's weights alone, of which there are as many, each at its best rate.
 
 import dataclasses
 
-from experiments.configs.text import FEWER_SEEDS
-from experiments.configs.text import FULL
-from experiments.configs.text import REDUCED
-from experiments.configs.text import TRAINER
+from experiments.configs import text
 from experiments.experiment import Claim
 from experiments.experiment import Experiment
 
@@ -38,11 +35,10 @@ def upcycling(name, settings, start, new_text, rank):
     return Experiment(
         name=name,
         title="Trained models that go on, half of the steps.",
-        trainer=TRAINER,
         settings=dataclasses.replace(
             settings, start_from=start, rank=rank, tokens=settings.tokens // 2
         ),
-        seeds=FEWER_SEEDS,
+        seeds=text.FEWER_SEEDS,
         arms={
             "plain": METHODS["plain"],
             "laurel": METHODS["laurel"],
@@ -77,8 +73,8 @@ def upcycling(name, settings, start, new_text, rank):
 
 
 EXPERIMENTS = (
-    upcycling("upcycling", REDUCED, "language/baseline", "shakespeare", 5),
+    upcycling("upcycling", text.REDUCED, "language/baseline", "shakespeare", 5),
     upcycling(
-        "upcycling_full", FULL, "language_full/baseline", "wiki40b/en", 28
+        "upcycling_full", text.FULL, "language_full/baseline", "wiki40b/en", 28
     ),
 )

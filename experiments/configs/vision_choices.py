@@ -5,7 +5,6 @@ r = 16 is.
 """
 
 from experiments.configs.images import REDUCED
-from experiments.configs.images import TRAINER
 from experiments.experiment import Claim
 from experiments.experiment import Experiment
 
@@ -28,7 +27,6 @@ def matters(text, name):
 VISION_CHOICES = Experiment(
     name="vision_choices",
     title="Choices of the design on images: how A starts, bounds of the sum.",
-    trainer=TRAINER,
     settings=REDUCED,
     seeds=4,
     arms={

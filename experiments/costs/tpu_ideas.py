@@ -25,7 +25,6 @@ from experiments.files import write_json
 from keras_laurel import Laurel
 from keras_laurel import equation
 from keras_laurel.conversion.blocks.stream import ResidualStream
-from keras_laurel.costs.tpu import compile_program
 from keras_laurel.costs.tpu.comparison import overheads
 
 NUM_BLOCKS = 4
@@ -170,18 +169,14 @@ def compile_with(variant, replaced, keep_branch=False):
     case = TrainingCase(
         "ablation-157m",
         variant,
-        num_blocks=NUM_BLOCKS,
+        blocks=NUM_BLOCKS,
         keep_branch=keep_branch,
     )
     with contextlib.ExitStack() as patches:
         for (owner, name), function in replaced.items():
             patch = mock.patch.object(owner, name, function)
             patches.enter_context(patch)
-        return compile_program(
-            case.build,
-            *case.batch(128),
-            topology=TOPOLOGY,
-        )
+        return case.compile(128, topology=TOPOLOGY)
 
 
 if __name__ == "__main__":

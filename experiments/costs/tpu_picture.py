@@ -2,6 +2,7 @@
 
 import textwrap
 
+import pandas
 from matplotlib.figure import Figure
 
 QUANTITIES = {
@@ -20,42 +21,31 @@ COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00")
 def draw(rows, title, path):
     """One group of bars for each variant of a training step.
 
-    Args:
-        rows: The rows of a table, as `tpu_tables` writes them.
-        title: What was compiled for what.
-        path: A PNG file.
-
     Returns:
         The matplotlib `Figure`.
     """
-    rows = [
-        row
-        for row in rows
-        if row["program"] == "train" and row["variant"] != "baseline"
-    ]
-    series = {
-        label: [row["percent_added"][name] for row in rows]
-        for name, label in QUANTITIES.items()
-    }
-    for name, label in PAPER.items():
-        if any(row[name] is not None for row in rows):
-            series[label] = [row[name] for row in rows]
+    rows = pandas.DataFrame(rows)
+    rows = rows[(rows["program"] == "train") & (rows["variant"] != "baseline")]
+    added = pandas.DataFrame(list(rows["percent_added"]), rows.index)
+    series = pandas.concat(
+        [
+            added[[*QUANTITIES]].rename(columns=QUANTITIES),
+            rows[[*PAPER]].rename(columns=PAPER).dropna(axis=1, how="all"),
+        ],
+        axis=1,
+    ).astype(float)
+    series.index = [textwrap.fill(name, 12) for name in rows["variant"]]
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
-    width = 0.8 / len(series)
-    for i, (label, values) in enumerate(series.items()):
-        places = [n - 0.4 + (i + 0.5) * width for n in range(len(rows))]
-        heights = [0.0 if value is None else value for value in values]
-        bars = axes.bar(places, heights, width, label=label, color=COLOURS[i])
+    series.fillna(0).plot.bar(ax=axes, width=0.8, color=COLOURS, rot=0)
+    for bars, (_, values) in zip(axes.containers, series.items()):
         axes.bar_label(
             bars,
-            ["" if v is None else f"{v:.1f}" for v in values],
+            ["" if pandas.isna(v) else f"{v:.1f}" for v in values],
             fontsize=8,
             padding=2,
             rotation=90,
         )
-    names = [textwrap.fill(row["variant"], 12) for row in rows]
-    axes.set_xticks(range(len(rows)), names)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.margins(y=0.15)
     axes.set_ylabel("added to the baseline, %")

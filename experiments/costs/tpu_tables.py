@@ -6,7 +6,7 @@ beside the paper's measurements. Compiling takes minutes for each program;
 programs that were compiled before are not compiled again.
 
     make tpu-tables
-    python -m experiments.costs.tpu_tables --tables table_5 --effort O1
+    python -m experiments.costs.tpu_tables --tables table_5
     python -m experiments.costs.tpu_tables --tables table_5 --literal
 
 Needs KERAS_BACKEND=jax and the extra `tpu`.
@@ -25,13 +25,9 @@ from experiments.costs.training_case import TrainingCase
 from experiments.files import RESULTS
 from experiments.files import made_with
 from experiments.files import write_json
-from keras_laurel.costs.tpu import compile_program
 from keras_laurel.costs.tpu.chips import num_chips
 from keras_laurel.costs.tpu.comparison import compare
 from keras_laurel.costs.tpu.comparison import overheads
-from keras_laurel.costs.tpu.compiler import EFFORTS
-from keras_laurel.distribution import llama_layout_map
-from keras_laurel.distribution import make_distribution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +35,7 @@ class Table:
     """The programs that a table compares.
 
     Args:
-        model: One of `experiments.costs.training_case.MODELS`.
+        model: As `TrainingCase` has it.
         topology: The slice of chips.
         batch_size: Global batch.
         variants: Besides the baseline: names of variants, or of `cases`.
@@ -167,18 +163,11 @@ def compile_case(table, variant, program, arguments):
     options = {"variant": variant, **table.cases.get(variant, {})}
     case = TrainingCase(table.model, **options, **table.options)
     with literal_form() if arguments.literal else contextlib.nullcontext():
-        return compile_program(
-            case.build,
-            *case.batch(table.batch_size),
+        return case.compile(
+            table.batch_size,
+            table.distribution,
             program=program,
             topology=table.topology,
-            distribution=lambda devices: make_distribution(
-                table.distribution,
-                devices=devices,
-                layout_map=llama_layout_map,
-                auto_shard_dataset=False,
-            ),
-            effort=arguments.effort,
         )
 
 
@@ -195,16 +184,14 @@ def row_of(table, variant, program, costs):
 
 
 def save(name, table, rows, arguments):
-    effort = arguments.effort or "default"
     about = dict(
         command=f"python -m experiments.costs.tpu_tables --tables {name}"
-        + (f" --effort {arguments.effort}" if arguments.effort else "")
         + (" --literal" if arguments.literal else ""),
         unit="for each chip: flops, bytes, scheduled cycles; percent over "
         "the baseline",
         setting=f"{table.model}, {table.topology} ({num_chips(table.topology)}"
         f" chips), global batch {table.batch_size}, {table.distribution}, "
-        f"mixed bfloat16, compiler effort {effort}, {table.options}",
+        f"mixed bfloat16, compiler effort default, {table.options}",
         run_on=made_with(),
     )
     path = RESULTS / f"{file_name(name, arguments)}.json"
@@ -212,14 +199,12 @@ def save(name, table, rows, arguments):
 
 
 def file_name(name, arguments):
-    form = "literal" if arguments.literal else None
-    return "_".join(filter(None, ("tpu", name, arguments.effort, form)))
+    return f"tpu_{name}" + ("_literal" if arguments.literal else "")
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
-    parser.add_argument("--effort", choices=EFFORTS)
     parser.add_argument(
         "--literal",
         action="store_true",

@@ -4,101 +4,72 @@ import dataclasses
 
 import keras
 
+from experiments import ranges
+from experiments.language.conversion import build_model
 from experiments.language.models import ARCHITECTURES
-from experiments.language.models import build_language_model
+from experiments.language.models import architecture_of
+from experiments.language.settings import LanguageSettings
+from experiments.ranges import Checked
+from experiments.ranges import setting
 from experiments.variants import PLAIN_VARIANTS
-from experiments.variants import LaurelSizes
-from experiments.vision.models import BLOCKS
-from experiments.vision.models import DEEPER_BLOCKS
-from experiments.vision.models import FILTERS
-from experiments.vision.models import build_keras_hub
-from experiments.vision.models import with_head
-from keras_laurel.checks import check_integer
+from experiments.variants import laurel_layer
+from experiments.vision import models as vision
+from experiments.vision.settings import VisionSettings
 from keras_laurel.conversion import laurelize
+from keras_laurel.costs.tpu import compile_program
+from keras_laurel.distribution import llama_layout_map
+from keras_laurel.distribution import make_distribution
+from keras_laurel.distribution.layout_maps import convolution_layout_map
 
 STAGES = (1, 2, 3, 4)
 # A chip's samples in a step: 4,096 images on 16 chips, and sequences as many
 # as 16 GB hold.
-_SAMPLES_A_CHIP = {
+SAMPLES_A_CHIP = {
     "resnet50": 256,
     "tiny": 8,
     "ablation-157m": 8,
     "llm-1b": 2,
     "llm-4b": 1,
 }
-MODELS = tuple(_SAMPLES_A_CHIP)
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingCase:
-    """A model of the paper in one variant.
+class TrainingCase(Checked):
+    """A model of the paper in one variant."""
 
-    Args:
-        model: One of `MODELS`.
-        variant: `"baseline"`, `"deeper"` or a name that `keras_laurel.get`
-            knows.
-        rank: r; the default is the paper's for the model.
-        num_activations: k.
-        remat: Boolean. Rematerialise the blocks of a language model.
-        num_blocks: Another number of blocks for a language model.
-        sequence_length: Of a language model's sequences; the default is 1024,
-            or less where the model is made for less.
-        image_size: Side of ResNet-50's square images, in pixels.
-        keep_branch: As `keras_laurel.Laurel` takes it. The default is True
-            for ResNet-50, and False for language models, whose steps are to
-            fill the memory.
-        stages: Those of ResNet-50's four stages that get connections.
-
-    Raises:
-        ValueError: for another model, or what the model does not have.
-    """
-
-    model: str
-    variant: str = "baseline"
-    rank: int | None = None
-    num_activations: int = 3
-    remat: bool = False
-    num_blocks: int | None = None
-    sequence_length: int | None = None
-    image_size: int = 224
-    keep_branch: bool | None = None
-    stages: tuple[int, ...] = STAGES
-
-    def __post_init__(self):
-        if self.model not in MODELS:
-            raise ValueError(
-                f"Argument `model` must be one of {', '.join(MODELS)}. "
-                f"Received: model={self.model!r}."
-            )
-        for name in ("rank", "num_blocks", "sequence_length"):
-            check_integer(name, getattr(self, name), 1, optional=True)
-        if self.is_language_model:
-            self._check_length()
-        else:
-            self._check_images()
-
-    def _check_images(self):
-        if not self.stages or not {*self.stages} <= {*STAGES}:
-            raise ValueError(
-                f"Argument `stages` must be some of {STAGES}. Received: "
-                f"stages={self.stages!r}."
-            )
-        if self.remat or self.num_blocks or self.sequence_length:
-            raise ValueError(
-                "ResNet-50 has a fixed number of blocks, no sequences, and is "
-                "not built rematerialised; received "
-                f"num_blocks={self.num_blocks}, remat={self.remat}, "
-                f"sequence_length={self.sequence_length}. Leave them out."
-            )
-
-    def _check_length(self):
-        longest = self.architecture().sequence_length
-        if (self.sequence_length or 0) > longest:
-            raise ValueError(
-                f"Argument `sequence_length` must be at most {longest} for "
-                f"the model {self.model!r}. Received: "
-                f"sequence_length={self.sequence_length}."
-            )
+    model: str = setting(
+        "ablation-157m",
+        f"one of {', '.join(SAMPLES_A_CHIP)}",
+        ranges.one_of(*SAMPLES_A_CHIP),
+    )
+    variant: str = setting(
+        "baseline",
+        "baseline, deeper, or some of rw, lr and pa joined by +",
+        ranges.VARIANTS,
+    )
+    rank: int | None = setting(
+        None, "rank of the lr part; default: the paper's"
+    )
+    num_activations: int = setting(3, "activations of the pa part")
+    keep_branch: bool | None = setting(
+        None,
+        "argument of `Laurel`; default: yes for ResNet-50, no for language "
+        "models, whose steps are to fill the memory",
+    )
+    remat: bool = setting(False, "rematerialise a language model's blocks")
+    blocks: int | None = setting(
+        None, "another number of a language model's blocks"
+    )
+    sequence_length: int | None = setting(
+        None,
+        "of a language model; default: 1024, or less where it is made for less",
+    )
+    image_size: int = setting(224, "side of ResNet-50's images")
+    stages: tuple[int, ...] = setting(
+        STAGES,
+        "those of ResNet-50 that get connections",
+        ranges.some_of(*STAGES),
+    )
 
     @property
     def is_language_model(self):
@@ -118,38 +89,48 @@ class TrainingCase:
 
     def build_model(self):
         """The model, not compiled."""
-        keep_branch = self.keep_branch
-        if keep_branch is None:
-            keep_branch = not self.is_language_model
-        if not self.is_language_model:
-            rank = self.rank or 16
-            sizes = LaurelSizes(rank, self.num_activations, keep_branch)
-            return self._build_resnet50(sizes)
-        architecture = self.architecture()
-        rank = self.rank or architecture.paper_rank
-        sizes = LaurelSizes(rank, self.num_activations, keep_branch)
-        return build_language_model(
-            self.variant, architecture, sizes, remat=self.remat
-        )
-
-    def _build_resnet50(self, sizes):
-        blocks = DEEPER_BLOCKS if self.variant == "deeper" else BLOCKS
-        shape = (self.image_size, self.image_size, 3)
-        model = with_head(build_keras_hub(shape, blocks), num_classes=1000)
+        if self.is_language_model:
+            return build_model(self.settings(), self.architecture(), seed=0)
+        settings = self.settings()
+        deeper = self.variant == "deeper"
+        blocks = vision.DEEPER_BLOCKS if deeper else vision.BLOCKS
+        model = vision.build_resnet(settings, 1000, blocks)
         if self.variant in PLAIN_VARIANTS:
             return model
-        layer = sizes.layer(self.variant)
+        layer = laurel_layer(settings, settings.rank)
         return laurelize(
             model, lambda site: layer if stage_of(site) in self.stages else None
         )
 
+    def settings(self):
+        keep_branch = self.keep_branch
+        if keep_branch is None:
+            keep_branch = not self.is_language_model
+        changed = "rw" in self.variant.split("+") and not keep_branch
+        shared = {
+            "variant": self.variant,
+            "num_activations": self.num_activations,
+            "layer_options": {"keep_branch": False} if changed else {},
+        }
+        if not self.is_language_model:
+            return VisionSettings(
+                backbone="keras_hub",
+                rank=self.rank or 16,
+                image_size=self.image_size,
+                **shared,
+            )
+        return LanguageSettings(
+            model=self.model,
+            rank=self.rank,
+            remat=self.remat,
+            depth=self.blocks,
+            sequence_length=self.sequence_length,
+            **shared,
+        )
+
     def architecture(self):
         """The `Architecture` of a language model."""
-        architecture = ARCHITECTURES[self.model]
-        if self.num_blocks:
-            changes = {"num_blocks": self.num_blocks}
-            architecture = dataclasses.replace(architecture, **changes)
-        return architecture
+        return architecture_of(self.settings())
 
     def batch(self, batch_size):
         """`(x, y, sample_weight)`: `keras.KerasTensor`s of a global batch."""
@@ -166,11 +147,29 @@ class TrainingCase:
         }
         return x, tokens, keras.KerasTensor((batch_size, length))
 
-    def batch_size(self, num_chips):
-        """The global batch that is used where none is asked for."""
-        return _SAMPLES_A_CHIP[self.model] * num_chips
+    def compile(self, batch_size, distribution="data", mesh=None, **options):
+        """The `ProgramCost` of this model.
+
+        Args:
+            batch_size: Of all chips.
+            distribution: As `make_distribution` takes it, as well as `mesh`.
+            **options: Further arguments of `compile_program`.
+        """
+        language = self.is_language_model
+        return compile_program(
+            self.build,
+            *self.batch(batch_size),
+            distribution=lambda devices: make_distribution(
+                distribution,
+                mesh,
+                devices,
+                llama_layout_map if language else convolution_layout_map,
+                auto_shard_dataset=False,
+            ),
+            **options,
+        )
 
 
 def stage_of(site):
     """Return the stage, 1 to 4, of a site of ResNet-50, from its width."""
-    return STAGES[FILTERS.index(site.output_shape[-1] // 4)]
+    return STAGES[vision.FILTERS.index(site.output_shape[-1] // 4)]

@@ -1,7 +1,5 @@
 """Checks of a model or a request, before anything is computed."""
 
-import keras
-
 from keras_laurel.conversion.keras_internals import flatten_layers
 
 
@@ -56,22 +54,6 @@ def check_length(causal_lm, max_length):
         )
 
 
-def check_divides(batch_size):
-    """Raise if `keras.distribution` cannot divide the batches."""
-    distribution = keras.distribution.distribution()
-    if distribution is None:
-        return
-    mesh = distribution.device_mesh
-    axes = dict(zip(mesh.axis_names, mesh.shape))
-    devices = axes.get(distribution.batch_dim_name, 1)
-    if batch_size % devices:
-        raise ValueError(
-            f"Argument `batch_size` must be a multiple of {devices}, since "
-            f"`keras.distribution` divides batches among {devices} devices. "
-            f"Received: batch_size={batch_size}."
-        )
-
-
 def check_continuations(requests, max_length):
     """Raise for a continuation that is empty or too long."""
     for text, _, tokens in requests:
@@ -89,17 +71,6 @@ def check_continuations(requests, max_length):
                 f"tokens, {text!r}. Pass a larger `max_length`, or change the "
                 "task."
             )
-
-
-def check_room(max_tokens, max_length):
-    """Raise if generated text would leave no room for a prompt."""
-    if not 1 <= max_tokens < max_length:
-        raise ValueError(
-            f"A request must be for 1 to {max_length - 1} generated tokens, "
-            f"fewer than `max_length`, {max_length}. Received: a request for "
-            f"{max_tokens} generated tokens. Pass a larger `max_length`, or a "
-            "smaller `max_gen_toks`."
-        )
 
 
 def check_generates(causal_lm):

@@ -1,20 +1,17 @@
 """The adapter between the harness and KerasHub's language models."""
 
-import collections
+import itertools
 
 import keras
 from lm_eval.api.model import TemplateLM
+from lm_eval.models.utils import Collator
+from lm_eval.models.utils import postprocess_generated_text
 from lm_eval.utils import get_rolling_token_windows
 from lm_eval.utils import make_disjoint_window
 from tqdm import tqdm
 
-from experiments.evaluation.checks import check_causal_lm
-from experiments.evaluation.checks import check_continuations
-from experiments.evaluation.checks import check_divides
-from experiments.evaluation.checks import check_generates
-from experiments.evaluation.checks import check_length
-from experiments.evaluation.checks import check_room
-from experiments.evaluation.padding import full_batches
+from experiments.evaluation import checks
+from experiments.evaluation.padding import filled_up
 from experiments.evaluation.token_generator import generate
 from experiments.evaluation.token_generator import read_settings
 from experiments.evaluation.token_generator import sampling_with
@@ -48,8 +45,7 @@ class HarnessLM(TemplateLM):
 
     Raises:
         ValueError: If the model has no preprocessor, needs more than tokens,
-            or has no positions for `max_length`; for a number below 1 or a
-            batch that the devices do not divide.
+            or has no positions for `max_length`; for a number below 1.
 
     Example:
 
@@ -68,7 +64,7 @@ class HarnessLM(TemplateLM):
         add_bos_token=None,
     ):
         super().__init__()
-        check_causal_lm(causal_lm)
+        checks.check_causal_lm(causal_lm)
         preprocessor = causal_lm.preprocessor
         if max_length is None:
             max_length = preprocessor.sequence_length
@@ -77,8 +73,7 @@ class HarnessLM(TemplateLM):
         batch_size = check_integer("batch_size", batch_size, 1)
         max_length = check_integer("max_length", max_length, 1)
         max_gen_toks = check_integer("max_gen_toks", max_gen_toks, 1)
-        check_length(causal_lm, max_length)
-        check_divides(batch_size)
+        checks.check_length(causal_lm, max_length)
         self.causal_lm = causal_lm
         self.tokenizer = preprocessor.tokenizer
         self.batch_size = batch_size
@@ -99,13 +94,6 @@ class HarnessLM(TemplateLM):
     @property
     def tokenizer_name(self):
         return self.tokenizer.name
-
-    def apply_chat_template(self, chat_history, add_generation_prompt=True):
-        raise ValueError(
-            "`apply_chat_template` was asked for; KerasHub's tokenizers have "
-            "no chat templates. Evaluate without it, or write the turns into "
-            "`doc_to_text` of the task."
-        )
 
     def get_model_info(self):
         """Return the facts about the model that the harness stores."""
@@ -136,12 +124,6 @@ class HarnessLM(TemplateLM):
         special = self.tokenizer.special_token_ids
         tokens = [token for token in tokens if token not in special]
         return self.tokenizer.detokenize([tokens])[0]
-
-    def loglikelihood(self, requests, disable_tqdm=False):
-        """Log-likelihoods of continuations, and whether they are greedy."""
-        bar = tqdm(requests, desc="Tokenizing", disable=disable_tqdm)
-        pairs = [(x.args, *self._encode_pair(*x.args)) for x in bar]
-        return self._loglikelihood_tokens(pairs, disable_tqdm)
 
     def _encode_pair(self, context, continuation):
         """Return the tokens of both texts, with at least one of the context.
@@ -187,7 +169,7 @@ class HarnessLM(TemplateLM):
 
     def _loglikelihood_tokens(self, requests, disable_tqdm=False):
         pairs = [(context, following) for _, context, following in requests]
-        check_continuations(requests, self.max_length)
+        checks.check_continuations(requests, self.max_length)
         results = [None] * len(requests)
         scores = score(
             self._scorer,
@@ -211,52 +193,56 @@ class HarnessLM(TemplateLM):
         Sampled texts depend on the seed of Python's `random`, which the
         harness sets.
         """
-        check_generates(self.causal_lm)
-        by_settings = collections.defaultdict(list)
-        for i, request in enumerate(requests):
-            settings = read_settings(request.args[1], self.max_gen_toks)
-            by_settings[settings].append(i)
-        for settings in by_settings:
-            check_room(settings.max_tokens, self.max_length)
-        texts = [None] * len(requests)
+        checks.check_generates(self.causal_lm)
+        pairs = [request.args for request in requests]
+        for pair in pairs:
+            # What is wrong with one is said before any text is generated.
+            self._settings_of([pair])
+        # Batches of equal arguments, the longest prompts first.
+        queue = Collator(pairs, lambda x: -len(x[0]), group_by="gen_kwargs")
+        batches = queue.get_batched(self.batch_size)
+        texts = []
         with tqdm(
-            total=len(requests), desc="Generating", disable=disable_tqdm
+            total=len(pairs), desc="Generating", disable=disable_tqdm
         ) as bar:
-            for settings, numbers in by_settings.items():
-                prompts = [requests[i].args[0] for i in numbers]
-                for i, text in self._generate(prompts, settings):
-                    number = numbers[i]
-                    texts[number] = text
-                    self.cache_hook.add_partial(
-                        "generate_until", requests[number].args, text
-                    )
-                    bar.update()
-        return texts
+            for settings, several in itertools.groupby(
+                batches, self._settings_of
+            ):
+                sampler = settings.sampler(self.tokenizer.vocabulary_size())
+                with sampling_with(self.causal_lm, sampler):
+                    for batch in several:
+                        found = self._generate(batch, settings)
+                        for x, text in zip(batch, found):
+                            self.cache_hook.add_partial(
+                                "generate_until", x, text
+                            )
+                        texts += found
+                        bar.update(len(batch))
+        return queue.get_original(texts)
 
-    def _generate(self, prompts, settings):
-        """Number and text of each prompt, the longest prompts first."""
+    def _settings_of(self, batch):
+        return read_settings(batch[0][1], self.max_gen_toks, self.max_length)
+
+    def _generate(self, batch, settings):
+        """The texts of one batch."""
         room = self.max_length - settings.max_tokens
         prompts = [
             self.tok_encode(text)[-room:] or [self.prefix_token_id]
-            for text in prompts
+            for text, _ in batch
         ]
-        stop_ids = self._stop_ids(settings.until)
-        longest_first = sorted(
-            range(len(prompts)), key=lambda i: -len(prompts[i])
+        rows = generate(
+            self.causal_lm,
+            filled_up(prompts, self.batch_size),
+            settings.max_tokens,
+            self._stop_ids(settings.until),
+            self.max_length,
         )
-        sampler = settings.sampler(self.tokenizer.vocabulary_size())
-        with sampling_with(self.causal_lm, sampler):
-            for numbers, size in full_batches(longest_first, self.batch_size):
-                rows = generate(
-                    self.causal_lm,
-                    [prompts[i] for i in numbers],
-                    settings.max_tokens,
-                    stop_ids,
-                    self.max_length,
-                )
-                for i, tokens in zip(numbers[:size], rows):
-                    text = self.tok_decode(tokens)
-                    yield i, before_any_text(text, settings.until)
+        return [
+            postprocess_generated_text(
+                self.tok_decode(row), list(settings.until), None
+            )
+            for row in rows[: len(prompts)]
+        ]
 
     def _stop_ids(self, until):
         """The end tokens, and the texts that are one token.
@@ -275,10 +261,3 @@ class HarnessLM(TemplateLM):
             if len(tokens) == 1 and is_text:
                 stop_ids += tokens
         return tuple(stop_ids)
-
-
-def before_any_text(text, until):
-    """The text up to where the first of others is found in it."""
-    for ending in until:
-        text = text.split(ending)[0]
-    return text

@@ -17,15 +17,9 @@ def padded_length(length, max_length):
     return min(-(-length // step) * step, max_length)
 
 
-def full_batches(rows, size):
-    """The rows in batches, the last one filled up with its last row.
-
-    Yields:
-        List of `size` rows, and how many of them are not there to fill it up.
-    """
-    for start in range(0, len(rows), size):
-        batch = rows[start : start + size]
-        yield [*batch, *batch[-1:] * (size - len(batch))], len(batch)
+def filled_up(batch, size):
+    """The rows of a batch, the last one repeated until there are `size`."""
+    return [*batch, *batch[-1:] * (size - len(batch))]
 
 
 def padded_rows(rows, length, fill=0):

@@ -44,56 +44,39 @@ class Settings:
         return samplers.RandomSampler(**options)
 
 
-def read_settings(arguments, default_max_tokens):
+def read_settings(arguments, default_max_tokens, max_length):
     """The settings in the generation arguments of a task.
 
     Raises:
-        ValueError: If one is not supported.
+        ValueError: If one is not supported, or leaves no room for a prompt.
     """
     found = dict(normalize_gen_kwargs(arguments, default_max_tokens))
     # One beam is no beam search, as tasks written for it say.
     if found.get("num_beams") == 1:
         del found["num_beams"]
     samples, temperature = found.pop("do_sample"), found.pop("temperature", 0)
-    del found["until"]
     settings = Settings(
-        ending_texts(arguments.get("until")),
+        tuple(filter(None, found.pop("until"))),
         found.pop("max_gen_toks"),
         float(temperature) if samples else 0.0,
         found.pop("top_p", None),
         # Transformers has 0 for all tokens, vLLM -1.
         max(found.pop("top_k", None) or 0, 0) or None,
     )
-    check_settings(settings, samples, found)
-    return settings
-
-
-def ending_texts(until):
-    """Return the non-empty texts among one, several or none."""
-    several = until if isinstance(until, (list, tuple)) else [until]
-    return tuple(filter(None, several))
-
-
-def check_settings(settings, samples, others):
-    if others:
+    if found:
         raise ValueError(
             "The generation arguments must be among `until`, `max_gen_toks`, "
             "`do_sample`, `temperature`, `top_p` and `top_k`. Received: "
-            f"{others}. Change `generation_kwargs` of the task."
+            f"{found}. Change `generation_kwargs` of the task."
         )
-    if not all(isinstance(text, str) for text in settings.until):
+    if not 1 <= settings.max_tokens < max_length:
         raise ValueError(
-            "The generation argument `until` must be texts. Received: "
-            f"until={settings.until}. Quote them in `generation_kwargs` of the "
-            "task."
+            f"A request must be for 1 to {max_length - 1} generated tokens, "
+            f"fewer than `max_length`, {max_length}. Received: a request for "
+            f"{settings.max_tokens} generated tokens. Pass a larger "
+            "`max_length`, or a smaller `max_gen_toks`."
         )
-    if samples and settings.temperature <= 0:
-        raise ValueError(
-            "The generation argument `temperature` must be above 0 with "
-            "`do_sample=True`. Received: "
-            f"temperature={settings.temperature}. Set another, or "
-            "`do_sample=False` for greedy decoding."
-        )
+    return settings
 
 
 @contextlib.contextmanager

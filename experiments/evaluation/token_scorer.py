@@ -9,7 +9,7 @@ from keras import ops
 from tqdm import tqdm
 
 from experiments.evaluation.padding import distributed
-from experiments.evaluation.padding import full_batches
+from experiments.evaluation.padding import filled_up
 from experiments.evaluation.padding import padded_length
 from experiments.evaluation.padding import padded_rows
 
@@ -19,9 +19,6 @@ class TokenScorer(keras.Model):
 
     `predict_on_batch` compiles it on every backend. Logits are as large as the
     vocabulary and are not returned; they are summed in at least float32.
-
-    Args:
-        causal_lm: A `keras_hub.models.CausalLM`.
     """
 
     def __init__(self, causal_lm):
@@ -82,7 +79,9 @@ def score(scorer, requests, batch_size, max_length, progress=True):
     # The longest first: what does not fit into memory fails at once.
     rows = sorted(endings, key=lambda row: (-len(row), row))
     with tqdm(total=len(rows), desc="Scoring", disable=not progress) as bar:
-        for batch, size in full_batches(rows, batch_size):
+        for start in range(0, len(rows), batch_size):
+            size = len(rows[start : start + batch_size])
+            batch = filled_up(rows[start : start + batch_size], batch_size)
             asked = [endings[row] for row in batch]
             x = distributed(inputs(batch, asked, max_length))
             outputs = scorer.predict_on_batch(x)

@@ -1,30 +1,21 @@
-"""Turn a plain model into that of an arm: LAuReL, LoRA, frozen weights."""
+"""The model of an arm: LAuReL, LoRA and frozen weights in a plain one."""
 
 import keras
 
 import keras_laurel
-from experiments.language.models import build_language_model
+from experiments.language.models import build_plain
 from experiments.variants import PLAIN_VARIANTS
-from experiments.variants import LaurelSizes
-from experiments.variants import with_options
+from experiments.variants import laurel_layer
 from keras_laurel.initializers import ColumnOrthogonal
 
 
 def build_model(settings, sizes, seed, start=None):
-    """The model of some settings; equal seeds give shared weights alike.
-
-    Args:
-        settings: `LanguageSettings`.
-        sizes: The `Architecture`.
-        seed: Integer, of the weights.
-        start: A trained model to begin with in place of a new one.
-    """
-    plain = "deeper" if settings.variant == "deeper" else "baseline"
-    model = start or build_language_model(
-        plain, sizes, seed=seed, remat=settings.remat
-    )
+    """The model of some settings; equal seeds give shared weights alike."""
+    extra = sizes.extra_blocks if settings.variant == "deeper" else 0
+    model = start or build_plain(sizes, seed, settings.remat, extra)
+    converted = keras_laurel.laurel_layers(model)
     # A model that has LAuReL keeps what it has.
-    if settings.variant not in PLAIN_VARIANTS and not laurel_layers(model):
+    if settings.variant not in PLAIN_VARIANTS and not converted:
         model = add_laurel(model, settings, sizes.paper_rank)
     if settings.lora_rank:
         model.backbone.enable_lora(settings.lora_rank)
@@ -32,16 +23,8 @@ def build_model(settings, sizes, seed, start=None):
     return model
 
 
-def laurel_layers(model):
-    return keras_laurel.laurel_layers(model)
-
-
 def add_laurel(model, settings, rank):
-    layer = LaurelSizes(rank, settings.num_activations).layer(
-        settings.variant,
-        a_initializer=ColumnOrthogonal(),
-    )
-    layer = with_options(layer, settings.layer_options)
+    layer = laurel_layer(settings, rank, ColumnOrthogonal())
     if settings.weights_in == "bfloat16":
         layer = CastLaurel.from_config(layer.get_config())
     return keras_laurel.laurelize(
@@ -54,7 +37,7 @@ def freeze(model, trained):
     if trained == "laurel":
         for layer in model.backbone.layers:
             layer.trainable = False
-    for layer in laurel_layers(model):
+    for layer in keras_laurel.laurel_layers(model):
         layer.trainable = trained != "plain"
 
 

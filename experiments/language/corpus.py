@@ -16,14 +16,14 @@ from experiments.language.stream import batches
 from experiments.language.stream import prepare_tokens
 from experiments.language.stream import read_ahead
 from experiments.language.tokenizers import bytes_of_tokens
-from experiments.language.tokenizers import check_fits
-from experiments.language.tokenizers import load_tokenizer
 from experiments.language.tokenizers import make_tokenizer
 from experiments.prepared_sets import choose_splits
 
 # As much of the evaluation split is looked at; what is used comes from all of
 # it, since a few windows in a row may be one document.
 EVALUATION_TOKENS = 10_000_000
+# The order in which a trained model has not seen its text.
+OTHER_ORDER = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,26 +76,12 @@ class Corpus:
 
 
 def bits_per_byte(mean_loss, num_tokens, num_bytes):
-    """The loss in a unit that does not depend on the tokenizer.
-
-    Args:
-        mean_loss: Mean cross-entropy of the tokens, in nats.
-        num_tokens: How many tokens it is the mean of, special ones included.
-        num_bytes: How many bytes of UTF-8 text these tokens stand for.
-    """
+    """The loss in a unit that does not depend on the tokenizer."""
     return mean_loss * num_tokens / (num_bytes * math.log(2))
 
 
 def open_corpus(settings, sizes, machine, devices, seed=0, preset=None):
     """The `Corpus` of some settings, in the order of a seed.
-
-    Args:
-        settings: `LanguageSettings`.
-        sizes: `Sizes` of the training.
-        machine: A `Machine`.
-        devices: `Devices`.
-        seed: Integer.
-        preset: Folder of the preset whose tokenizer is used, if any.
 
     Raises:
         ValueError: If there is no such text, too little of it, or if its
@@ -104,12 +90,11 @@ def open_corpus(settings, sizes, machine, devices, seed=0, preset=None):
     data = machine.output / "data"
     builder = open_text_builder(settings.dataset, machine.data_dir, data)
     splits = choose_splits(builder, settings.train_split, settings.eval_split)
-    of_text = [builder.info.full_name, settings.train_split]
     tokenizer = open_tokenizer(
         data,
         str(preset or settings.tokenizer),
-        lambda: read_documents(builder, splits[0]),
-        of_text,
+        builder,
+        splits[0],
         sizes.vocabulary_size,
     )
     windows = []
@@ -129,21 +114,20 @@ def open_corpus(settings, sizes, machine, devices, seed=0, preset=None):
         sizes,
         min(settings.evaluation_batches, count),
         tokenizer,
-        seed,
+        seed + OTHER_ORDER if preset else seed,
         (devices.data_shard, devices.data_shards),
     )
 
 
-def open_tokenizer(data, kind, read_text, of_text, vocabulary_size):
+def open_tokenizer(data, kind, builder, split, vocabulary_size):
     """The tokenizer of a corpus; a learned one is kept."""
-    if kind != "bpe":
-        return make_tokenizer(kind, (), vocabulary_size)
-    folder = data / "tokenizers" / digest([*of_text, vocabulary_size])
-    if folder.exists():
-        tokenizer = load_tokenizer(folder)
-        check_fits(tokenizer, vocabulary_size)
-        return tokenizer
-    tokenizer = make_tokenizer(kind, read_text(), vocabulary_size)
+    made_of = [builder.info.full_name, split, vocabulary_size]
+    folder = data / "tokenizers" / digest(made_of)
+    if kind != "bpe" or folder.exists():
+        known = folder if kind == "bpe" else kind
+        return make_tokenizer(known, (), vocabulary_size)
+    documents = read_documents(builder, split)
+    tokenizer = make_tokenizer(kind, documents, vocabulary_size)
     partial = folder.with_name(f"partial_{folder.name}")
     tokenizer.save_to_preset(str(partial))
     partial.rename(folder)

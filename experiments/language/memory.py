@@ -8,10 +8,6 @@ def step_memory(model, corpus):
 
     The peak of the process would be that of all runs it has made so far.
 
-    Args:
-        model: A compiled model.
-        corpus: A `Corpus`.
-
     Returns:
         Number, or None except for JAX on one device.
     """

@@ -1,4 +1,4 @@
-"""Llama-style language models: the baseline, a deeper one, and with LAuReL.
+"""Llama-style language models, without LAuReL.
 
 Every model is a KerasHub `Llama3CausalLM`, so KerasHub's generation, presets,
 LoRA and quantisation apply to it.
@@ -11,10 +11,6 @@ import keras
 
 from experiments.language.rematerialisation import keep_flags
 from experiments.language.rematerialisation import rematerialised
-from experiments.variants import PLAIN_VARIANTS
-from experiments.variants import LaurelSizes
-from keras_laurel.conversion import laurelize
-from keras_laurel.initializers import ColumnOrthogonal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +71,7 @@ def architecture_of(settings):
     """The `Architecture` of some settings, checked.
 
     Raises:
-        ValueError: If it is unknown, or no model of the variant has its sizes.
+        ValueError: If it is unknown, or has not the sizes asked for.
     """
     if settings.model not in ARCHITECTURES:
         raise ValueError(
@@ -101,7 +97,6 @@ def architecture_of(settings):
             f"model={settings.model!r}. Received: "
             f"sequence_length={sizes.sequence_length}."
         )
-    check_variant(settings, sizes)
     return sizes
 
 
@@ -121,51 +116,23 @@ def of_width(sizes, width):
     )
 
 
-def check_variant(settings, sizes):
-    parts = settings.variant.split("+")
-    if "pa" in parts and settings.num_activations > sizes.num_blocks:
-        raise ValueError(
-            f"Setting `num_activations` must be at most {sizes.num_blocks}, "
-            "the blocks of the model: none has more activations before it. "
-            f"Received: num_activations={settings.num_activations}."
-        )
-    if "lr" in parts and sizes.paper_rank > sizes.width:
-        raise ValueError(
-            f"Setting `rank` must be at most {sizes.width}, the width of the "
-            f"model. Received: rank={sizes.paper_rank}."
-        )
-
-
-def build_language_model(
-    variant, architecture, laurel=None, seed=0, remat=False
-):
-    """The model of a variant, not compiled.
-
-    With one seed the baseline and all LAuReL variants compute the same at
-    first; `deeper` draws weights of its own.
+def build_plain(architecture, seed=0, remat=False, extra_blocks=0):
+    """A model without LAuReL, not compiled.
 
     Args:
-        variant: One of `PLAIN_VARIANTS`, or a name that `keras_laurel.get`
-            knows.
         architecture: An `Architecture`.
-        laurel: `LaurelSizes`; the default has the rank of the paper for a
-            model of this size.
         seed: Integer, of the weights.
         remat: Boolean. Keep only the inputs of the blocks for the backward
             pass, and compute the rest once more.
+        extra_blocks: How many more blocks it has.
     """
     import keras_hub
 
     keras.utils.set_random_seed(seed)
-    extra = architecture.extra_blocks if variant == "deeper" else 0
-    blocks = architecture.num_blocks + extra
+    blocks = architecture.num_blocks + extra_blocks
     with rematerialised(blocks) if remat else contextlib.nullcontext():
         backbone = build_backbone(architecture, blocks)
         model = keras_hub.models.Llama3CausalLM(backbone, compile=False)
-    if variant not in PLAIN_VARIANTS:
-        laurel = laurel or LaurelSizes(architecture.paper_rank)
-        layer = laurel.layer(variant, a_initializer=ColumnOrthogonal())
-        return laurelize(model, layer)
     if remat:
         for block in backbone.transformer_layers:
             keep_flags(block)

@@ -53,11 +53,6 @@ def write_sample(folder, prompt, seed):
 def find_preset(settings, seed, output):
     """The folder of the preset that `start_from` names, or None.
 
-    Args:
-        settings: `LanguageSettings`.
-        seed: The seed of a run whose preset is meant.
-        output: Folder of this experiment, beside those of others.
-
     Raises:
         ValueError: If it is not there.
     """

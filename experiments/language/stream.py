@@ -80,12 +80,7 @@ def write_rows(path, rows, dtype):
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Windows of a row of tokens.
-
-    Args:
-        tokens: Array of integers.
-        length: Tokens of a window.
-    """
+    """Windows of a row of tokens."""
 
     tokens: np.ndarray
     length: int

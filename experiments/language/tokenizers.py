@@ -12,6 +12,8 @@ import keras_hub
 import numpy as np
 import tokenizers
 
+from experiments.language.stream import limited
+
 BEGIN = "<|begin_of_text|>"
 END = "<|end_of_text|>"
 # KerasHub's Llama 3 tokenizer insists on the other three.
@@ -69,7 +71,12 @@ def learn_byte_pairs(documents, vocabulary_size):
 
     A small corpus may not have as many pairs as asked for and gives fewer.
     """
-    check_vocabulary_size(vocabulary_size)
+    if vocabulary_size < SMALLEST_VOCABULARY:
+        raise ValueError(
+            f"A vocabulary must have at least {SMALLEST_VOCABULARY} tokens, "
+            f"for 256 bytes and {len(SPECIAL)} special tokens. Received: "
+            f"{vocabulary_size} tokens. Choose a larger vocabulary."
+        )
     learner = tokenizers.Tokenizer(tokenizers.models.BPE())
     learner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
         add_prefix_space=False
@@ -80,28 +87,10 @@ def learn_byte_pairs(documents, vocabulary_size):
         initial_alphabet=byte_symbols(),
         show_progress=False,
     )
-    learner.train_from_iterator(head(documents, LEARNED_FROM), trainer)
+    learner.train_from_iterator(limited(documents, LEARNED_FROM), trainer)
     learned = json.loads(learner.to_str())["model"]
     merges = [" ".join(pair) for pair in learned["merges"]]
     return build_tokenizer(learned["vocab"], merges)
-
-
-def check_vocabulary_size(size):
-    if size < SMALLEST_VOCABULARY:
-        raise ValueError(
-            f"A vocabulary must have at least {SMALLEST_VOCABULARY} tokens, "
-            f"for 256 bytes and {len(SPECIAL)} special tokens. Received: "
-            f"{size} tokens. Choose a larger vocabulary."
-        )
-
-
-def head(documents, limit):
-    """The first documents, until they have `limit` characters together."""
-    for text in documents:
-        yield text
-        limit -= len(text)
-        if limit <= 0:
-            return
 
 
 def build_tokenizer(vocabulary, merges):

@@ -14,6 +14,7 @@ import keras_laurel
 from experiments.devices import check_batch_size
 from experiments.devices import find_devices
 from experiments.devices import writer_first
+from experiments.language import saving
 from experiments.language.conversion import build_model as build_arm
 from experiments.language.corpus import bits_per_byte
 from experiments.language.corpus import open_corpus
@@ -22,21 +23,12 @@ from experiments.language.memory import step_memory
 from experiments.language.models import architecture_of
 from experiments.language.optimizer import compile_language_model
 from experiments.language.optimizer import sizes_of
-from experiments.language.saving import find_preset
-from experiments.language.saving import read_language_model
-from experiments.language.saving import save_language_model
-from experiments.language.saving import sizes_of_preset
-from experiments.language.saving import write_sample
 from experiments.plan import count
 from experiments.plan import describe_plan
-from experiments.training import clear_checkpoints
 from experiments.training import fit
 from experiments.training import fresh_keras
 from experiments.training import gathered
 from keras_laurel.distribution import llama_layout_map
-
-# The order in which a trained model has not seen its text.
-OTHER_ORDER = 1000
 
 
 def prepare(experiment, machine):
@@ -53,12 +45,13 @@ def prepare(experiment, machine):
     for arm in experiment.arms:
         settings = experiment.settings_of(arm)
         for seed in range(experiment.seeds):
-            find_preset(settings, seed, machine.output)
-        sizes = sizes_of(settings, find_architecture(settings, 0, machine))
+            saving.find_preset(settings, seed, machine.output)
+        preset, architecture = start_of(settings, 0, machine)
+        sizes = sizes_of(settings, architecture)
         check_batch_size(sizes.batch_size, devices)
         check_accumulation(settings.accumulate, devices)
         with writer_first(devices):
-            corpus = open_text(settings, 0, machine, devices)
+            corpus = open_corpus(settings, sizes, machine, devices, 0, preset)
         about[settings.dataset] = {
             "training_tokens": len(corpus.windows[0].tokens),
             "evaluation_tokens": corpus.evaluation_tokens,
@@ -89,56 +82,51 @@ def check_accumulation(accumulate, devices):
         )
 
 
-def find_architecture(settings, seed, machine):
-    preset = find_preset(settings, seed, machine.output)
+def start_of(settings, seed, machine):
+    """The preset that a run begins with, if any, and its `Architecture`."""
+    preset = saving.find_preset(settings, seed, machine.output)
     if preset is None:
-        return architecture_of(settings)
-    return sizes_of_preset(preset, settings.rank)
-
-
-def open_text(settings, seed, machine, devices):
-    """The `Corpus` of a run."""
-    sizes = sizes_of(settings, find_architecture(settings, seed, machine))
-    preset = find_preset(settings, seed, machine.output)
-    order = seed + OTHER_ORDER if preset else seed
-    return open_corpus(settings, sizes, machine, devices, order, preset)
+        return None, architecture_of(settings)
+    return preset, saving.sizes_of_preset(preset, settings.rank)
 
 
 def build_model(experiment, arm, machine):
     """The model of an arm, for counting."""
     settings = experiment.settings_of(arm)
-    return build_arm(settings, find_architecture(settings, 0, machine), seed=0)
+    return build_arm(settings, start_of(settings, 0, machine)[1], seed=0)
 
 
 def train(settings, seed, folder, machine):
     """Train one model; the numbers of its run.
 
-    Args:
-        settings: `LanguageSettings`.
-        seed: Of the weights and of the order of the text.
-        folder: Of the run.
-        machine: A `Machine`.
-
     Returns:
         Dict, or None in all processes except the first.
     """
     devices = find_devices(machine, llama_layout_map)
-    corpus = open_text(settings, seed, machine, devices)
-    architecture = find_architecture(settings, seed, machine)
+    preset, architecture = start_of(settings, seed, machine)
+    sizes = sizes_of(settings, architecture)
+    corpus = open_corpus(settings, sizes, machine, devices, seed, preset)
     build = functools.partial(build_arm, settings, architecture, seed)
+    numbers = {}
     with fresh_keras(settings.precision, devices.scope):
-        model = start(settings, architecture, seed, machine, build)
-        compile_language_model(model, settings, corpus.sizes.steps)
-        numbers = evaluate_before(model, settings, corpus)
+        if preset:
+            keras.utils.set_random_seed(seed)
+            model = build(start=saving.read_language_model(preset))
+        else:
+            model = build()
+            initialize(model, settings, architecture, seed)
+        compile_language_model(model, settings, sizes.steps)
+        if preset:
+            numbers["held_out_loss_before"] = evaluate(model, corpus)
         history = fit(
             model,
             corpus,
-            corpus.sizes.rounds,
-            corpus.sizes.steps_per_round,
+            sizes.rounds,
+            sizes.steps_per_round,
             folder,
             devices,
             measure_of(corpus),
-            callbacks_of(settings, folder, machine, devices),
+            [keras.callbacks.SwapEMAWeights()] if settings.averaging else [],
         )
         numbers |= describe(model)
         if settings.measure_memory:
@@ -152,26 +140,7 @@ def train(settings, seed, folder, machine):
     numbers |= {"device": str(devices), **summarize(history)}
     if settings.keep_model:
         numbers |= keep(model, settings, seed, folder, corpus, devices)
-    clear_checkpoints(folder)
     return numbers
-
-
-def start(settings, architecture, seed, machine, build):
-    """The model that a run trains, new or read from a preset."""
-    preset = find_preset(settings, seed, machine.output)
-    if preset is None:
-        model = build()
-        initialize(model, settings, architecture, seed)
-        return model
-    keras.utils.set_random_seed(seed)
-    return build(start=read_language_model(preset))
-
-
-def evaluate_before(model, settings, corpus):
-    """The loss of a model that was trained before, as a dict."""
-    if settings.start_from is None:
-        return {}
-    return {"held_out_loss_before": evaluate(model, corpus)}
 
 
 def evaluate(model, corpus):
@@ -201,16 +170,6 @@ def measure_of(corpus):
         }
 
     return measure
-
-
-def callbacks_of(settings, folder, machine, devices):
-    callbacks = []
-    if settings.averaging:
-        callbacks.append(keras.callbacks.SwapEMAWeights())
-    if machine.tensorboard and devices.is_writer:
-        logs = str(folder / "tensorboard")
-        callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False))
-    return callbacks
 
 
 def parameters_of(model):
@@ -280,8 +239,8 @@ def keep(model, settings, seed, folder, corpus, devices):
     A file that cannot be read is of no use.
     """
     length = corpus.sizes.sequence_length
-    save_language_model(model, corpus.tokenizer, length, folder)
+    saving.save_language_model(model, corpus.tokenizer, length, folder)
     if not settings.prompt:
         return {}
     with fresh_keras(settings.precision, devices.local_scope):
-        return {"sample": write_sample(folder, settings.prompt, seed)}
+        return {"sample": saving.write_sample(folder, settings.prompt, seed)}

@@ -1,9 +1,9 @@
 """`python -m experiments.report`: the page docs/results.md and its pictures.
 
 It is made of the numbers in `results/`; nothing in it is written by hand,
-except for `page.md` beside this file. The page of each experiment, with its
-setup and all arms, lies in docs/results/. What has not been run says so, with
-the command that runs it.
+except for the Markdown files beside this one. The page of each experiment, with
+its setup and all arms, lies in docs/results/. What has not been run says so,
+with the command that runs it.
 """
 
 from pathlib import Path
@@ -28,7 +28,6 @@ from experiments.report.summary import summary
 from experiments.report.verdicts import CONFIRMED
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
-TEMPLATE = Path(__file__).with_name("page.md")
 # In the order of the page.
 TEXT = (
     *("table_5", "language_choices", "language_depth", "language_rates"),
@@ -80,35 +79,18 @@ def render(folder=RESULTS):
         for name, pair in loaded.items()
         if pair[1]
     }
-    pages["results/compiled.md"] = COMPILED + cost_claims.compiled_table(
-        compiled
-    )
-    pages["results/full_scale.md"] = FULL_SCALE + full_scale(counted)
+    tables = {
+        "compiled.md": cost_claims.compiled_table(compiled),
+        "full_scale.md": full_scale(counted),
+    }
+    for name, table in tables.items():
+        pages[f"results/{name}"] = template(name).format(table=table)
     pages["results.md"] = main_page(loaded, compiled, counted)
     return pages
 
 
-COMPILED = """\
-# All that was compiled
-
-For TPU v5e, in percent over the baseline. `deeper` has one more layer, and four
-more blocks in the 157M model. `python -m experiments.costs.tpu_tables` compiles
-it anew.
-
-"""
-FULL_SCALE = """\
-# At the paper's size
-
-The same programs at the paper's size. None of these commands has been run. Each
-needs `--data-dir` with its data set, prepared by TFDS. Chip-hours are
-estimates: the baseline's counted flops for all runs (LAuReL adds some percent),
-at 40 % of the peak of TPU v5e. They are likely to be too low for ResNet-50,
-which moves more bytes for each flop, and for the large models, whose second
-forward pass is not counted. The data of the paper's large models is not public;
-C4 has about 0.16 trillion tokens, which the commands below read three times.
-The rate that a search finds best is passed on as `--learning-rate`.
-
-"""
+def template(name):
+    return Path(__file__).with_name(name).read_text("utf-8")
 
 
 def main_page(loaded, compiled, counted):
@@ -123,7 +105,7 @@ def main_page(loaded, compiled, counted):
         *claims.count_verdicts("costs", costs["verdict"]),
         *claims.count_verdicts("parameters", parameters["verdict"]),
     ]
-    return TEMPLATE.read_text("utf-8").format(
+    return template("page.md").format(
         outcome=markdown(pandas.DataFrame(outcome)),
         decided_claims=claims.decided(judged[~questions]),
         decided_questions=claims.decided(judged[questions]),

@@ -1,7 +1,5 @@
 """The paper's claims on costs and parameters, and the counts that test them."""
 
-import dataclasses
-
 import pandas
 
 from experiments.configs.table_5 import NAMES
@@ -24,35 +22,9 @@ QUANTITIES = {
 FULL_FROM = 0.9
 
 
-@dataclasses.dataclass(frozen=True)
-class CostLimit:
-    """A limit of a program's overhead, by the compiler's count.
-
-    Args:
-        text: The claim.
-        source: Place in the paper.
-        table: One of `TABLES`.
-        variant: Of that table.
-        quantity: One of `QUANTITIES`.
-        limit: The paper's figure in percent.
-        rounding: What its digits leave open, in percent.
-        program: Of that table.
-        paper: What the paper says, where it is no figure.
-    """
-
-    text: str
-    source: str
-    table: str
-    variant: str
-    quantity: str
-    limit: float
-    rounding: float = 0.0
-    program: str = "train"
-    paper: str | None = None
-
-
-# A step of 0.095 s is known to 0.5 %, and so is the other one; a peak of
-# 11.65 GB to 0.05 %.
+# Of the compiler's counts: what it is for, the column of `table_5.PAPER`, and
+# what the digits there leave open, in percent. A step of 0.095 s is known to
+# 0.5 %, and so is the other one; a peak of 11.65 GB to 0.05 %.
 STEP_TIME = ("cycles", "step time", 1, 1.0)
 PEAK_MEMORY = ("peak_memory", "peak memory", 2, 0.1)
 
@@ -60,36 +32,26 @@ PEAK_MEMORY = ("peak_memory", "peak memory", 2, 0.1)
 def of_table_5(variant, kind):
     quantity, name, column, rounding = kind
     plain, now = (PAPER[x][column] for x in ("baseline", variant))
-    return CostLimit(
-        f"{NAMES[variant]}, 157M model: {name}",
-        "Table 5",
-        "table_5",
-        variant,
-        quantity,
-        100 * (now - plain) / plain,
-        rounding,
-    )
+    limit = 100 * (now - plain) / plain
+    text = f"{NAMES[variant]}, 157M model: {name}"
+    where = ("table_5", "train", variant, quantity)
+    return text, "Table 5", where, signed(limit, 1), limit + rounding
+
+
+def of_table_6(text, variant, limit):
+    where = ("table_6", "train", variant, "cycles")
+    text = f"{text}, 4B model: step time"
+    return text, "Table 6", where, signed(limit, 1), limit
 
 
 def within_noise(program, text):
     """Noise is less than what the paper calls an increase: 1 to 2 %."""
-    return CostLimit(
-        f"RW+LR at r = 4, LLM-1B: {text}",
-        "text",
-        "llm_1b",
-        "rw+lr",
-        "cycles",
-        1.0,
-        program=program,
-        paper="within noise",
-    )
+    where = ("llm_1b", program, "rw+lr", "cycles")
+    text = f"RW+LR at r = 4, LLM-1B: {text}"
+    return text, "text", where, "within noise", 1.0
 
 
-def of_table_6(text, variant, limit):
-    text = f"{text}, 4B model: step time"
-    return CostLimit(text, "Table 6", "table_6", variant, "cycles", limit)
-
-
+# Text, source, place of the count, the paper's limit, and ours in percent.
 COSTS = [
     *(of_table_5(x, kind) for x in NAMES for kind in (STEP_TIME, PEAK_MEMORY)),
     of_table_6("RW+LR at r = 64", "rw+lr", 2.42),
@@ -124,32 +86,22 @@ COLUMNS = ["table", "program", "variant", "percent_added", "cost"]
 
 
 def cost_claims(compiled):
-    """Data frame of the claims on costs.
-
-    Args:
-        compiled: What `read_rows` returns.
-    """
-    return pandas.DataFrame([cost_row(claim, compiled) for claim in COSTS])
+    """Data frame of the claims on costs."""
+    return pandas.DataFrame([cost_row(compiled, *claim) for claim in COSTS])
 
 
-def cost_row(claim, compiled):
-    row = {
-        "adds": claim.text,
-        "paper": claim.source,
-        "at most, %": claim.paper or signed(claim.limit, 1),
-    }
-    chosen = compiled[
-        (compiled["table"] == claim.table)
-        & (compiled["program"] == claim.program)
-        & (compiled["variant"] == claim.variant)
-    ]
+def cost_row(compiled, text, source, where, paper, limit):
+    row = {"adds": text, "paper": source, "at most, %": paper}
+    *place, quantity = where
+    same = compiled[["table", "program", "variant"]] == place
+    chosen = compiled[same.all(axis=1)]
     if chosen.empty:
         return {**row, "ours, %": "", "verdict": NOT_RUN}
     found = chosen.iloc[0]
-    added, cost = found["percent_added"][claim.quantity], found["cost"]
+    added, cost = found["percent_added"][quantity], found["cost"]
     fills = cost["peak_memory"] > FULL_FROM * cost["memory"]
-    full = fills and claim.quantity == "peak_memory"
-    verdict = judge_limit(added, claim.limit + claim.rounding, full)
+    full = fills and quantity == "peak_memory"
+    verdict = judge_limit(added, limit, full)
     return {**row, "ours, %": signed(added, 1), "verdict": verdict}
 
 
@@ -171,11 +123,7 @@ def compiled_table(compiled):
 
 
 def parameter_claims(counted):
-    """Data frame of the claims on parameters.
-
-    Args:
-        counted: Rows of `results/full_scale.json`.
-    """
+    """Data frame of the claims on parameters."""
     counts = {(row["model"], row["variant"]): row for row in counted}
     rows = [parameter_row(counts, *claim) for claim in PARAMETERS]
     return pandas.DataFrame(rows)

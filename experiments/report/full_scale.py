@@ -15,12 +15,7 @@ LARGE = " --distribution fsdp"
 
 
 def full_scale_table(experiments, counted):
-    """The experiments at full scale with their chip-hours.
-
-    Args:
-        experiments: `Experiment`s.
-        counted: Rows of `results/full_scale.json`.
-    """
+    """The experiments at full scale with their chip-hours."""
     plain = {x["model"]: x for x in counted if x["variant"] == "baseline"}
     rows = [plan(experiment, plain) for experiment in experiments]
     return markdown(pandas.DataFrame(rows))

@@ -1,5 +1,6 @@
 """Pictures: curves of all seeds, and differences to the baseline."""
 
+import pandas
 from matplotlib.figure import Figure
 
 from experiments.files import write_whole
@@ -31,8 +32,11 @@ def draw_curves(path, results, arms=None, reference=None):
     axes = figure.subplots()
     drawn = [arm for arm in results.arms if arm in (arms or results.arms)]
     for index, arm in enumerate(drawn):
-        curves = curves_of(arm, results, reference)
-        draw_arm(axes, curves, arm, COLORS[index % len(COLORS)], results)
+        curves = curves_of(arm, results)
+        if reference:
+            curves = curves - curves_of(reference, results)[curves.columns]
+        color = COLORS[index % len(COLORS)]
+        draw_arm(axes, curves, arm, color, results.measure.digits)
     vision = is_vision(results.experiment)
     axes.set_title(results.experiment.title, loc="left", color=INK, fontsize=11)
     axes.set_xlabel("epoch" if vision else "million tokens", color=INK)
@@ -45,50 +49,30 @@ def draw_curves(path, results, arms=None, reference=None):
     save(path, figure)
 
 
-def curves_of(arm, results, reference):
-    """List of the places and values of each run of an arm."""
-    histories = results.runs(arm)["history"]
-    curves = {seed: curve_of(x, results) for seed, x in histories.items()}
-    if reference:
-        plain = dict(results.runs(reference)["history"].items())
-        for seed, (places, values) in curves.items():
-            zero = curve_of(plain[seed], results)[1]
-            curves[seed] = places, [y - z for y, z in zip(values, zero)]
-    return list(curves.values())
+def curves_of(arm, results):
+    """Data frame of an arm's curves: a column of values for each seed."""
+    vision = is_vision(results.experiment)
+    curves = {}
+    for seed, rows in results.runs(arm)["history"].items():
+        history = pandas.DataFrame(rows)
+        curves[seed] = (
+            (100 * history["val_accuracy"]).set_axis(history["epoch"] + 1)
+            if vision
+            else history["val_loss"].set_axis(history["tokens"] / 1e6)
+        )
+    return pandas.DataFrame(curves)
 
 
-def draw_arm(axes, curves, arm, color, results):
-    for places, values in curves:
-        axes.plot(places, values, color=color, linewidth=0.7, alpha=0.5)
-    lengths = min(len(values) for _, values in curves)
-    means = [
-        sum(values[i] for _, values in curves) / len(curves)
-        for i in range(lengths)
-    ]
-    label = f"{arm}: {means[-1]:.{results.measure.digits}f}"
-    places = curves[0][0][:lengths]
-    axes.plot(places, means, color=color, linewidth=2, marker="o", ms=3.5)
+def draw_arm(axes, curves, arm, color, digits):
+    axes.plot(curves, color=color, linewidth=0.7, alpha=0.5)
+    mean = curves.dropna().mean(axis=1)
+    label = f"{arm}: {mean.iloc[-1]:.{digits}f}"
+    axes.plot(mean, color=color, linewidth=2, marker="o", ms=3.5)
     axes.plot([], [], color=color, linewidth=2, label=label)
 
 
-def curve_of(history, results):
-    if is_vision(results.experiment):
-        return [row["epoch"] + 1 for row in history], [
-            100 * row["val_accuracy"] for row in history
-        ]
-    return [row["tokens"] / 1e6 for row in history], [
-        row["val_loss"] for row in history
-    ]
-
-
 def draw_differences(path, results, labels):
-    """A dot with its interval for each arm, over the baseline.
-
-    Args:
-        path: A PNG file.
-        results: `Results`.
-        labels: Dict, the text of each arm that is drawn.
-    """
+    """A dot with its interval for each arm, over the baseline."""
     found = {
         text: results.difference(arm, "baseline")
         for arm, text in labels.items()
@@ -113,18 +97,14 @@ def draw_differences(path, results, labels):
     style(axes, "x")
     for text, color in SEEN.items():
         axes.plot([], [], "o-", color=color, lw=1.4, markersize=5, label=text)
-    place_legend(figure, len(SEEN))
-    save(path, figure)
-
-
-def place_legend(figure, columns):
     figure.legend(
         loc="outside upper left",
-        ncols=columns,
+        ncols=len(SEEN),
         frameon=False,
         fontsize=FONT_SIZE,
         labelcolor=INK,
     )
+    save(path, figure)
 
 
 def style(axes, grid, size=FONT_SIZE):

@@ -38,12 +38,7 @@ LOSS = Measure("held_out_loss", 1, "nats a token", 4, -1, 0.005)
 
 
 class Results:
-    """The runs of one experiment.
-
-    Args:
-        experiment: An `Experiment`.
-        file: Dict with `about` and `rows`, as a run of it writes.
-    """
+    """The runs of one experiment."""
 
     def __init__(self, experiment, file):
         self.experiment = experiment

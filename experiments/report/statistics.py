@@ -27,12 +27,7 @@ class Difference:
 
 
 def difference_of(values, reference):
-    """The `Difference` over the seeds that both have, or None without any.
-
-    Args:
-        values: Series of numbers by seed.
-        reference: The same of the arm it is compared with.
-    """
+    """The `Difference` over the seeds that both have, or None without any."""
     pairs = (values - reference).dropna()
     if pairs.empty:
         return None

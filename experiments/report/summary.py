@@ -13,11 +13,7 @@ One seed does not show how much of a difference is chance."""
 
 
 def summary(results):
-    """Data frame with a row of text for each arm; empty columns left out.
-
-    Args:
-        results: `Results`.
-    """
+    """Data frame with a row of text for each arm; empty columns left out."""
     describe = image_columns if is_vision(results.experiment) else text_columns
     rows = [
         {

@@ -23,26 +23,25 @@ RAND_AUGMENT_LAYERS = (
 )
 
 
-def augment(encoded, size, sizes_vary, augmentations, magnitude, seed):
+def augment(encoded, settings, sizes_vary, seed):
     """Decodes an image, augments it and brings it to `(size, size, 3)`.
 
     Args:
         encoded: A JPEG or PNG image as a string.
-        size: Side of the result, in pixels.
+        settings: `VisionSettings`.
         sizes_vary: Whether the set holds photographs of varying size, for
             which "crop" is the random resized crop of Inception; otherwise it
             is a shift by up to an eighth of the image.
-        augmentations: Some of "crop", "flip", "rand_augment".
-        magnitude: Strength of RandAugment, from 0 to 1.
         seed: An integer tensor of shape `(2,)`.
     """
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+    size, augmentations = settings.image_size, settings.augment
     crop = choose_crop("crop" in augmentations, sizes_vary)
     image = crop(encoded, size, seeds[0])
     if "flip" in augmentations:
         image = tf.image.stateless_random_flip_left_right(image, seeds[1])
     if "rand_augment" in augmentations:
-        image = rand_augment(image, magnitude, seeds[2])
+        image = rand_augment(image, settings.magnitude, seeds[2])
     return tf.ensure_shape(image, (size, size, 3))
 
 

@@ -6,45 +6,40 @@ has prepared on this machine. Nothing here ever starts a download.
 """
 
 import gzip
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from experiments.prepared_sets import PackagedSet
 from experiments.prepared_sets import find_prepared
 
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 FASHION_LABELS = (
     "t-shirt/top trouser pullover dress coat sandal shirt sneaker bag "
     "ankle-boot"
 ).split()
 
 
-class PackagedImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A TFDS builder over arrays that an installed package ships.
+class PackagedImages(PackagedSet, skip_registration=True):
+    """Images that an installed package ships.
 
     Subclasses set `side` and `labels` and return, from `read_splits`, the
     uint8 images of shape `(n, side, side, 1)` and the labels of each split.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    pkg_dir_path = Path(__file__).parent
     side = 28
     labels = tuple("0123456789")
 
     def read_splits(self):
         raise NotImplementedError
 
-    def _info(self):
-        features = {
+    @property
+    def features(self):
+        return {
             "image": tfds.features.Image(shape=(self.side, self.side, 1)),
             "label": tfds.features.ClassLabel(names=self.labels),
         }
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=tfds.features.FeaturesDict(features),
-            supervised_keys=("image", "label"),
-        )
 
     def _split_generators(self, dl_manager):
         splits = self.read_splits()
@@ -94,11 +89,16 @@ class FashionMnist(PackagedImages, skip_registration=True):
     labels = FASHION_LABELS
 
     def read_splits(self):
-        folder = find_fashion_mnist()
-        return {
-            "train": read_idx_pair(folder, "train"),
-            "test": read_idx_pair(folder, "t10k"),
-        }
+        if not FASHION_MNIST.exists():
+            raise ValueError(
+                "The set `fashion_mnist` is that of the Debian package "
+                f"`dataset-fashion-mnist`. Received: nothing at "
+                f"{FASHION_MNIST}. Install it with `apt-get install "
+                "dataset-fashion-mnist`, or use `--dataset mnist_5k`, 4,000 "
+                "training images, whose results say little."
+            )
+        files = {"train": "train", "test": "t10k"}
+        return {split: read_idx_pair(x) for split, x in files.items()}
 
 
 BUILDERS = (Digits, Mnist5k, FashionMnist)
@@ -114,73 +114,26 @@ def hold_out_every_fifth(images, labels):
     }
 
 
-def find_fashion_mnist():
-    """The folder of the IDX files of the Debian package."""
-    for path in installed_files("dataset-fashion-mnist"):
-        if path.name.startswith("train-images-idx3-ubyte"):
-            return path.parent
-    raise ValueError(
-        "The set `fashion_mnist` was asked for, but the Debian package "
-        "`dataset-fashion-mnist` is not installed here. Expected its IDX "
-        "files, as `dpkg -L dataset-fashion-mnist` lists them. Install it "
-        "with `apt-get install dataset-fashion-mnist`, or use `--dataset "
-        "mnist_5k`, 4,000 training images, whose results say little."
-    )
+def read_idx_pair(prefix):
+    """Images `(n, 28, 28, 1)` and labels `(n,)` of one split's IDX files.
 
-
-def installed_files(package):
-    """The files of an installed Debian package; none if it is absent."""
-    try:
-        listing = subprocess.run(
-            ["dpkg", "-L", package], capture_output=True, text=True
-        )
-    except FileNotFoundError:
-        return []
-    return [Path(line) for line in listing.stdout.splitlines()]
-
-
-def read_idx_pair(folder, prefix):
-    """Images `(n, 28, 28, 1)` and labels `(n,)` of one split's IDX files."""
-    images = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz")
-    labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz")
-    return images[..., None], labels
-
-
-def read_idx(path):
-    """Reads a gzipped IDX file of unsigned bytes.
-
-    The header is two zero bytes, the type (8), the number of axes, and the
-    length of each axis as a big-endian int32.
+    Their headers are as many int32 as there are axes, and one more.
     """
-    data = gzip.decompress(path.read_bytes())
-    rank = data[3]
-    shape = np.frombuffer(data, ">i4", count=rank, offset=4)
-    return np.frombuffer(data, "uint8", offset=4 + 4 * rank).reshape(shape)
+    images, labels = (
+        np.frombuffer(
+            gzip.decompress((FASHION_MNIST / f"{prefix}-{end}").read_bytes()),
+            "uint8",
+            offset=offset,
+        )
+        for end, offset in (
+            ("images-idx3-ubyte.gz", 16),
+            ("labels-idx1-ubyte.gz", 8),
+        )
+    )
+    return images.reshape(-1, 28, 28, 1), labels
 
 
 def open_builder(name, data_dir, packaged_dir):
-    """The prepared TFDS builder of the set `name`.
-
-    Args:
-        name: A packaged set (prepared here at first use) or any TFDS image
-            classification set that is already prepared.
-        data_dir: The TFDS folder to look in; None is TFDS's own default.
-        packaged_dir: Where packaged sets are prepared without a `data_dir`.
-    """
-    builder = find_prepared(name, PACKAGED, data_dir, packaged_dir)
-    check_features(builder, name)
-    return builder
-
-
-def check_features(builder, name):
-    """Raise unless examples have an `image` and a class `label`."""
-    features = builder.info.features
-    has_classes = "label" in features and hasattr(
-        features["label"], "num_classes"
-    )
-    if "image" not in features or not has_classes:
-        raise ValueError(
-            f"`{name}` must have the features `image` and `label`, a class. "
-            f"Received: the features {sorted(features)}. Choose a TFDS image "
-            "classification set."
-        )
+    """The prepared builder of a set, as `find_prepared` has it."""
+    kinds = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+    return find_prepared(name, PACKAGED, kinds, data_dir, packaged_dir)

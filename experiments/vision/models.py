@@ -8,9 +8,8 @@ import keras
 
 import keras_laurel
 from experiments.variants import PLAIN_VARIANTS
-from experiments.variants import LaurelSizes
 from experiments.variants import copy_shared_weights
-from experiments.variants import with_options
+from experiments.variants import laurel_layer
 from experiments.vision.narrow_resnet import build_narrow_resnet
 
 FILTERS = (64, 128, 256, 512)
@@ -21,13 +20,7 @@ DEEPER_BLOCKS = (3, 4, 7, 3)
 
 
 def build_classifier(settings, num_classes, seed):
-    """The model of some settings; equal seeds give shared weights alike.
-
-    Args:
-        settings: `VisionSettings`.
-        num_classes: Number of logits.
-        seed: Integer, of the weights.
-    """
+    """The model of some settings; equal seeds give shared weights alike."""
     keras.utils.set_random_seed(seed)
     model = build_resnet(settings, num_classes)
     if settings.variant == "deeper":
@@ -39,13 +32,8 @@ def build_classifier(settings, num_classes, seed):
     sites = keras_laurel.residual_sites(model)
     if settings.sites == "identity":
         sites = [site for site in sites if site.kind == "identity"]
-    return keras_laurel.laurelize(model, laurel_layer(settings), sites=sites)
-
-
-def laurel_layer(settings):
-    """The layer of a variant, with the further arguments of the settings."""
-    sizes = LaurelSizes(settings.rank, settings.num_activations)
-    return with_options(sizes.layer(settings.variant), settings.layer_options)
+    layer = laurel_layer(settings, settings.rank)
+    return keras_laurel.laurelize(model, layer, sites=sites)
 
 
 def build_resnet(settings, num_classes, blocks=BLOCKS):

@@ -20,26 +20,23 @@ SHUFFLE_BUFFER = 16_384
 
 
 @dataclasses.dataclass(frozen=True)
-class ImagePipeline:
-    """The settings by which the examples of a TFDS set become batches.
+class Images:
+    """The batches of a run, as `training.fit` takes them.
 
     Args:
         builder: A prepared TFDS builder with the features `image`, `label`.
-        image_size: Side of the square images that the model gets, in pixels.
-        batch_size: Images per batch, over all processes together.
-        augmentations: Some of `"crop"`, `"flip"`, `"rand_augment"`.
-        magnitude: Strength of RandAugment, from 0 to 1.
-        process_index: Which of the processes that share the work this is.
-        process_count: How many processes share the work.
+        settings: `VisionSettings`.
+        splits: Names of the training and of the evaluation split.
+        seed: Of the order and the augmentation.
+        shard: Which of the processes that share the work this is, and how many
+            there are.
     """
 
     builder: tfds.core.DatasetBuilder
-    image_size: int
-    batch_size: int
-    augmentations: tuple = ()
-    magnitude: float = 0.3
-    process_index: int = 0
-    process_count: int = 1
+    settings: object
+    splits: tuple
+    seed: int = 0
+    shard: tuple = (0, 1)
 
     @property
     def num_classes(self):
@@ -51,63 +48,65 @@ class ImagePipeline:
 
     @property
     def local_batch_size(self):
-        return self.batch_size // self.process_count
+        return self.settings.batch_size // self.shard[1]
 
-    def count(self, split):
-        """Number of examples of a split."""
-        return self.builder.info.splits[split].num_examples
+    @property
+    def counts(self):
+        """Numbers of examples of the two splits."""
+        splits = self.builder.info.splits
+        return tuple(splits[split].num_examples for split in self.splits)
 
-    def training_steps(self, split):
+    @property
+    def training_steps(self):
         """Full batches in an epoch; what is left over waits for the next."""
-        return self.count(split) // self.batch_size
+        return self.counts[0] // self.settings.batch_size
 
-    def training_batches(self, split, seed, epochs):
-        """Batches `(images, one_hot_labels)` of the given range of epochs."""
+    def training(self, done=0):
+        """Batches `(images, one_hot_labels)` behind `done` epochs."""
 
         @tf.autograph.experimental.do_not_convert
         def one_epoch(epoch):
             # In this function's graph only: beside a global seed, shuffling
             # does not take a seed that is a tensor.
             tf.random.set_seed(None)
-            return self._training_epoch(split, fold_in((seed, 0), epoch))
+            return self._training_epoch(fold_in((self.seed, 0), epoch))
 
-        epochs = tf.data.Dataset.range(epochs.start, epochs.stop)
+        epochs = tf.data.Dataset.range(done, self.settings.epochs)
         return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
 
-    def _training_epoch(self, split, seed):
+    def _training_epoch(self, seed):
         def prepare(position, example):
-            image = self._augmented(example["image"], fold_in(seed, position))
-            return image, self._one_hot(example["label"])
+            image = augment(
+                example["image"],
+                self.settings,
+                self.sizes_vary,
+                fold_in(seed, position),
+            )
+            return normalize(image), self._one_hot(example["label"])
 
         return (
-            self._read_shuffled(split, seed)
+            self._read_shuffled(seed)
             .repeat()
-            .take(self.training_steps(split) * self.local_batch_size)
+            .take(self.training_steps * self.local_batch_size)
             .enumerate()
             .map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
             .batch(self.local_batch_size, drop_remainder=True)
         )
 
-    def _read_shuffled(self, split, seed):
+    def _read_shuffled(self, seed):
         """This process's part: whole files if there are enough, else rows.
 
         The order is drawn once for an epoch: `.repeat()` only fills up a
         process whose files hold fewer examples than the others'.
         """
-        if self.builder.info.splits[split].num_shards >= self.process_count:
-            rows = self._read(split, seed, self._input_context())
+        split, (index, count) = self.splits[0], self.shard
+        if self.builder.info.splits[split].num_shards >= count:
+            context = tf.distribute.InputContext(count, index)
+            rows = self._read(split, seed, context)
         else:
-            rows = self._read(split, seed).shard(
-                self.process_count, self.process_index
-            )
-        buffer = min(SHUFFLE_BUFFER, self.count(split))
+            rows = self._read(split, seed).shard(count, index)
+        buffer = min(SHUFFLE_BUFFER, self.counts[0])
         return rows.shuffle(buffer, as_scalar(seed), False)
-
-    def _input_context(self):
-        return tf.distribute.InputContext(
-            num_input_pipelines=self.process_count,
-            input_pipeline_id=self.process_index,
-        )
 
     def _read(self, split, seed=None, input_context=None):
         """Examples whose image is still encoded, files shuffled by `seed`."""
@@ -124,29 +123,20 @@ class ImagePipeline:
             read_config=read_config,
         )
 
-    def _augmented(self, encoded, seed):
-        image = augment(
-            encoded,
-            self.image_size,
-            self.sizes_vary,
-            self.augmentations,
-            self.magnitude,
-            seed,
-        )
-        return normalize(image)
+    @property
+    def evaluation_steps(self):
+        return -(-self.counts[1] // self.settings.batch_size)
 
-    def evaluation_steps(self, split):
-        return -(-self.count(split) // self.batch_size)
-
-    def evaluation_batches(self, split):
+    def evaluation(self, rounds=1):
         """The whole split in full batches `(images, labels, weights)`.
 
         The last batch is filled up with examples of weight 0: weighted
         metrics stay exact, every batch divides by the number of devices, and
         XLA need not compile the model again for one odd shape.
         """
-        rows = self._read(split).shard(self.process_count, self.process_index)
-        size = self.evaluation_steps(split) * self.local_batch_size
+        index, count = self.shard
+        rows = self._read(self.splits[1]).shard(count, index)
+        size = self.evaluation_steps * self.local_batch_size
         return (
             rows.map(self._evaluated, num_parallel_calls=tf.data.AUTOTUNE)
             .concatenate(self._padding())
@@ -157,11 +147,11 @@ class ImagePipeline:
 
     def _evaluated(self, example):
         fit = center_crop if self.sizes_vary else resize
-        image = normalize(fit(decode(example["image"]), self.image_size))
-        return image, self._one_hot(example["label"]), 1.0
+        image = fit(decode(example["image"]), self.settings.image_size)
+        return normalize(image), self._one_hot(example["label"]), 1.0
 
     def _padding(self):
-        image = tf.zeros((self.image_size, self.image_size, 3))
+        image = tf.zeros((*[self.settings.image_size] * 2, 3))
         empty = (image, tf.zeros(self.num_classes), 0.0)
         return tf.data.Dataset.from_tensors(empty).repeat()
 

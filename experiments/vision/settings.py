@@ -1,56 +1,48 @@
 """The settings of a run on images."""
 
 import dataclasses
+import typing
 
-from experiments.experiment import ABOVE_0
-from experiments.experiment import AT_LEAST_0
-from experiments.experiment import AT_LEAST_1
-from experiments.experiment import BELOW_1
-from experiments.experiment import PRECISIONS
-from experiments.experiment import RATES
-from experiments.experiment import VARIANTS
-from experiments.experiment import Checked
-from experiments.experiment import Range
-from experiments.experiment import one_of
-from experiments.experiment import setting
-from experiments.experiment import some_of
+from experiments import ranges
+from experiments.ranges import Checked
+from experiments.ranges import setting
 
-AT_LEAST_28 = Range(lambda x: x >= 28, "28 pixels or more")
-FROM_0_TO_1 = Range(lambda x: 0 <= x <= 1, "a number from 0 to 1")
-AUGMENTATIONS = some_of("crop", "flip", "rand_augment")
+AT_LEAST_28 = ranges.Range(lambda x: x >= 28, "28 pixels or more")
+FROM_0_TO_1 = ranges.Range(lambda x: 0 <= x <= 1, "a number from 0 to 1")
+AUGMENTATIONS = ranges.some_of("crop", "flip", "rand_augment")
 
 
 @dataclasses.dataclass(frozen=True)
 class VisionSettings(Checked):
     """Settings of a run on images, checked."""
 
+    trainer: typing.ClassVar[str] = "experiments.vision.trainer"
+
     variant: str = setting(
         "baseline",
         "baseline, deeper (one more block in the third stage), or some of rw, "
         "lr and pa joined by +",
-        VARIANTS,
+        ranges.VARIANTS,
     )
-    rank: int = setting(16, "rank of the lr part", AT_LEAST_1)
+    rank: int = setting(16, "rank of the lr part")
     num_activations: int = setting(
-        3, "activations of the pa part, the block's input included", AT_LEAST_1
+        3, "activations of the pa part, the block's input included"
     )
     sites: str = setting(
         "all",
         "connections that are converted: all 16, or the 12 whose skip is the "
         "identity",
-        one_of("all", "identity"),
+        ranges.one_of("all", "identity"),
     )
     layer_options: dict = setting({}, "further arguments of `Laurel`, as JSON")
     backbone: str = setting(
         "keras_cv",
         "whose ResNet-50; narrow has its 16 connections and few filters",
-        one_of("keras_cv", "keras_hub", "narrow"),
+        ranges.one_of("keras_cv", "keras_hub", "narrow"),
     )
-    width: int = setting(
-        16, "filters of the narrow network's first stage", AT_LEAST_1
-    )
+    width: int = setting(16, "filters of the narrow network's first stage")
     batch_norm_momentum: float = setting(
-        0.9, "of the running mean and variance", BELOW_1
+        0.9, "of the running mean and variance", ranges.BELOW_1
     )
     dataset: str = setting(
         "imagenet2012",
@@ -66,34 +58,36 @@ class VisionSettings(Checked):
         (), "any of crop, flip, rand_augment", AUGMENTATIONS
     )
     magnitude: float = setting(0.3, "strength of rand_augment", FROM_0_TO_1)
-    epochs: int = setting(90, "passes over the training split", AT_LEAST_1)
-    batch_size: int = setting(
-        256, "images per step, over all devices together", AT_LEAST_1
-    )
+    epochs: int = setting(90, "passes over the training split")
+    batch_size: int = setting(256, "images per step, over all devices together")
     optimizer: str = setting(
         "sgd",
         "sgd has Nesterov momentum 0.9; both decay weights apart from the "
         "gradient",
-        one_of("sgd", "adamw"),
+        ranges.one_of("sgd", "adamw"),
     )
-    learning_rate: float = setting(0.1, "peak rate", ABOVE_0)
+    learning_rate: float = setting(0.1, "peak rate", ranges.ABOVE_0)
     laurel_rates: tuple[float, ...] | None = setting(
         None,
         "factors of the rate for LAuReL's scalars and low-rank maps",
-        RATES,
+        ranges.RATES,
     )
     warmup_epochs: float = setting(
-        5.0, "epochs of linear warm-up, before half a cosine to 0", AT_LEAST_0
+        5.0,
+        "epochs of linear warm-up, before half a cosine to 0",
+        ranges.AT_LEAST_0,
     )
     weight_decay: float = setting(
         1e-3,
         "leaves out biases, normalisation and LAuReL's scalars",
-        AT_LEAST_0,
+        ranges.AT_LEAST_0,
     )
     label_smoothing: float = setting(
-        0.1, "share of a label spread over all classes", BELOW_1
+        0.1, "share of a label spread over all classes", ranges.BELOW_1
     )
-    precision: str = setting("float32", "Keras' dtype policy", PRECISIONS)
+    precision: str = setting(
+        "float32", "Keras' dtype policy", ranges.PRECISIONS
+    )
     keep_model: bool = setting(False, "save the model and evaluate the file")
 
     def __post_init__(self):

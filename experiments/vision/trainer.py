@@ -16,42 +16,16 @@ from experiments.devices import writer_first
 from experiments.plan import count
 from experiments.plan import describe_plan
 from experiments.prepared_sets import choose_splits
-from experiments.training import clear_checkpoints
 from experiments.training import fit
 from experiments.training import fresh_keras
 from experiments.training import gathered
 from experiments.training import prepared
 from experiments.vision.datasets import open_builder
 from experiments.vision.models import build_classifier
-from experiments.vision.pipeline import ImagePipeline
+from experiments.vision.pipeline import Images
 from keras_laurel.distribution import convolution_layout_map
 
 NOT_DECAYED = ["bias", "beta", "gamma"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Images:
-    """The batches of a run, as `training.fit` takes them."""
-
-    settings: object
-    pipeline: ImagePipeline
-    splits: tuple
-    seed: int = 0
-
-    def training(self, done):
-        epochs = range(done, self.settings.epochs)
-        return self.pipeline.training_batches(self.splits[0], self.seed, epochs)
-
-    def evaluation(self, rounds=1):
-        return self.pipeline.evaluation_batches(self.splits[1])
-
-    @property
-    def training_steps(self):
-        return self.pipeline.training_steps(self.splits[0])
-
-    @property
-    def evaluation_steps(self):
-        return self.pipeline.evaluation_steps(self.splits[1])
 
 
 def open_images(settings, machine, devices, seed=0):
@@ -59,17 +33,9 @@ def open_images(settings, machine, devices, seed=0):
     builder = open_builder(
         settings.dataset, machine.data_dir, machine.output / "data"
     )
-    pipeline = ImagePipeline(
-        builder=builder,
-        image_size=settings.image_size,
-        batch_size=settings.batch_size,
-        augmentations=settings.augment,
-        magnitude=settings.magnitude,
-        process_index=devices.data_shard,
-        process_count=devices.data_shards,
-    )
     splits = choose_splits(builder, settings.train_split, settings.eval_split)
-    return Images(settings, pipeline, splits, seed)
+    shard = (devices.data_shard, devices.data_shards)
+    return Images(builder, settings, splits, seed, shard)
 
 
 def prepare(experiment, machine):
@@ -88,11 +54,16 @@ def prepare(experiment, machine):
         check_batch_size(settings.batch_size, devices)
         with writer_first(devices):
             images = open_images(settings, machine, devices)
-        check_enough_images(images)
+        if images.training_steps < 1:
+            raise ValueError(
+                f"Split `{images.splits[0]}` must have at least one batch. "
+                f"Received: {images.counts[0]} images, batch_size="
+                f"{settings.batch_size}. Lower `--batch-size`."
+            )
         about[settings.dataset] = {
-            "training_images": images.pipeline.count(images.splits[0]),
-            "evaluation_images": images.pipeline.count(images.splits[1]),
-            "classes": images.pipeline.num_classes,
+            "training_images": images.counts[0],
+            "evaluation_images": images.counts[1],
+            "classes": images.num_classes,
         }
     build = functools.partial(build_model, experiment, arm, machine)
     # SGD has its momentum, AdamW two.
@@ -102,22 +73,12 @@ def prepare(experiment, machine):
     return {"device": str(devices), "data": about}, text
 
 
-def check_enough_images(images):
-    if images.training_steps < 1:
-        pipeline, split = images.pipeline, images.splits[0]
-        raise ValueError(
-            f"Split `{split}` must have at least one batch. Received: "
-            f"{pipeline.count(split)} images, batch_size="
-            f"{pipeline.batch_size}. Lower `--batch-size`."
-        )
-
-
 def build_model(experiment, arm, machine):
     """The model of an arm, for counting."""
     settings = experiment.settings_of(arm)
     devices = find_devices(machine, convolution_layout_map)
     images = open_images(settings, machine, devices)
-    return build_classifier(settings, images.pipeline.num_classes, seed=0)
+    return build_classifier(settings, images.num_classes, seed=0)
 
 
 def train(settings, seed, folder, machine):
@@ -127,22 +88,13 @@ def train(settings, seed, folder, machine):
     `accuracy_best` that of the best one, as in the paper's table.
     `held_out_loss` is cross-entropy in nats, without label smoothing.
 
-    Args:
-        settings: `VisionSettings`.
-        seed: Of the weights and of the order of the images.
-        folder: Of the run.
-        machine: A `Machine`.
-
     Returns:
         Dict, or None in all processes except the first.
     """
     devices = find_devices(machine, convolution_layout_map)
     images = open_images(settings, machine, devices, seed)
-    classes = images.pipeline.num_classes
+    classes = images.num_classes
     build = functools.partial(build_classifier, settings, classes, seed)
-    callbacks = []
-    if machine.tensorboard and devices.is_writer:
-        callbacks = [keras.callbacks.TensorBoard(str(folder / "tensorboard"))]
     with fresh_keras(settings.precision, devices.scope):
         model = compiled(build(), settings, images.training_steps)
         history = fit(
@@ -152,8 +104,6 @@ def train(settings, seed, folder, machine):
             images.training_steps,
             folder,
             devices,
-            lambda epoch, logs: {},
-            callbacks,
         )
         parameters = parameters_of(model)
         if settings.keep_model:
@@ -163,7 +113,6 @@ def train(settings, seed, folder, machine):
     numbers = summarize(history, parameters)
     if settings.keep_model:
         numbers["accuracy_reloaded"] = save(model, images, folder, devices)
-    clear_checkpoints(folder)
     return numbers
 
 
@@ -189,11 +138,9 @@ def save(model, images, folder, devices):
         model.save(folder / "model.keras", include_optimizer=False)
         model = keras.models.load_model(folder / "model.keras")
         compiled(model, images.settings, steps_per_epoch=1)
-        alone = dataclasses.replace(
-            images.pipeline, process_index=0, process_count=1
-        )
+        alone = dataclasses.replace(images, shard=(0, 1))
         logs = model.evaluate(
-            alone.evaluation_batches(images.splits[1]),
+            alone.evaluation(),
             steps=images.evaluation_steps,
             return_dict=True,
             verbose=0,

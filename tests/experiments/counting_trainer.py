@@ -3,10 +3,13 @@
 import dataclasses
 import os
 import time
+import typing
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
+    trainer: typing.ClassVar[str] = __name__
+
     factor: int = 1
     fails_at: int | None = None
     waits_at: int | None = None

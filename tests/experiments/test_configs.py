@@ -125,8 +125,6 @@ def test_options_change_what_arms_share_and_how_it_runs():
         ("table_1", "--laurel-rates 0 1", "two factors above 0. Received"),
         ("table_1", "--arms rv", "must be some of baseline, deeper"),
         ("table_1", "--seeds 0", "`--seeds` must be 1 or more"),
-        ("table_1", "--distribution tensor", "must have 2 sizes for dis"),
-        ("table_1", "--mesh 4 2", "must have 1 size for distribution=data"),
         ("demo_llm", "--clip-norm 0", "must be a number above 0"),
         ("demo_llm", "--variant rw+rw", "joined by +. Received: variant='rw"),
         ("demo_llm", "--sequence-length 1", "must be 2 tokens or more"),

@@ -20,7 +20,6 @@ from tests.processes import Program
 pytestmark = once
 
 WAITING = Path(__file__).with_name("waiting_experiment.py")
-TRAINER = "tests.experiments.counting_trainer"
 
 
 def run(folder, seeds, arms=("plain", "double"), workers=1, **settings):
@@ -32,7 +31,6 @@ def run(folder, seeds, arms=("plain", "double"), workers=1, **settings):
     experiment = Experiment(
         name="counting",
         title="Counting.",
-        trainer=TRAINER,
         settings=dataclasses.replace(Settings(), **settings),
         arms={arm: changes[arm] for arm in arms},
         seeds=seeds,

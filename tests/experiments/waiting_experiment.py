@@ -16,7 +16,6 @@ if __name__ == "__main__":
     experiment = Experiment(
         name="waiting",
         title="Waiting.",
-        trainer="tests.experiments.counting_trainer",
         settings=dataclasses.replace(Settings(), waits_at=1),
         arms={"a": {}, "b": {}},
         seeds=2,

@@ -11,8 +11,6 @@ from experiments.costs.__main__ import main
 from experiments.costs.training_case import TrainingCase
 from keras_laurel.costs.tpu import compile_program
 from keras_laurel.costs.tpu.comparison import overheads
-from keras_laurel.distribution import llama_layout_map
-from keras_laurel.distribution import make_distribution
 from tests.costs.tpu.small_models import build_classifier
 
 if keras.config.backend() != "jax":
@@ -43,12 +41,8 @@ def costs(cache_dir):
 
 
 def compile_variant(variant, cache_dir):
-    case = TrainingCase(
-        "ablation-157m", variant, num_blocks=2, sequence_length=256
-    )
-    return compile_program(
-        case.build, *case.batch(16), topology=CHIPS, cache_dir=cache_dir
-    )
+    case = TrainingCase("ablation-157m", variant, blocks=2, sequence_length=256)
+    return case.compile(16, topology=CHIPS, cache_dir=cache_dir)
 
 
 def test_a_step_fits_and_its_numbers_agree_with_one_another(costs):
@@ -79,16 +73,9 @@ def test_overheads_of_the_variants(costs):
 def test_divided_weights_are_gathered_and_their_gradients_summed(
     kind, mesh, cache_dir
 ):
-    case = TrainingCase("tiny", "rw+lr", num_blocks=1)
-    cost = compile_program(
-        case.build,
-        *case.batch(8),
-        topology=CHIPS,
-        distribution=lambda devices: make_distribution(
-            kind, mesh, devices, llama_layout_map, auto_shard_dataset=False
-        ),
-        effort="O1",
-        cache_dir=cache_dir,
+    case = TrainingCase("tiny", "rw+lr", blocks=1)
+    cost = case.compile(
+        8, kind, mesh, topology=CHIPS, effort="O1", cache_dir=cache_dir
     )
     assert cost.collectives["all-gather"].count > 4
     assert cost.collectives["reduce-scatter"].size > 4 * 128 * 1024

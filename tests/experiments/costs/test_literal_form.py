@@ -6,18 +6,15 @@ import pytest
 
 import keras_laurel
 from experiments.costs.literal_form import literal_form
-from experiments.language.models import ARCHITECTURES
-from experiments.language.models import build_language_model
-from experiments.variants import LaurelSizes
+from experiments.costs.training_case import TrainingCase
 
 
 @pytest.mark.parametrize(
     "variant", ["rw", "lr", "pa", "rw+lr", "lr+pa", "rw+lr+pa"]
 )
 def test_a_decoder_computes_what_the_equations_say(variant):
-    model = build_language_model(
-        variant, ARCHITECTURES["tiny"], LaurelSizes(rank=8)
-    )
+    case = TrainingCase("tiny", variant, rank=8, keep_branch=True)
+    model = case.build_model()
     generator = np.random.default_rng(0)
     for layer in keras_laurel.laurel_layers(model):
         for weight in layer.weights:

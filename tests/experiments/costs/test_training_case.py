@@ -16,7 +16,7 @@ def test_stages_say_where_connections_stand(stages, widths):
     assert [layer.laurel_a.shape[1] for layer in found] == widths
 
 
-@pytest.mark.parametrize("stages", [(), (0,), (1, 5)])
+@pytest.mark.parametrize("stages", [(0,), (1, 5)])
 def test_stages_that_it_does_not_have(stages):
     with pytest.raises(ValueError, match="some of"):
         TrainingCase("resnet50", stages=stages)

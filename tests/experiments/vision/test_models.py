@@ -97,7 +97,7 @@ def test_starts_of_a():
         for name in ("orthogonal", "column-orthogonal")
     }
     for name, scale in (("orthogonal", 1), ("column-orthogonal", 1 / 4**2)):
-        layer = models.laurel_layer(settings[name])
+        layer = models.laurel_layer(settings[name], rank=4)
         layer.build([(None, 8, 8, 64)] * 2)
         a = keras.ops.convert_to_numpy(layer.laurel_a)[0]
         np.testing.assert_allclose(a.T @ a, scale * np.eye(4), atol=1e-5)

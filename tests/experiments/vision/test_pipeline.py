@@ -10,13 +10,22 @@ import tensorflow_datasets as tfds
 
 from experiments.prepared_sets import choose_splits
 from experiments.vision.datasets import open_builder
-from experiments.vision.pipeline import ImagePipeline
+from experiments.vision.pipeline import Images
+from experiments.vision.settings import VisionSettings
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     builder = open_builder("digits", None, tmp_path_factory.mktemp("digits"))
-    return ImagePipeline(builder, image_size=32, batch_size=128)
+    settings = VisionSettings(
+        image_size=32, batch_size=128, epochs=3, warmup_epochs=0
+    )
+    return Images(builder, settings, ("train", "test"), seed=3)
+
+
+def changed(images, **settings):
+    settings = dataclasses.replace(images.settings, **settings)
+    return dataclasses.replace(images, settings=settings)
 
 
 def images_of(batches):
@@ -27,21 +36,23 @@ def images_of(batches):
     "augmentations", [("crop",), ("crop", "flip", "rand_augment")]
 )
 def test_a_later_start_sees_the_same_images(digits, augmentations):
-    pipeline = dataclasses.replace(digits, augmentations=augmentations)
-    split, batches = "train[:256]", pipeline.training_batches
-    whole = images_of(batches(split, seed=3, epochs=range(3)))
-    resumed = images_of(batches(split, seed=3, epochs=range(1, 3)))
+    pipeline = dataclasses.replace(
+        changed(digits, augment=augmentations), splits=("train[:256]", "test")
+    )
+    whole = images_of(pipeline.training())
+    resumed = images_of(pipeline.training(1))
     assert len(whole) == 3 * 256
     np.testing.assert_array_equal(whole[256:], resumed)
     assert np.isfinite(whole).all()
     assert np.abs(whole[:256] - whole[256:512]).max() > 0
-    other = images_of(batches(split, seed=4, epochs=range(1)))
+    other = changed(dataclasses.replace(pipeline, seed=4), epochs=1)
+    other = images_of(other.training())
     assert np.abs(whole[:256] - other).max() > 0
 
 
 def test_evaluation_covers_the_split_once_in_full_batches(digits):
-    batches = list(digits.evaluation_batches("test"))
-    assert len(batches) == digits.evaluation_steps("test") == 3
+    batches = list(digits.evaluation())
+    assert len(batches) == digits.evaluation_steps == 3
     assert {len(images) for images, _, _ in batches} == {128}
     weights = np.concatenate([weights for _, _, weights in batches])
     classes = np.concatenate([labels for _, labels, _ in batches])
@@ -50,19 +61,16 @@ def test_evaluation_covers_the_split_once_in_full_batches(digits):
 
 def test_processes_share_each_epoch_without_overlap(digits):
     parts = [
-        dataclasses.replace(digits, process_index=index, process_count=4)
+        dataclasses.replace(changed(digits, epochs=1), shard=(index, 4))
         for index in range(4)
     ]
-    trained = [
-        images_of(part.training_batches("train", seed=3, epochs=range(1)))
-        for part in parts
-    ]
+    trained = [images_of(part.training()) for part in parts]
     assert [len(part) for part in trained] == [1408 // 4] * 4
     different = np.unique(np.concatenate(trained).round(4), axis=0)
     assert len(different) == 1408
     evaluated = [
         sum(float(weights.numpy().sum()) for _, _, weights in part)
-        for part in (p.evaluation_batches("test") for p in parts)
+        for part in (p.evaluation() for p in parts)
     ]
     assert sum(evaluated) == 359
 
@@ -95,17 +103,18 @@ def imagenet(tmp_path_factory):
 
 def test_imagenet_is_decoded_cropped_and_resized(imagenet):
     assert choose_splits(imagenet, "train", None) == ("train", "validation")
-    pipeline = ImagePipeline(imagenet, 224, 4, ("crop", "flip"))
+    settings = VisionSettings(
+        batch_size=4, augment=("crop", "flip"), epochs=2, warmup_epochs=0
+    )
+    pipeline = Images(imagenet, settings, ("train", "validation"), seed=1)
     assert pipeline.sizes_vary and pipeline.num_classes == 1000
-    batches = list(pipeline.training_batches("train", 1, range(2)))
+    batches = list(pipeline.training())
     assert len(batches) == 2 * 3
     for images, labels in batches:
         assert images.shape == (4, 224, 224, 3)
         assert labels.numpy().sum(-1).tolist() == [1.0] * 4
         assert -1 <= images.numpy().min() <= images.numpy().max() <= 1
-    ((images, _, weights),) = dataclasses.replace(
-        pipeline, batch_size=16
-    ).evaluation_batches("validation")
+    ((images, _, weights),) = changed(pipeline, batch_size=16).evaluation()
     assert images.shape == (16, 224, 224, 3)
     assert weights.numpy().tolist() == [1.0] * 12 + [0.0] * 4
 

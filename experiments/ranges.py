@@ -1,0 +1,73 @@
+"""Settings as fields of dataclasses, with a help text and a range.
+
+Nothing here imports Keras, so that a command line is checked at once.
+"""
+
+import dataclasses
+import types
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Values that a setting may have, and how to say so."""
+
+    holds: types.FunctionType
+    text: str
+
+
+AT_LEAST_1 = Range(lambda x: x >= 1, "a number of 1 or more")
+AT_LEAST_0 = Range(lambda x: x >= 0, "a number of 0 or more")
+ABOVE_0 = Range(lambda x: 0 < x < float("inf"), "a number above 0")
+BELOW_1 = Range(lambda x: 0 <= x < 1, "0 or more, below 1")
+
+
+def one_of(*names):
+    return Range(lambda x: x in names, f"one of {', '.join(names)}")
+
+
+def some_of(*names):
+    return Range(
+        lambda x: set(x) <= set(names) and len(set(x)) == len(x),
+        f"some of {', '.join(map(str, names))}, each once",
+    )
+
+
+def setting(default, text, allowed=None):
+    """A field of a dataclass of settings, with its help and its range."""
+    kind = "default_factory" if isinstance(default, dict) else "default"
+    value = default.copy if isinstance(default, dict) else default
+    metadata = {"help": text, "range": allowed}
+    return dataclasses.field(**{kind: value}, metadata=metadata)
+
+
+class Checked:
+    """A dataclass whose fields are in the ranges that `setting` gave them.
+
+    Whole numbers without a range are 1 or more.
+    """
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value, allowed = getattr(self, field.name), field.metadata["range"]
+            if type(value) is int:
+                allowed = allowed or AT_LEAST_1
+            if value is not None and allowed and not allowed.holds(value):
+                raise ValueError(
+                    f"Setting `{field.name}` must be {allowed.text}. "
+                    f"Received: {field.name}={value!r}."
+                )
+
+
+VARIANTS = Range(
+    lambda x: (
+        x in ("baseline", "deeper")
+        or {*x.split("+")} <= {"rw", "lr", "pa"}
+        and len({*x.split("+")}) == len(x.split("+"))
+    ),
+    "baseline, deeper, or some of rw, lr and pa joined by +",
+)
+RATES = Range(
+    lambda x: len(x) == 2 and all(map(ABOVE_0.holds, x)),
+    "two factors above 0",
+)
+PRECISIONS = one_of("float32", "mixed_bfloat16")
