@@ -22,10 +22,6 @@ def is_layer(node):
     return isinstance(node.operation, keras.layers.Layer)
 
 
-def is_trainable(node):
-    return not is_layer(node) or node.operation.trainable
-
-
 def how_it_stood(node, skip, is_sum):
     """Return the options of `Laurel` that describe the addition.
 

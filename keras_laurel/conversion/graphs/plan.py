@@ -171,7 +171,7 @@ class _Graph:
         axis = prototype.axis
         if axis == -1:
             axis = self._axes.of(node, branch)
-        if not (self._model.trainable and layer_options.is_trainable(node)):
+        if not self._model.trainable:
             options["trainable"] = False
         name = free_name(site.name.rpartition("/")[2], self._names)
         self._names.add(name)
