@@ -170,11 +170,39 @@ def reading(hint):
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
     if hint is dict:
-        return {"type": json.loads, "metavar": "JSON"}
+        return {"type": json_object, "metavar": "JSON"}
     if typing.get_origin(hint) is tuple:
         (kind, _) = typing.get_args(hint)
         return {"type": kind, "nargs": "*", "action": AsTuple}
     return {"type": hint}
+
+
+def json_object(text):
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(
+            f"it must be a JSON object, such as '{{\"scale\": 0.5}}'. "
+            f"Received: {text}"
+        )
+    return found
+
+
+def check_no_options(program, text):
+    """Answer `--help`, and refuse everything else.
+
+    Args:
+        program: Name of a module that is run without arguments.
+        text: Its docstring.
+    """
+    argparse.ArgumentParser(
+        prog=f"python -m {program}",
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    ).parse_args()
 
 
 class AsTuple(argparse.Action):

@@ -57,7 +57,7 @@ def arms_of(setting, changes):
 
 LANGUAGE_PILOT = Experiment(
     name="language_pilot",
-    title="Null arms on text: what pairing leaves of chance, by setting.",
+    title="Null arms on text: how far paired runs differ by chance.",
     settings=SETTINGS,
     seeds=3,
     arms={

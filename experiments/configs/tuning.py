@@ -10,9 +10,10 @@ from experiments.experiment import Experiment
 def tuning(name, settings, percent, rates):
     """Rates of a baseline that trains on some percent of the training split."""
     kind = "images" if "vision" in name else "text"
+    ending = ", at the paper's size" if name.endswith("_full") else ""
     return Experiment(
         name=name,
-        title=f"The learning rate of the baseline on {kind}.",
+        title=f"The learning rate of the baseline on {kind}{ending}.",
         settings=dataclasses.replace(
             settings,
             train_split=f"train[:{percent}%]",

@@ -21,7 +21,7 @@ METHODS = {
 FASTER = {"": 1, "-fast": 4, "-faster": 16}
 
 
-def upcycling(name, settings, start, new_text, rank):
+def upcycling(name, settings, start, new_text, rank, size=""):
     """At this rank LAuReL trains as many weights as LoRA, within 1 %."""
     rates = {
         f"{method}{ending}-new-text": {
@@ -34,7 +34,8 @@ def upcycling(name, settings, start, new_text, rank):
     }
     return Experiment(
         name=name,
-        title="Trained models that go on, half of the steps.",
+        title="Models converted after training, and trained on, half of the "
+        f"steps{size}.",
         settings=dataclasses.replace(
             settings, start_from=start, rank=rank, tokens=settings.tokens // 2
         ),
@@ -75,6 +76,11 @@ def upcycling(name, settings, start, new_text, rank):
 EXPERIMENTS = (
     upcycling("upcycling", text.REDUCED, "language/baseline", "shakespeare", 5),
     upcycling(
-        "upcycling_full", text.FULL, "language_full/baseline", "wiki40b/en", 28
+        "upcycling_full",
+        text.FULL,
+        "language_full/baseline",
+        "wiki40b/en",
+        28,
+        ", at the paper's size",
     ),
 )

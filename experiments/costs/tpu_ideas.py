@@ -22,6 +22,7 @@ from experiments.costs.training_case import TrainingCase
 from experiments.files import RESULTS
 from experiments.files import made_with
 from experiments.files import write_json
+from experiments.options import check_no_options
 from keras_laurel import Laurel
 from keras_laurel import equation
 from keras_laurel.conversion.blocks.stream import ResidualStream
@@ -145,6 +146,7 @@ VARIANTS = {
 
 
 def main():
+    check_no_options("experiments.costs.tpu_ideas", __doc__)
     keras.config.set_dtype_policy("mixed_bfloat16")
     baseline = compile_with("baseline", {})
     rows = [{"variant": "baseline", "cost": baseline.to_dict()}]

@@ -56,7 +56,11 @@ def show(value, error):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.evaluation.compare",
+        description=__doc__.splitlines()[0],
+        allow_abbrev=False,
+    )
     parser.add_argument("first", help="results of the model compared with")
     parser.add_argument("second", help="results of the other model")
     options = parser.parse_args(arguments)

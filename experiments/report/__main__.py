@@ -14,6 +14,7 @@ from experiments.configs import all_experiments
 from experiments.files import RESULTS
 from experiments.files import read_json
 from experiments.files import write_whole
+from experiments.options import check_no_options
 from experiments.report import claims
 from experiments.report import cost_claims
 from experiments.report import pilot
@@ -204,6 +205,7 @@ def draw(folder=RESULTS):
 
 
 def main():
+    check_no_options("experiments.report", __doc__)
     draw()
     for name, text in render().items():
         path = PAGE.parent / name
