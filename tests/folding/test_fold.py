@@ -9,6 +9,7 @@ from keras import layers
 from keras import ops
 
 import keras_laurel
+from tests.backends import once
 from tests.backends import rows
 from tests.conversion.models import outputs
 from tests.conversion.models import random_input
@@ -111,6 +112,22 @@ def test_it_computes_the_same(name, variant, tmp_path):
     folded.model.save(tmp_path / "folded.keras")
     loaded = keras.saving.load_model(tmp_path / "folded.keras")
     assert_close(outputs(loaded, x), expected)
+
+
+@once
+def test_resnet50():
+    """16 connections, whose f ends in a batch normalisation, 4 at shortcuts."""
+    keras.utils.set_random_seed(0)
+    model = keras.applications.ResNet50(weights=None, input_shape=(32, 32, 3))
+    layer = keras_laurel.get("rw+lr+pa", rank=4)
+    model = keras_laurel.laurelize(model, layer, verbose=False)
+    randomize(model)
+    shake(model)
+    folded = keras_laurel.fold(model)
+    assert len(folded.connections) == 16
+    assert counts(model) == [16, 0]
+    x = random_input(model)
+    assert_close(outputs(folded.model, x), outputs(model, x))
 
 
 def counts(model):
