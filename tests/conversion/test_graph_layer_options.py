@@ -130,7 +130,7 @@ def test_frozen_parts_stay_frozen():
     frozen = keras_laurel.laurel_layers(model.get_layer("inner"))
     assert [x.trainable_weights for x in frozen] == [[]]
     assert len(model.trainable_weights) == 3
-    model.trainable = True
+    model.get_layer("inner").trainable = True
     assert len(model.trainable_weights) == 6
 
 
