@@ -8,6 +8,7 @@ it is installed.
     python benchmarks/conversion_time.py
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -16,6 +17,7 @@ import sys
 import time
 
 import numpy as np
+from measuring import parser
 from measuring import write
 
 BLOCKS = ([3, 4, 6, 3], [3, 4, 23, 3], [3, 8, 36, 3], [3, 16, 72, 9])
@@ -25,8 +27,11 @@ ROUNDS = 3
 
 
 def main():
-    if len(sys.argv) > 1:
-        return print(json.dumps(measure(json.loads(sys.argv[1]))))
+    options = parser(__doc__)
+    options.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
+    blocks = options.parse_args().one
+    if blocks:
+        return print(json.dumps(measure(blocks)))
     rows = [row(backend, blocks) for backend in BACKENDS for blocks in BLOCKS]
     report_slopes(rows)
     write(
@@ -54,7 +59,7 @@ def row(backend, blocks):
 
 def in_fresh_process(backend, blocks):
     environment = {**os.environ, "KERAS_BACKEND": backend}
-    command = [sys.executable, __file__, json.dumps(blocks)]
+    command = [sys.executable, __file__, "--one", json.dumps(blocks)]
     output = subprocess.run(
         command, env=environment, check=True, stdout=subprocess.PIPE, text=True
     ).stdout

@@ -15,6 +15,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import keras_hub
+from measuring import parser
 from measuring import write
 
 import keras_laurel
@@ -23,6 +24,7 @@ MEGABYTE = 2**20
 
 
 def main():
+    parser(__doc__).parse_args()
     backbone = keras_hub.models.LlamaBackbone(
         vocabulary_size=32_000,
         num_layers=20,

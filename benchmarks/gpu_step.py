@@ -285,11 +285,28 @@ def parse_arguments():
         description=__doc__.splitlines()[0], allow_abbrev=False
     )
     add = parser.add_argument
-    add("--forms", nargs="+", choices=FORMS, default=FORMS)
-    add("--models", nargs="+", choices=BATCH, default=MODELS)
-    add("--rounds", type=int, default=20, help="at most")
-    add("--minutes", type=float, default=9, help="for all of it")
-    add("--on", choices=("gpu", "cpu"), default="gpu")
+    add(
+        "--forms",
+        nargs="+",
+        choices=FORMS,
+        default=FORMS,
+        help="the backends, and whether PyTorch compiles; all by default",
+    )
+    add(
+        "--models",
+        nargs="+",
+        choices=BATCH,
+        default=MODELS,
+        help=f"by default {' and '.join(MODELS)}",
+    )
+    add("--rounds", type=int, default=20, help="at most, 20 by default")
+    add("--minutes", type=float, default=9, help="for all of it, 9 by default")
+    add(
+        "--on",
+        choices=("gpu", "cpu"),
+        default="gpu",
+        help="the CPU is for trying it out; nothing is written then",
+    )
     add("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     add("--form", default="", help=argparse.SUPPRESS)
     add("--model", default="", help=argparse.SUPPRESS)

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 
+from measuring import parser
 from measuring import write
 
 PROGRAM = """
@@ -24,6 +25,7 @@ ROUNDS = 7
 
 
 def main():
+    parser(__doc__).parse_args()
     seconds = {backend: [] for backend in BACKENDS}
     for _ in range(ROUNDS):
         for backend in BACKENDS:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 
 from measuring import interleaved
+from measuring import parser
 from measuring import ratio
 from measuring import write
 
@@ -24,13 +25,9 @@ WIDTH, BLOCKS, PROMPT = 512, 8, 128
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], allow_abbrev=False
-    )
-    parser.add_argument("--backends", nargs="+", default=BACKENDS)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    options = parser(__doc__, rounds=20, backends=BACKENDS)
+    options.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    arguments = options.parse_args()
     if arguments.one:
         return print(json.dumps(measure(arguments.rounds)))
     rows = []

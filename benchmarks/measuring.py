@@ -1,5 +1,6 @@
-"""Interleaved timing, and the file that results are written to."""
+"""Interleaved timing, the options, and the file of the results."""
 
+import argparse
 import json
 import os
 import pathlib
@@ -9,6 +10,44 @@ import time
 from importlib import metadata
 
 RESULTS = pathlib.Path(__file__).parent.parent / "results"
+
+
+def parser(doc, rounds=None, **names):
+    """Return a parser of the options that benchmarks have in common.
+
+    Args:
+        doc: String, the docstring of the script.
+        rounds: Integer, the default of `--rounds`, or `None` without it.
+        **names: For each option of this name, what can be measured.
+    """
+    made = argparse.ArgumentParser(
+        description=doc.partition("\n")[0], allow_abbrev=False
+    )
+    for option, choices in names.items():
+        made.add_argument(
+            f"--{option}",
+            nargs="+",
+            choices=choices,
+            default=choices,
+            help="what to measure; all of them by default",
+        )
+    if rounds is not None:
+        made.add_argument(
+            "--rounds",
+            type=at_least_two,
+            default=rounds,
+            help=f"measurements of each, at least 2; {rounds} by default",
+        )
+    return made
+
+
+def at_least_two(text):
+    """Return the number of rounds that quartiles need."""
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(
+            f"must be an integer of at least 2. Received: {text}"
+        )
+    return int(text)
 
 
 def interleaved(functions, rounds, warm_up=2):

@@ -9,6 +9,7 @@ the time of a call op by op, the converted model and the twin in turn.
     python benchmarks/opened_layers.py
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ import sys
 import time
 
 from measuring import interleaved
+from measuring import parser
 from measuring import ratio
 from measuring import write
 
@@ -26,7 +28,9 @@ ROUNDS = 40
 
 
 def main():
-    if len(sys.argv) > 1:
+    options = parser(__doc__)
+    options.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    if options.parse_args().one:
         return print(json.dumps(measure()))
     rows = [in_fresh_process(backend) for backend in BACKENDS]
     write(
@@ -41,7 +45,7 @@ def main():
 def in_fresh_process(backend):
     environment = {**os.environ, "KERAS_BACKEND": backend}
     output = subprocess.run(
-        [sys.executable, __file__, "measure"],
+        [sys.executable, __file__, "--one"],
         env=environment,
         check=True,
         stdout=subprocess.PIPE,

@@ -16,6 +16,7 @@ import subprocess
 import sys
 
 from measuring import interleaved
+from measuring import parser
 from measuring import ratio
 from measuring import write
 
@@ -125,12 +126,9 @@ def step(model, shape):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backends", nargs="+", default=BACKENDS)
-    parser.add_argument("--cases", nargs="+", default=CASES)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--one", metavar="CASE", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser(__doc__, rounds=15, backends=BACKENDS, cases=CASES)
+    options.add_argument("--one", metavar="CASE", help=argparse.SUPPRESS)
+    return options.parse_args()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ for the backward pass, as differences for each connection.
     python benchmarks/torch_step.py --device cuda --rounds 50
 """
 
-import argparse
 import os
 
 os.environ["KERAS_BACKEND"] = "torch"
@@ -20,6 +19,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from measuring import interleaved  # noqa: E402
+from measuring import parser  # noqa: E402
 from measuring import ratio  # noqa: E402
 from measuring import write  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
@@ -239,10 +239,14 @@ class Connection(torch.nn.Module):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--rounds", type=int, default=20)
-    return parser.parse_args()
+    options = parser(__doc__, rounds=20)
+    options.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="where the steps run, on the CPU by default",
+    )
+    return options.parse_args()
 
 
 if __name__ == "__main__":

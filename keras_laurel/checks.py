@@ -60,11 +60,24 @@ def check_path(name, value):
 def check_model(name, value):
     """Raise if `value` is not a `keras.Model`."""
     if not isinstance(value, keras.Model):
+        of_one_layer = (
+            " To make a model of one layer, use `keras.Sequential([layer])`."
+        )
         raise ValueError(
             f"Argument `{name}` must be a `keras.Model`. Received: "
-            f"{name}={value!r}, a {type(value).__name__}. To make a model of "
-            "one layer, use `keras.Sequential([layer])`."
+            f"{name}={value!r}, a {type(value).__name__}."
+            f"{how_to_load(value) or of_one_layer}"
         )
+
+
+def how_to_load(value):
+    """Return advice for an error about a path where a model was expected.
+
+    It is empty if `value` is not a path.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        return ""
+    return f" Load it first: `keras.models.load_model({os.fspath(value)!r})`."
 
 
 def shapes_agree(shapes):

@@ -199,9 +199,9 @@ def _rated(plain):
 def _check_not_built(optimizer):
     if optimizer.built:
         raise ValueError(
-            "Argument `optimizer` must not be built yet. Received: a "
-            f"{type(optimizer).__name__} that is built already. Pass it "
-            "before `fit`, or a new one made by "
+            "Argument `optimizer` must not be built yet. Received: an "
+            f"optimizer `{type(optimizer).__name__}`, which is built already. "
+            "Pass it before `fit`, or a new one made by "
             "`type(optimizer).from_config(optimizer.get_config())`."
         )
 

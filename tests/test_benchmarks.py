@@ -1,4 +1,4 @@
-"""Without a GPU the benchmark of GPUs measures and writes nothing."""
+"""The benchmarks read their options; without a GPU none measures one."""
 
 import os
 import subprocess
@@ -35,6 +35,33 @@ def test_without_a_gpu_nothing_is_measured_or_written(tmp_path):
     assert "No GPU is at hand for jax: nothing was measured" in finished.stdout
     assert before == (result.exists() and result.read_bytes())
     assert not list(tmp_path.iterdir())
+
+
+# The others import their frameworks first.
+QUICK = {
+    "conversion_time": "--one",
+    "decoder_time": "--backends",
+    "import_time": "--backends",
+    "latency": "--backends",
+    "opened_layers": "--backends",
+    "step_time": "--cases",
+}
+
+
+@pytest.mark.parametrize("script", QUICK)
+def test_options_are_read_before_anything_is_measured(script):
+    def run(*options):
+        command = [sys.executable, ROOT / "benchmarks" / f"{script}.py"]
+        return subprocess.run(
+            [*command, *options], capture_output=True, text=True, timeout=60
+        )
+
+    shown = run("--help")
+    assert shown.returncode == 0 and shown.stdout.startswith("usage: ")
+    for options in ([QUICK[script], "foo"], ["--round", "3"]):
+        refused = run(*options)
+        assert refused.returncode == 2, options
+        assert refused.stderr.startswith("usage: "), options
 
 
 @pytest.mark.slow

@@ -315,7 +315,7 @@ def test_not_an_optimizer(optimizer):
 def test_built_already():
     optimizer = adamw()
     optimizer.build(Weights().weights)
-    with pytest.raises(ValueError, match="a AdamW that is built already"):
+    with pytest.raises(ValueError, match="`AdamW`, which is built already"):
         keras_laurel.prepare_optimizer(optimizer)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_laurel.checks import how_to_load
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks import owner
 from keras_laurel.conversion.blocks.attach import check_history
@@ -147,7 +148,7 @@ def laurel_layers(model: keras.layers.Layer) -> list[Laurel]:
     if not isinstance(model, keras.layers.Layer):
         raise ValueError(
             "Argument `model` must be a `keras.Model` or a layer. Received: "
-            f"model={model!r}, a {type(model).__name__}."
+            f"model={model!r}, a {type(model).__name__}.{how_to_load(model)}"
         )
     layers = (model, *keras_internals.flatten_layers(model))
     inside = set(map(id, layers))
@@ -214,7 +215,8 @@ def _prototypes(layer, sites):
         raise ValueError(
             "Argument `layer`, if it is a function, must return a LAuReL layer "
             "for at least one site. Received: None for every site, so nothing "
-            "would change."
+            "would change. Return a layer for at least one of those that "
+            "`residual_sites(model)` lists."
         )
     return pairs
 
@@ -267,7 +269,11 @@ def _reported(model, verbose, found):
         )
     else:
         left_out = len(found.left_out) - len(methods)
-        line = f"Put {_count(len(layers), f'{names} connection')} into blocks"
+        blocks = {id(b): b for stack in found.stacks for b in stack.blocks}
+        count = sum(hasattr(b, "_laurel_connection") for b in blocks.values())
+        line = f"Converted {_count(count, 'block')} to {names}"
+        # With granularity="application" a block has one for each of its runs.
+        line += f", {len(layers)} connections" if len(layers) > count else ""
         if left_out:
             line += f"; left out {_count(left_out, 'other addition')}"
         line += "."
@@ -292,11 +298,13 @@ def _chosen(model, sites, found):
 
 
 def _checked(sites, model, found):
-    if not isinstance(sites, collections.abc.Iterable):
+    if not isinstance(sites, collections.abc.Iterable) or (
+        isinstance(sites, str)
+    ):
         raise ValueError(
             "Argument `sites` must be a list of sites from "
             f"`residual_sites(model)`. Received: sites={sites!r}. Pass a list "
-            "also for one site: `sites=[site]`."
+            "also for one site: `sites=[site]`, or leave it out for all sites."
         )
     sites = [x.site if isinstance(x, LeftOut) else x for x in sites]
     if not sites:

@@ -79,7 +79,7 @@ def register_blocks(
     >>> [site.kind for site in keras_laurel.residual_sites(model)]
     ['block', 'block', 'block', 'block']
     >>> model = keras_laurel.laurelize(model, keras_laurel.LaurelLR(rank=2))
-    Put 4 LaurelLR connections into blocks.
+    Converted 4 blocks to LaurelLR.
     >>> len(keras_laurel.laurel_layers(model))
     4
     """

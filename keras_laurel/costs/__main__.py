@@ -5,7 +5,9 @@ shapes.
 """
 
 import argparse
+import importlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from keras_laurel.costs.measure import footprint
 def main(arguments=None):
     options = parse(arguments)
     try:
+        for module in options.modules:
+            import_module(module)
         found = footprint(
             load(options.model),
             options.baseline and load(options.baseline),
@@ -31,8 +35,31 @@ def main(arguments=None):
         Path(options.output).write_text(text)
 
 
+def import_module(name):
+    """Import a module, for the classes that it registers."""
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "Argument `--import` must be a module that Python finds, without "
+            f"`.py`. Received: --import {name}: {error}. Run the command in "
+            "the folder of the module, or add the folder to `PYTHONPATH`."
+        ) from error
+
+
 def load(path):
-    return keras.models.load_model(path, compile=False)
+    try:
+        return keras.models.load_model(path, compile=False)
+    except TypeError as error:
+        missing = re.search("Could not locate class '(.*?)'", str(error))
+        if missing is None:
+            raise
+        raise ValueError(
+            "Argument `model` must be a file whose classes are imported. "
+            f"Received: {path}, which has the class `{missing[1]}`. Pass "
+            "`--import MODULE` with the module that registers it, or call "
+            "`keras_laurel.costs.footprint(model)` from Python."
+        ) from error
 
 
 def parse(arguments):
@@ -45,8 +72,25 @@ def parse(arguments):
     add = parser.add_argument
     add("model", help="a .keras file")
     add("--baseline", help="a .keras file to compare with")
-    add("--batch-size", type=int, default=1)
-    add("--sequence-length", type=int)
+    add(
+        "--import",
+        dest="modules",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="a module with classes of the model; may be repeated",
+    )
+    add(
+        "--batch-size",
+        type=int,
+        default=1,
+        help="the examples in a batch, 1 by default",
+    )
+    add(
+        "--sequence-length",
+        type=int,
+        help="the length of sequences, for models that leave it undefined",
+    )
     add("--output", help="a JSON file for the results")
     return parser.parse_args(arguments)
 

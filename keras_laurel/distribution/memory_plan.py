@@ -45,7 +45,7 @@ class MemoryPlan:
     def total_line(self) -> str:
         """The last line of the table."""
         return (
-            f"A device: weights {readable(self.weights)}, gradients "
+            f"Per device: weights {readable(self.weights)}, gradients "
             f"{readable(self.gradients)}, optimizer "
             f"{readable(self.optimizer)}; {readable(self.total)} without "
             "activations"
@@ -60,10 +60,11 @@ class MemoryPlan:
         if not self.mesh:
             return "Mesh: none; every device has all weights"
         sizes = ", ".join(f"{name}={size}" for name, size in self.mesh.items())
-        return f"Mesh: {sizes}; {math.prod(self.mesh.values())} devices"
+        count = math.prod(self.mesh.values())
+        return f"Mesh: {sizes}; {count} device{'s' if count > 1 else ''}"
 
     def _table(self):
-        lines = [("Weights", "Count", "Elements", "Layout", "A device")]
+        lines = [("Weights", "Count", "Elements", "Layout", "Per device")]
         for group in self.groups:
             axes = ", ".join(axis or "-" for axis in group["layout"])
             lines.append(

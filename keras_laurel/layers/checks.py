@@ -116,7 +116,8 @@ def _check_every_option_has_an_effect(layer):
     if not (layer.residual_weights or layer.rank or layer.num_activations):
         raise ValueError(
             f"`{name}` must have `residual_weights`, `rank` or "
-            "`num_activations`. Received: none of them, so it would learn "
+            "`num_activations`. Received: residual_weights=None, rank=None, "
+            f"num_activations={layer.num_activations}, so it would learn "
             "nothing. Choose at least one, or use `keras.layers.Add`."
         )
     if layer.per_channel and not layer.residual_weights:
@@ -257,25 +258,29 @@ def _check_rank(layer, width):
             f"{width} (axis {layer.axis}). Use a rank well below half the "
             "width."
         )
-    if 2 * layer.rank >= width:
+    modules = _modules_up_to_the_user()
+    # A model that is loaded or copied had its warning when it was made.
+    is_loaded = any(m.startswith("keras.src.saving") for m in modules)
+    if 2 * layer.rank >= width and not is_loaded:
         warnings.warn(
             f"`{name}` has rank {layer.rank} at width {width}, where the "
             "low-rank map has at least as many parameters as a full matrix. "
             "Use a rank below half the width.",
-            stacklevel=_users_level(),
+            stacklevel=len(modules) + 1,
         )
 
 
-def _users_level():
-    """Return the `stacklevel` of the user's line that built the layer.
+def _modules_up_to_the_user():
+    """Return the modules of the frames from the caller to the user's line.
 
-    The number of Keras frames in between depends on how the layer is built.
+    Their number depends on how the layer is built.
     """
-    level, frame = 1, sys._getframe(1)
-    while frame and _package(frame) in _NOT_THE_USERS:
-        level, frame = level + 1, frame.f_back
-    return level
+    modules, frame = [], sys._getframe(1)
+    while frame and _module(frame).partition(".")[0] in _NOT_THE_USERS:
+        modules.append(_module(frame))
+        frame = frame.f_back
+    return modules
 
 
-def _package(frame):
-    return frame.f_globals.get("__name__", "").partition(".")[0]
+def _module(frame):
+    return frame.f_globals.get("__name__", "")

@@ -18,7 +18,8 @@ class LaurelRW(Laurel):
         residual_weights: The form of `alpha` and `beta`. `"softmax"`,
             `"sigmoid"` and `"complement"` (one parameter) are bounded.
         **kwargs: Further arguments of `keras_laurel.Laurel`, such as
-            `per_channel=True`.
+            `per_channel=True`. With `rank` the layer is the variant `rw+lr`,
+            with `num_activations` `rw+pa`, as `keras_laurel.get` names them.
 
     Input shape:
         List of two tensors `[x, fx]` of shape `(batch, ..., D)`.

@@ -1,5 +1,7 @@
 """Layers by the names that the paper and other papers give them."""
 
+import difflib
+import re
 from typing import Any
 
 from keras_laurel.layers.laurel import Laurel
@@ -79,14 +81,27 @@ def get(name: str, /, **options: Any) -> Laurel:
     if name not in VARIANTS:
         raise ValueError(
             f"Argument `name` must be one of {VARIANTS + PUBLISHED}. "
-            f"Received: name={name!r}. For other choices use "
-            "`keras_laurel.Laurel`."
+            f"Received: name={name!r}.{_suggestion(name)} For other choices "
+            "use `keras_laurel.Laurel`."
         )
     parts = name.split("+")
     for part, defaults in _DEFAULTS.items():
         _check_belongs(name, part in parts, part, defaults, options)
     defaults = {k: v for part in parts for k, v in _DEFAULTS[part].items()}
     return _VARIANTS[name](**{**defaults, **options})
+
+
+def _suggestion(name):
+    """Return the known name that an unknown one is most like, as a question.
+
+    Those with the same parts come first, so that "LR+RW" is "rw+lr".
+    """
+    if not isinstance(name, str):
+        return ""
+    parts = set(re.findall("[a-z0-9]+", name.lower()))
+    alike = [x for x in VARIANTS if set(x.split("+")) == parts]
+    alike += difflib.get_close_matches(name.lower(), VARIANTS + PUBLISHED, 1)
+    return f" Did you mean {alike[0]!r}?" if alike else ""
 
 
 def _check_belongs(name, is_part, part, defaults, options):

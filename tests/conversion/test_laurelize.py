@@ -1,3 +1,5 @@
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -431,6 +433,14 @@ def test_not_a_laurel_layer(layer):
     refuses("`layer` must be a LAuReL layer, or.*=", small_resnet(), layer)
 
 
+@pytest.mark.parametrize("path", ["m.keras", pathlib.Path("m.keras")])
+def test_the_path_of_a_model(path):
+    message = r"Load it first: `keras.models.load_model\('m.keras'\)`"
+    refuses(message, path)
+    with pytest.raises(ValueError, match=message):
+        keras_laurel.fold(path)
+
+
 def test_no_sites():
     refuses("`sites` must not be empty", small_resnet(), sites=[])
 
@@ -441,6 +451,8 @@ def test_a_site_that_is_no_list():
     message = r"(?s)Received: sites=<Res.*also for one site: .*\[site\]"
     refuses(message, model, sites=site)
     refuses("`sites` must be a list .* Received: sites=0", model, sites=0)
+    message = "Received: sites='all'.*leave it out for all sites"
+    refuses(message, model, sites="all")
 
 
 @pytest.mark.parametrize(

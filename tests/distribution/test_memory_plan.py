@@ -30,6 +30,14 @@ def test_without_a_distribution_every_device_has_all():
     assert str(plan).startswith("Mesh: none")
 
 
+def test_one_device_is_one():
+    fsdp = distribution.FullyShardedDataParallel(mesh(1))
+    lines = str(distribution.plan_memory(residual_mlp(), fsdp)).splitlines()
+    assert lines[0] == "Mesh: batch=1; 1 device"
+    assert lines[1].endswith("Per device")
+    assert lines[-1].startswith("Per device: weights ")
+
+
 def test_a_device_has_its_part_of_every_weight():
     layout_map = distribution.llama_layout_map(mesh(4, 2))
     model = without_values(lambda: convert(llama()))

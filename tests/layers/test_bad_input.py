@@ -19,6 +19,7 @@ BOTH = "`share_low_rank` must be False unless .* both set.*Pass both"
 
 OPTIONS = [
     (dict(), "`Laurel` must have `residual_weights`.*learn nothing.*`keras"),
+    (dict(num_activations=0), "Received: .*=None, num_activations=0, so it"),
     (
         dict(residual_weights="tanh"),
         "must be None or one of .*Received: residual_weights='tanh'",
@@ -219,6 +220,18 @@ def test_a_rank_that_buys_nothing_warns_where_the_user_builds(rank, route):
         else:
             keras_laurel.laurelize(model, layer)
     assert {warning.filename for warning in warned} == {__file__}
+
+
+@pytest.mark.filterwarnings("error:.*full matrix")
+def test_a_rank_that_buys_nothing_warns_once(tmp_path):
+    x0 = symbol(None, 8)
+    y = keras.layers.Add()([x0, keras.layers.Dense(8)(x0)])
+    with pytest.warns(UserWarning, match="full matrix"):
+        model = keras_laurel.laurelize(keras.Model(x0, y), LaurelLR(rank=4))
+    keras_laurel.fold(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert keras_laurel.laurel_layers(loaded)[0].rank == 4
 
 
 def test_a_layer_that_refused_its_inputs_can_be_used():

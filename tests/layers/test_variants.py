@@ -47,6 +47,7 @@ def test_weights_have_distinctive_names(name):
 
 
 UNKNOWN = "`name` must be one of .*'rw\\+lr\\+pa'.*For other choices"
+MEANT = "Did you mean '{}'\\? For other choices"
 LEFT_OUT = "belongs to '{0}'.*Choose a variant with '{0}', or leave"
 TAKEN_OUT = "which has '{0}'.*Choose a variant without '{0}'"
 
@@ -56,6 +57,11 @@ TAKEN_OUT = "which has '{0}'.*Choose a variant without '{0}'"
     [
         ("LR", {}, UNKNOWN),
         ("lr+rw", {}, UNKNOWN),
+        ("RW+LR", {}, MEANT.format(r"rw\+lr")),
+        ("pa+lr+rw", {}, MEANT.format(r"rw\+lr\+pa")),
+        ("ReZero", {}, MEANT.format("rezero")),
+        ("skip_init", {}, MEANT.format("skipinit")),
+        ("something", {}, r"name='something'\. For other choices"),
         ("", {}, UNKNOWN),
         (None, {}, UNKNOWN),
         (["rw"], {}, UNKNOWN),

@@ -137,7 +137,8 @@ def _follow(model, row, path):
         if not hasattr(found, name) and _has_layer(found, name):
             found = found.get_layer(name)
         elif not hasattr(found, name):
-            raise ValueError(_wrong(model, path, "no layers", row))
+            lacking = f"`{type(found).__name__}` has no attribute `{name}`"
+            raise ValueError(_wrong(model, path, lacking, row))
         else:
             found = getattr(found, name)
         if found is None:

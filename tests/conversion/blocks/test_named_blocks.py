@@ -332,6 +332,14 @@ class TestErrors:
             "in two of its lists", model, [model.blocks, model.blocks[:1]]
         )
 
+    def test_an_attribute_that_is_not_there(self):
+        class Misspelt(own_models.GPT):
+            pass
+
+        keras_laurel.register_blocks(Misspelt, "block")
+        message = "`Misspelt` has no attribute `block`. Correct the path"
+        self.refuses(message, Misspelt(), blocks=None)
+
     def test_sites_and_blocks(self):
         model = own_models.gpt()
         self.refuses("Pass one of them", model, model.blocks, sites=[])

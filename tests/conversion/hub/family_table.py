@@ -22,7 +22,7 @@ HEAD = """\
 models of four small blocks; `tests/conversion/hub/family_table.py` writes it.
 
 "yes" means that a test has shown it; "–" that KerasHub has nothing of the
-kind for the family, or it is no text that it makes. "refused" is a clear
+kind for the family, or that it does not generate text. "refused" is a clear
 error of ours, "upstream" something that the plain model does not do either; a
 number says what, below the table. "not run" means that no test has shown it
 yet. "Proved with" is the fingerprint of the library's sources at that time,

@@ -234,8 +234,9 @@ class TestAnotherKerasHub:
         backbone.decoder_layers = backbone.transformer_layers
         del backbone.transformer_layers
         message = (
-            "`LlamaBackbone.transformer_layers` must hold .*Received: no "
-            "layers. This version of KerasHub is not supported"
+            "`LlamaBackbone.transformer_layers` must hold .*Received: "
+            "`LlamaBackbone` has no attribute `transformer_layers`. This "
+            "version of KerasHub is not supported"
         )
         refuses(message, backbone)
 

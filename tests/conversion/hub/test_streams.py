@@ -70,11 +70,15 @@ class TestAlbert:
         loaded = keras.saving.load_model(tmp_path / "model.keras")
         np.testing.assert_array_equal(logits(loaded, x), logits(backbone, x))
 
-    def test_equal_layers_are_one_layer(self):
+    def test_equal_layers_are_one_layer(self, capsys):
         shared, own = backbone_of(ALBERT), backbone_of(ALBERT)
         x = ALBERT.inputs()
         keras_laurel.laurelize(shared, prototype("rw"))
         keras_laurel.laurelize(own, prototype("rw"), granularity="application")
+        assert capsys.readouterr().out.splitlines() == [
+            "Converted 2 blocks to LaurelRW.",
+            "Converted 2 blocks to LaurelRW, 4 connections.",
+        ]
         perturb(shared)
         for one, two in zip(ALBERT.block_list(shared), ALBERT.block_list(own)):
             for i in range(2):

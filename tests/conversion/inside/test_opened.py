@@ -153,14 +153,24 @@ def test_sums_that_nothing_uses_are_left_out():
 def test_a_function_that_returns_no_layer_is_refused():
     with pytest.raises(ValueError, match="must return a LAuReL layer"):
         converted(lambda site: 3)
-    with pytest.raises(ValueError, match="None for every site"):
+    with pytest.raises(
+        ValueError, match="None for every site, .* Return a layer"
+    ):
         converted(lambda site: None)
 
 
-def test_granularity_block_goes_around_each_block():
+@pytest.mark.parametrize("shape", [(2, 8), [None, 8], [(2, 8), (2, 4)]])
+def test_a_shape_for_inputs_is_refused(shape):
+    message = r"`inputs` must be a batch.*which is a shape.*`keras\.Input`"
+    with pytest.raises(ValueError, match=message):
+        keras_laurel.laurelize(Stack(), LaurelRW(), inputs=shape)
+
+
+def test_granularity_block_goes_around_each_block(capsys):
     model = stack()
     expected = outputs(model)
     model = keras_laurel.laurelize(model, LaurelRW(), granularity="block")
+    assert "Converted 2 blocks to LaurelRW." in capsys.readouterr().out
     assert len(keras_laurel.laurel_layers(model)) == 2
     np.testing.assert_array_equal(outputs(model), expected)
 
