@@ -33,14 +33,14 @@ def main():
     rows = []
     for backend in arguments.backends:
         rows += in_fresh_process(backend, arguments.rounds)
-    write(
-        "latency",
-        rows,
-        command="python benchmarks/latency.py",
-        unit="forward pass, converted or folded over plain",
-        setting="one 224x224 image; decoder of 8 blocks, D 512: 128 tokens, "
-        "and one; rank 16; float32",
-    )
+        write(
+            "latency",
+            rows,
+            command="python benchmarks/latency.py",
+            unit="forward pass, converted or folded over plain",
+            setting="one 224x224 image; decoder of 8 blocks, D 512: 128 "
+            "tokens, and one; rank 16; float32",
+        )
 
 
 def in_fresh_process(backend, rounds):
