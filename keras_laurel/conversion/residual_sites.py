@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_laurel.checks import how_to_load
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks import owner
 from keras_laurel.conversion.blocks.attach import check_blocks
@@ -121,7 +122,7 @@ def survey_model(model, inputs=None, granularity=None, blocks=None):
     if not isinstance(model, keras.layers.Layer):
         raise ValueError(
             "Argument `model` must be a `keras.Model`. Received: "
-            f"model={model!r}, a {type(model).__name__}."
+            f"model={model!r}, a {type(model).__name__}.{how_to_load(model)}"
         )
     with keras_internals.keeping_losses(model):
         found = _survey(model, inputs, granularity, blocks)

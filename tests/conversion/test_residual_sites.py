@@ -170,3 +170,21 @@ def test_not_a_model(model):
     message = f"must be a `keras.Model`. Received: .* a {type(model).__name__}"
     with pytest.raises(ValueError, match=message):
         keras_laurel.residual_sites(model)
+
+
+def test_a_path_is_not_a_model():
+    with pytest.raises(ValueError, match=r"load_model\('model.keras'\)"):
+        keras_laurel.residual_sites("model.keras")
+
+
+class OfModels(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.encoder = graphs.nested()
+        self.head = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+
+
+def test_parts_that_can_be_converted_are_named():
+    message = "(?s)one by one.*`encoder`(?!.*`head`)"
+    with pytest.raises(ValueError, match=message):
+        keras_laurel.residual_sites(OfModels())

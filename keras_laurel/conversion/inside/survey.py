@@ -9,6 +9,8 @@ from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs.additions import find_additions
 from keras_laurel.conversion.graphs.insides import is_opaque
 from keras_laurel.conversion.graphs.layer_options import FeatureAxes
+from keras_laurel.conversion.graphs.search import functional_models
+from keras_laurel.conversion.graphs.search import search_one
 from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
 from keras_laurel.conversion.inside.blocks import find_blocks
 from keras_laurel.conversion.inside.example import examples
@@ -286,15 +288,16 @@ def _how_to_give_inputs(model, inputs, errors):
 
 
 def _parts(model):
-    """Return a sentence that names the models with graphs inside `model`.
+    """Return a sentence that names the parts that can be converted alone.
 
-    They can be converted by themselves.
+    These are the models with graphs that have residual additions.
     """
     paths = layer_paths(model)
     parts = [
         f"{layer.name!r} at `{paths[id(layer)]}`"
         for layer in keras_internals.flatten_layers(model)
         if keras_internals.has_graph(layer)
+        and any(search_one(graph)[0] for graph in functional_models(layer))
     ]
     if not parts:
         return ""
