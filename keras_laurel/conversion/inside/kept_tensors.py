@@ -23,29 +23,29 @@ def keeping_tensors(root):
         root: A layer, or `None`.
 
     Yields:
-        A function that returns a dict of these attributes: by the `id` of the
-        layer, in `root` or `root` itself, then by name.
+        A function of a layer, `root` or one inside it, that returns a dict of
+        these attributes by name.
     """
     layers = [root, *keras_internals.flatten_layers(root)] if root else []
-    before = [dict(vars(layer)) for layer in layers]
+    before = {id(layer): dict(vars(layer)) for layer in layers}
 
-    def kept():
-        pairs = zip(layers, before)
-        found = {id(layer): _new_tensors(layer, old) for layer, old in pairs}
-        return {key: names for key, names in found.items() if names}
+    def kept(layer):
+        return _new_tensors(layer, before.get(id(layer)))
 
     try:
         yield kept
     finally:
-        for layer, old in zip(layers, before):
-            for name in _new_tensors(layer, old):
-                if name in old:
-                    vars(layer)[name] = old[name]
+        for layer in layers:
+            for name in kept(layer):
+                if name in before[id(layer)]:
+                    vars(layer)[name] = before[id(layer)][name]
                 else:
                     del vars(layer)[name]
 
 
 def _new_tensors(layer, before):
+    if before is None:  # The layer was made in this scope.
+        return {}
     is_kept = _is_tensor if before["built"] else _is_symbolic
     return {
         name: value

@@ -168,7 +168,7 @@ class _Observer:
         self._is_tracing = True
         try:
             known = self._known
-            _check_reads_no_kept(layer, self._kept())
+            _check_reads_no_kept(layer, self._kept)
             return trace(_call_of(layer), args, kwargs, known), None
         except CannotTrace as error:
             return None, str(error)
@@ -187,7 +187,7 @@ def _check_reads_no_kept(layer, kept):
     own = vars(layer).keys() | vars(type(layer)).keys()
     names = names_in(function) - own
     for inside in keras_internals.flatten_layers(layer):
-        read = names & kept.get(id(inside), {}).keys()
+        read = names & kept(inside).keys()
         if read:
             raise CannotTrace(
                 f"it reads `{min(read)}`, a tensor that {inside.name!r} of "

@@ -183,7 +183,7 @@ def trace(function, args, kwargs, known=None):
             outputs = function(*args, **kwargs)
             outputs = recorder.symbolic_variables(outputs)
             recorder.check_outputs(outputs)
-            recorder.keep(layer, kept())
+            recorder.keep(layer, kept(layer) if layer else {})
     except CannotTrace:
         raise
     except Exception as error:
@@ -257,9 +257,9 @@ class _Recorder:
 
         Args:
             layer: The layer.
-            kept: Dict from `keeping_tensors`.
+            kept: Dict of the tensors by name.
         """
-        for name, value in kept.get(id(layer), {}).items():
+        for name, value in kept.items():
             self._append(_Keep(layer, name), (value,), {}, [])
 
     def check_outputs(self, outputs):
