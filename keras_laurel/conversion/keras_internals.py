@@ -484,9 +484,10 @@ COMPILED_FUNCTIONS = (
 def add_sublayer(layer, name, sublayer):
     """Set an attribute of a layer, built or not, to another layer.
 
-    In a frozen layer it is frozen too.
+    In a frozen layer it is frozen too. KerasHub's `enable_lora` marks blocks
+    as frozen that it goes on to train in part, so that alone does not count.
     """
-    if not layer.trainable:
+    if not (layer.trainable or any(v.trainable for v in layer.variables)):
         sublayer.trainable = False
     was_locked = layer._tracker.locked
     layer._tracker.unlock()
