@@ -23,8 +23,8 @@ used; `tests/conversion/test_keras_internals.py` fails if one of them changes:
   (`TRAINING_STATE`), its settings as a layer (`LAYER_SETTINGS`) and its
   compiled functions, with the variables they were traced with
   (`COMPILED_FUNCTIONS`);
-- `current_call_ctx`, which holds the outermost call that is running, and the
-  mask on a tensor;
+- `current_call_ctx`, which holds the outermost call that is running and its
+  `training`, and the mask on a tensor;
 - `Layer._inbound_nodes`, the calls of a layer in graphs, and
   `backend.compute_output_spec`, which runs a function on shapes.
 """
@@ -528,6 +528,22 @@ def outer_call(layer):
     """
     call = global_state.get_global_attribute("current_call_ctx")
     return None if call is None or call.entry_layer is layer else call
+
+
+@contextlib.contextmanager
+def unchanged_outer_call():
+    """Restore what calls in this scope set for the outermost one.
+
+    Keras keeps the last `training` there, for all layers that are called next.
+    """
+    call = global_state.get_global_attribute("current_call_ctx")
+    before = None if call is None else dict(vars(call))
+    try:
+        yield
+    finally:
+        if call is not None:
+            vars(call).clear()
+            vars(call).update(before)
 
 
 def is_rematerialized(layer):

@@ -284,6 +284,21 @@ def difference(actual, expected):
     return np.abs(actual - expected).max() / np.abs(expected).max()
 
 
+def rounding(model, x):
+    """Return how far rounding moves the outputs of a model.
+
+    That is their `difference` after each number in its weights has moved, up
+    or down, to the next one of float32. The weights stay moved.
+    """
+    before = outputs(model, x)[0]
+    rng = np.random.default_rng(0)
+    for weight in model.trainable_variables:
+        value = ops.convert_to_numpy(weight)
+        ends = rng.choice(np.array([-np.inf, np.inf], "float32"), value.shape)
+        weight.assign(np.nextafter(value, ends))
+    return difference(outputs(model, x)[0], before)
+
+
 def parseq_by_hand(model, family, x):
     """Outputs with the equation on both streams of PARSeq's decoder."""
     blocks = family.block_lists(getattr(model, "backbone", model))[0]

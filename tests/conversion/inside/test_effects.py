@@ -82,6 +82,39 @@ def test_a_model_returns_tensors_that_its_layers_keep():
         np.testing.assert_array_equal(as_array(actual), y)
 
 
+class Dropping(layers.Layer):
+    """Passes on the `training` that it was given, which may be `None`."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(8, kernel_initializer="ones")
+        self.dropout = layers.Dropout(0.5, seed=1)
+
+    def call(self, x, training=None):
+        return self.dropout(self.dense(x), training=training)
+
+
+class Drops(layers.Layer):
+    """Leaves `training` to Keras."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = Dropping()
+        self.dropout = layers.Dropout(0.5, seed=2)
+
+    def call(self, x):
+        return x + self.dropout(self.inner(x))
+
+
+def test_training_reaches_the_layers_after_a_first_call():
+    expected, actual = (
+        as_array(model(X, training=True))
+        for model in (one(Drops()), converted(one(Drops())))
+    )
+    np.testing.assert_array_equal(actual, expected)
+    assert (actual == X).mean() > 0.5  # Dropped twice, each time half.
+
+
 class AddsScores(keras.Model):
     def __init__(self):
         super().__init__()
