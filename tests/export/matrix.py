@@ -35,6 +35,7 @@ PACKAGES = (
 )
 BEGIN = "<!-- The table below is written by `make test-export`. -->"
 END = "<!-- End of the table. -->"
+PARTLY = "partly: "
 
 
 @contextlib.contextmanager
@@ -76,7 +77,7 @@ def _load():
 
 
 def _cell(results, backend, format_name, model):
-    """`yes`, the number of a note, or what of it is not so."""
+    """`yes`, or a note on what is not so: with `PARTLY`, some of it is."""
     known = limit(backend, format_name, model)
     found = {
         variant: results.get(
@@ -90,7 +91,8 @@ def _cell(results, backend, format_name, model):
         return "yes"
     kinds = ("passed", "failed", "not run", "upstream")
     some = {k: [v for v in found if found[v] == k] for k in kinds}
-    return "; ".join(f"{k}: {', '.join(v)}" for k, v in some.items() if v)
+    text = "; ".join(f"{k}: {', '.join(v)}" for k, v in some.items() if v)
+    return f"{PARTLY}{text}"
 
 
 def table():
@@ -113,17 +115,15 @@ def table():
 
 
 def _joined(cells, notes):
-    reasons = {
-        known.reason
-        for backend in BACKENDS
-        for f in FORMATS
-        for model in MODELS
-        if (known := limit(backend, f, model))
-    }
     return " | ".join(
-        f"no ({notes.setdefault(c, len(notes) + 1)})" if c in reasons else c
-        for c in cells
+        cell if cell == "yes" else _numbered(cell, notes) for cell in cells
     )
+
+
+def _numbered(cell, notes):
+    word = "partly" if cell.startswith(PARTLY) else "no"
+    note = cell.removeprefix(PARTLY)
+    return f"{word} ({notes.setdefault(note, len(notes) + 1)})"
 
 
 def write_page():
