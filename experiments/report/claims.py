@@ -53,13 +53,21 @@ def row_of(claim, experiment, results, measure):
         "paper": signed(paper, measure.digits),
         "ours, 95 %": with_unit(difference, measure),
         "parameters": parameters_of(claim, results),
-        "seeds": str(difference.pairs) if difference else "",
+        "seeds": seeds_of(difference, experiment),
         # Not shown.
         "rule": claim.rule,
         "measure": measure,
         "effect": paper,
         "difference": difference,
     }
+
+
+def seeds_of(difference, experiment):
+    """Pairs of runs, and how many are planned where there are fewer."""
+    if not difference:
+        return ""
+    pairs, planned = difference.pairs, experiment.seeds
+    return str(pairs) if pairs >= planned else f"{pairs} of {planned}"
 
 
 def with_unit(difference, measure):
