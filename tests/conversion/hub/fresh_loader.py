@@ -40,7 +40,7 @@ class FreshProcess:
         task = family.task_class
         if "task_preset" not in family.lacks and task:
             task = family.task_kind
-        request = [str(folder), task, slow]
+        request = [str(folder), task, slow, family.preset_options]
         print(json.dumps(request), file=self.process.stdin, flush=True)
         for line in self.process.stdout:
             if line.startswith("LOADED "):
@@ -53,17 +53,17 @@ class FreshProcess:
 
 def serve():
     for line in sys.stdin:
-        folder, task, slow = json.loads(line)
-        folder = pathlib.Path(folder)
-        print("LOADED", json.dumps(load(folder, task, slow)), flush=True)
+        folder, *how = json.loads(line)
+        found = load(pathlib.Path(folder), *how)
+        print("LOADED", json.dumps(found), flush=True)
 
 
-def load(folder, task, slow):
+def load(folder, task, slow, preset_options):
     """Everything in `folder`, each way on its own."""
     ways = {
         "keras": lambda: load_keras(folder),
         "weights": lambda: load_weights(folder),
-        "preset": lambda: load_preset(folder, task),
+        "preset": lambda: load_preset(folder, task, **preset_options),
         "backbone_preset": lambda: load_preset(folder, "Backbone"),
     }
     if not (folder / "preset").exists():
@@ -98,10 +98,11 @@ def load_weights(folder):
     return model
 
 
-def load_preset(folder, name):
+def load_preset(folder, name, **options):
     import keras_hub
 
-    return getattr(keras_hub.models, name).from_preset(str(folder / "preset"))
+    cls = getattr(keras_hub.models, name)
+    return cls.from_preset(str(folder / "preset"), **options)
 
 
 def report(folder, model, slow):

@@ -40,6 +40,10 @@ pytestmark = [
     pytest.mark.filterwarnings(
         "ignore:(?s).*(unbuilt state|support masking):UserWarning"
     ),
+    # XLNet and DINOv2 have a weight for a mask that they are not given.
+    pytest.mark.filterwarnings(
+        r"ignore:Gradients do not .*\['\w+/mask_(emb|token)':UserWarning"
+    ),
 ]
 
 REPRESENTATIVE = ("GPT2", "Llama", "Gemma3", "Mixtral")
@@ -281,8 +285,9 @@ def train_rematerialised(family):
 
 def assert_trains(model, family):
     before = values(laurel_weights(model))
-    # Adam's step is as long where a gradient is small.
-    losses = train(model, family, 2, keras.optimizers.Adam(0.0001))
+    # Adam's step is as long where a gradient is small. EdRec's loss is so
+    # steep that the plain model's rises too with steps of 1e-4.
+    losses = train(model, family, 2, keras.optimizers.Adam(0.00001))
     assert losses[1] < losses[0]
     after = values(laurel_weights(model))
     for weight, old, new in zip(laurel_weights(model), before, after):
@@ -481,6 +486,8 @@ class TestSaving:
                 f"`{family.task_kind}.from_preset` finds another class for the "
                 f"plain model; use `{family.task_class}.from_preset`"
             )
+        if "preset_dtype" in family.lacks:
+            return upstream(NO_PRESET_DTYPE)
         return None
 
     @proves("plain_preset")
@@ -491,13 +498,18 @@ class TestSaving:
         model = plain_model(family)
         preset = str(tmp_path / "plain")
         model.save_to_preset(preset)
-        name = family.task_class or "Backbone"
-        loaded = getattr(keras_hub.models, name).from_preset(preset)
+        cls = getattr(keras_hub.models, family.task_class or "Backbone")
+        loaded = cls.from_preset(preset, **family.preset_options)
         assert type(loaded) is type(model)
         keras_laurel.laurelize(loaded, prototype("rw+lr+pa"))
         np.testing.assert_array_equal(logits(loaded, x), logits(model, x))
+        if "preset_dtype" in family.lacks:
+            assert_lacks(cls.from_preset, preset)
+            return upstream(NO_PRESET_DTYPE)
+        return None
 
 
+NO_PRESET_DTYPE = "`from_preset` of the plain task fails; pass it `dtype=`"
 NO_INT8 = {
     "quantize": "a plain model cannot be quantized to int8",
     "quantized_reload": "a plain int8 model does not reload from `.keras`",
