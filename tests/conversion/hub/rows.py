@@ -1186,7 +1186,6 @@ ENCODER_DECODERS = [
 ]
 
 
-
 def with_queries(build):
     """Let the queries of a Q-Former start as trained ones do, not at zero.
 
