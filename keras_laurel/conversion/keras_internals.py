@@ -531,19 +531,30 @@ def outer_call(layer):
 
 
 @contextlib.contextmanager
-def unchanged_outer_call():
-    """Restore what calls in this scope set for the outermost one.
+def unseen_by_outer_call():
+    """Restore what calls in this scope change for the outermost one.
 
     Keras keeps the last `training` there, for all layers that are called next.
+    PyTorch draws its random numbers also where Keras runs a layer for its
+    shapes only.
     """
     call = global_state.get_global_attribute("current_call_ctx")
     before = None if call is None else dict(vars(call))
     try:
-        yield
+        with _same_random_state():
+            yield
     finally:
         if call is not None:
             vars(call).clear()
             vars(call).update(before)
+
+
+def _same_random_state():
+    if keras.config.backend() != "torch":
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
 
 
 def is_rematerialized(layer):

@@ -76,7 +76,7 @@ class Opened:
         return program
 
     @_not_compiled
-    @keras_internals.unchanged_outer_call()
+    @keras_internals.unseen_by_outer_call()
     def _program(self, layer, call, args, kwargs):
         try:
             unknown = has_unknown_sizes((args, kwargs))

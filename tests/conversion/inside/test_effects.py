@@ -115,6 +115,19 @@ def test_training_reaches_the_layers_after_a_first_call():
     assert (actual == X).mean() > 0.5  # Dropped twice, each time half.
 
 
+def test_the_first_call_draws_the_same_random_numbers():
+    """Also on PyTorch, where Keras' dropout has no state of its own."""
+    outputs = []
+    for convert in (lambda model: model, converted):
+        keras.utils.set_random_seed(0)
+        model = convert(
+            keras.Sequential([keras.Input((6, 8)), Drops(), Drops()])
+        )
+        keras.utils.set_random_seed(1)
+        outputs.append(as_array(model(X, training=True)))
+    np.testing.assert_array_equal(*outputs)
+
+
 class AddsScores(keras.Model):
     def __init__(self):
         super().__init__()
