@@ -40,6 +40,8 @@ pytestmark = [
     pytest.mark.filterwarnings(
         "ignore:(?s).*(unbuilt state|support masking):UserWarning"
     ),
+    # RoformerV2's positions are indexed with a list, which PyTorch warns of.
+    pytest.mark.filterwarnings("ignore:Using a non-tuple sequence:UserWarning"),
     # XLNet and DINOv2 have a weight for a mask that they are not given.
     pytest.mark.filterwarnings(
         r"ignore:Gradients do not .*\['\w+/mask_(emb|token)':UserWarning"
