@@ -304,7 +304,7 @@ define environment
 @echo "Setting up $(1); this takes a few minutes."
 @rm -rf $(1)
 @$(PYTHON) -m venv $(1)
-$(call install,$(1),setuptools wheel)
+$(call install,$(1),--upgrade setuptools wheel)
 $(call install,$(1),--no-build-isolation $(2))
 $(if $(3),$(call install,$(1),$(3)))
 @touch $@
