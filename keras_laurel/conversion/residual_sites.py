@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_laurel.checks import how_to_load
+from keras_laurel.checks import check_model
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks import owner
 from keras_laurel.conversion.blocks.attach import check_blocks
@@ -119,11 +119,8 @@ def check_granularity(granularity):
 
 def survey_model(model, inputs=None, granularity=None, blocks=None):
     """Return the `ModelSurvey` of a model, for arguments of `laurelize`."""
-    if not isinstance(model, keras.layers.Layer):
-        raise ValueError(
-            "Argument `model` must be a `keras.Model`. Received: "
-            f"model={model!r}, a {type(model).__name__}.{how_to_load(model)}"
-        )
+    if blocks is None:
+        check_model("model", model)
     with keras_internals.keeping_losses(model):
         found = _survey(model, inputs, granularity, blocks)
     methods = other_methods(model, found.sites, found.stacks)
@@ -136,12 +133,6 @@ def _survey(model, inputs, granularity, blocks):
         if granularity == "sublayer":
             return _inside_blocks(model, stacks, inputs)
         return _of_blocks(model, stacks)
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            "Argument `model` must be a `keras.Model`. Received: "
-            f"model={model!r}, a {type(model).__name__}. To make a model of "
-            "one layer, use `keras.Sequential([layer])`."
-        )
     adopt.check_supported(model)
     if adopt.is_known(model):
         stacks = adopt.stacks_of(model)
