@@ -22,6 +22,7 @@
 ##                    docs/export.md made of them; an hour or two;
 ##                    ONLY_MISSING=1 resumes a run that was interrupted
 ##   make docs        the documentation site, in build/site; open index.html
+##   make guides      what the examples print, for their pages: run them all
 ##   make lint        what ruff and mypy find
 ##   make format      what ruff can put right itself
 ##   make bench       each script in benchmarks/ but the next
@@ -83,7 +84,7 @@ export KERAS_BACKEND ?= jax
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-llm test $(TESTS) test-versions test-oldest test-newest \
     test-slow test-families test-export \
-    docs lint format \
+    docs guides lint format \
     bench gpu-experiments gpu-wheels gpu-data tpu-tables experiments \
     experiments-quick clean
 
@@ -170,6 +171,11 @@ test-export: $(EXPORT)/stamp
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(DOCS)/stamp
 	$(DOCS)/bin/python -m mkdocs build --quiet --strict
+
+GUIDES := $(basename $(notdir $(wildcard examples/*.py)))
+guides: $(DEV)/stamp $(LIBTPU)/stamp
+	@$(call each,name,$(GUIDES),$(WITH_LIBTPU) $(DEV)/bin/python \
+	    docs/tools/record_outputs.py $$name)
 
 lint: $(LINT)/stamp
 	$(LINT)/bin/python -m ruff check

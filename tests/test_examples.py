@@ -60,19 +60,27 @@ def test_a_tutobook_has_a_header_and_cells(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER.parent / "docs" / "tools")
     import tutobooks
 
+    outputs = FOLDER.parent / "docs" / "outputs"
     for script in sorted(FOLDER.glob("*.py")):
         source = script.read_text("utf-8")
+        recorded = json.loads((outputs / f"{script.stem}.json").read_text())
+        # Otherwise `make guides` has to run the script again.
+        assert recorded["fingerprint"] == tutobooks.fingerprint(source)
+        printed = list(filter(None, recorded["outputs"]))
         (_, text), *cells = tutobooks.read_cells(source)
         header, _ = tutobooks.read_header(text)
         assert {"Title", "Author", "Date created", "Description"} <= {*header}
-        notebook = json.loads(tutobooks.render_notebook(source))
+        notebook = json.loads(tutobooks.render_notebook(source, recorded))
         code = [x for x in notebook["cells"] if x["cell_type"] == "code"]
         assert len(code) == sum(kind == "code" for kind, _ in cells)
+        assert len(code) == len(recorded["outputs"])
+        assert sum(bool(x["outputs"]) for x in code) == len(printed) > 0
         for cell in code:
             compile("".join(cell["source"]), script.name, "exec")
-        page = tutobooks.render_page(source, script.stem)
+        page = tutobooks.render_page(source, script.stem, recorded)
         assert page.startswith(f"# {header['Title']}\n")
         assert page.count("```python") == len(code)
+        assert all(text in page for text in printed)
 
 
 @once

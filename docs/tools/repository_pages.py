@@ -5,6 +5,7 @@ and what a page links to is brought into the site. The files themselves keep
 links that work in the repository.
 """
 
+import json
 import logging
 import posixpath
 import re
@@ -42,14 +43,17 @@ def on_files(files, config):
             text = (ROOT / source).read_text("utf-8")
             files.append(File.generated(config, place, content=text))
     for source, place in guides.items():
-        _add_guide(files, config, (ROOT / source).read_text("utf-8"), place)
+        _add_guide(files, config, ROOT / source, place)
     return files
 
 
-def _add_guide(files, config, script, place):
+def _add_guide(files, config, path, place):
     stem = place.removesuffix(".md")
-    page = tutobooks.render_page(script, posixpath.basename(stem))
-    notebook = tutobooks.render_notebook(script)
+    script = path.read_text("utf-8")
+    outputs = ROOT / "docs" / "outputs" / f"{path.stem}.json"
+    recorded = json.loads(outputs.read_text("utf-8"))
+    page = tutobooks.render_page(script, path.stem, recorded)
+    notebook = tutobooks.render_notebook(script, recorded)
     contents = {place: page, f"{stem}.ipynb": notebook, f"{stem}.py": script}
     for name, content in contents.items():
         files.append(File.generated(config, name, content=content))

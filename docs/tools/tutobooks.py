@@ -1,6 +1,7 @@
 """Tutobooks, scripts with prose in `\"\"\"` cells, as pages and notebooks."""
 
 import ast
+import hashlib
 import json
 import re
 
@@ -22,6 +23,39 @@ def read_cells(source):
         start = node.end_lineno
     cells.append(("code", "\n".join(lines[start:])))
     return [(kind, text.strip("\n")) for kind, text in cells if text.strip()]
+
+
+def code_cells(source):
+    return [text for kind, text in read_cells(source) if kind == "code"]
+
+
+def parsed_code_cells(source):
+    """Return the code cells as syntax trees, with their lines in the script."""
+    cells = [[]]
+    for node in ast.parse(source).body:
+        if _is_prose(node):
+            cells.append([])
+        else:
+            cells[-1].append(node)
+    return [ast.Module(nodes, []) for nodes in cells if nodes]
+
+
+def fingerprint(source):
+    """Return a hash of the code of a script, its prose aside."""
+    code = "\0".join(code_cells(source))
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+def outputs_of(source, recorded):
+    """Return what each code cell of a script printed, or empty strings.
+
+    Args:
+        source: The script.
+        recorded: Dict with its `"fingerprint"` when it ran, and `"outputs"`.
+    """
+    if recorded.get("fingerprint") == fingerprint(source):
+        return recorded["outputs"]
+    return [""] * len(code_cells(source))
 
 
 def _is_prose(node):
@@ -51,7 +85,7 @@ def _with_title(source):
     return header, [("markdown", f"{title}\n\n{prose}".strip()), *cells]
 
 
-def render_page(source, name):
+def render_page(source, name, recorded):
     """Return the Markdown page of a script; `name` is that of its files."""
     header, cells = _with_title(source)
     about = (
@@ -59,20 +93,26 @@ def render_page(source, name):
         f"[Notebook]({name}.ipynb){{ download }} · "
         f"[Script]({name}.py){{ download }}"
     )
-    texts = [t if k == "markdown" else _fenced(t) for k, t in cells]
+    outputs = iter(outputs_of(source, recorded))
+    texts = []
+    for kind, text in cells:
+        if kind == "markdown":
+            texts.append(text)
+            continue
+        texts.append(f"```python\n{text}\n```")
+        output = next(outputs)
+        if output:
+            texts.append(f"```{{.text .output}}\n{output}```")
     return "\n\n".join([texts[0], about, *texts[1:]]) + "\n"
 
 
-def _fenced(code):
-    return f"```python\n{code}\n```"
-
-
-def render_notebook(source):
+def render_notebook(source, recorded):
     """Return the Jupyter notebook of a script, as JSON."""
     _, cells = _with_title(source)
+    outputs = iter(outputs_of(source, recorded))
     kernel = {"display_name": "Python 3", "language": "python"}
     notebook = {
-        "cells": [_notebook_cell(kind, text) for kind, text in cells],
+        "cells": [_notebook_cell(*cell, outputs) for cell in cells],
         "metadata": {"kernelspec": {**kernel, "name": "python3"}},
         "nbformat": 4,
         "nbformat_minor": 4,
@@ -80,7 +120,7 @@ def render_notebook(source):
     return json.dumps(notebook, indent=1, ensure_ascii=False)
 
 
-def _notebook_cell(kind, text):
+def _notebook_cell(kind, text, outputs):
     if kind == "markdown":
         text = PICTURE.sub("", text)
     cell = {
@@ -89,5 +129,8 @@ def _notebook_cell(kind, text):
         "source": text.splitlines(keepends=True),
     }
     if kind == "code":
-        cell |= {"execution_count": None, "outputs": []}
+        printed = next(outputs).splitlines(keepends=True)
+        stream = {"name": "stdout", "output_type": "stream", "text": printed}
+        cell["execution_count"] = None
+        cell["outputs"] = [stream] if printed else []
     return cell
