@@ -38,14 +38,15 @@ def residual_weights(w, form, scale):
         scale: Float.
     """
     if form == "free":
-        return w[0], w[1]
+        return tuple(ops.unstack(w))
     if form == "free_branch":
         return w[0], scale
     if form == "complement":
         alpha = ops.sigmoid(w[0])
         return 2.0 * scale * alpha, 2.0 * scale * (1.0 - alpha)
     bounded = _softmax(w) if form == "softmax" else ops.sigmoid(w)
-    return 2.0 * scale * bounded[0], 2.0 * scale * bounded[1]
+    # One product and one operation for both: eager code pays for each.
+    return tuple(ops.unstack(2.0 * scale * bounded))
 
 
 def _softmax(w):
@@ -76,7 +77,8 @@ def down_project(activations, a, gamma=None):
     if a.shape[0] < len(activations):
         total = weighted_history(activations, gamma)
         activations, gamma = [_in_dtype(total, activations[0])], None
-    return [ops.matmul(x, a[j]) for j, x in enumerate(activations)], gamma
+    pairs = zip(activations, ops.unstack(a))
+    return [ops.matmul(x, a_j) for x, a_j in pairs], gamma
 
 
 def up_projection(codes, b, gamma=None, weight=1.0):
@@ -97,12 +99,12 @@ def up_projection(codes, b, gamma=None, weight=1.0):
     if b.shape[0] < len(codes) * codes[0].shape[-1]:
         total = weighted_history(codes, gamma)
         codes, gamma = [_in_dtype(total, codes[0])], None
+    # The weights multiply B and not the codes: in the narrow dtype of the
+    # codes a weight of 1.002 would round to 1.
     if gamma is not None:
-        # Gamma multiplies B and not the codes: in the narrow dtype of the
-        # codes a weight of 1.002 would round to 1.
-        rank = b.shape[0] // gamma.shape[0]
-        b = _widen(b) * ops.repeat(gamma, rank, axis=0)[:, None]
-    if _is_learned(weight) or weight != 1.0:
+        pairs = ops.reshape(_widen(b), (gamma.shape[0], -1, b.shape[1]))
+        b = ops.reshape(pairs * (gamma[:, None, None] * weight), b.shape)
+    elif _is_learned(weight) or weight != 1.0:
         b = _widen(b) * weight
     # Codes in a narrow dtype may overflow to infinity. Infinity times 0 is
     # NaN, so a connection with B = 0 would change the output.
@@ -115,7 +117,23 @@ def weighted_history(activations, gamma):
 
     This is the sum of equation (4) with the identity as h.
     """
-    return sum(_widen(x) * gamma[j] for j, x in enumerate(activations))
+    return _total(
+        [
+            _widen(x) * weight
+            for x, weight in zip(activations, ops.unstack(gamma))
+        ]
+    )
+
+
+def history_weights(gamma, weight):
+    """Return `gamma_j * weight` for each j, as a list.
+
+    Args:
+        gamma: Tensor of shape `(n,)`.
+        weight: Float, or tensor of shape `()` or `(D,)`.
+    """
+    is_wide = _is_learned(weight) and len(weight.shape)
+    return ops.unstack((gamma[:, None] if is_wide else gamma) * weight)
 
 
 def rms_norm(x, scale, epsilon=1e-6):
@@ -210,7 +228,7 @@ def _sum(weights, tensors, addends, skip_first):
     out, *others = [_weigh(_widen(x), w) for x, w in pairs[:addends]]
     corrections = [_weigh(_widen(x), w) for x, w in pairs[addends:]]
     if corrections:
-        corrections = [_finite(functools.reduce(operator.add, corrections))]
+        corrections = [_finite(_total(corrections))]
     if product:
         corrections.append(_widen(ops.matmul(*product)))
     if not others:
@@ -222,45 +240,89 @@ def _sum(weights, tensors, addends, skip_first):
     return _in_dtype(out, terms[0])
 
 
-def _corrected(x, corrections):
-    """Add the corrections to `x`; where they are 0, return `x` bit for bit.
-
-    Subtraction keeps the sign of a zero: `-0.0 + 0.0` is `0.0`, but
-    `-0.0 - 0.0` is `-0.0`. `0.0 - c` is `0.0` for zeros of both signs.
-    """
-    if not corrections:
-        return x
-    return x - (0.0 - functools.reduce(operator.add, corrections))
+def _total(terms):
+    return functools.reduce(operator.add, terms)
 
 
 def _weigh(x, weight):
     return x * weight if _is_learned(weight) or weight != 1.0 else x
 
 
-def _finite(x):
-    """Replace infinities and NaN by 0, so that 0 times infinity is 0."""
-    if keras.config.backend() == "jax":
-        return _finite_in_jax()(x)
-    return ops.where(ops.isfinite(x), x, ops.zeros_like(x))
+def _differentiated_as_sum(function):
+    """Let the derivatives of a function be those of its arguments' sum.
 
-
-@functools.cache
-def _finite_in_jax():
-    """Return `_finite` for JAX, with the derivative of the identity.
-
-    The derivative of `where` would keep a mask for the backward pass.
+    Nothing is kept or computed for them. TensorFlow's custom gradients have no
+    forward mode, so there the function is differentiated as it is written.
     """
+    forms = {"jax": _in_jax, "torch": _in_torch}
+    return forms.get(keras.config.backend(), lambda x: x)(function)
+
+
+def _in_jax(function):
     import jax
 
-    @jax.custom_jvp
-    def finite(x):
-        return jax.numpy.where(jax.numpy.isfinite(x), x, 0)
+    made = jax.custom_jvp(function)
 
-    @finite.defjvp
+    @made.defjvp
     def derivative(primals, tangents):
-        return finite(*primals), tangents[0]
+        return made(*primals), _total(tangents)
 
-    return finite
+    return made
+
+
+def _in_torch(function):
+    import torch
+
+    class DifferentiatedAsSum(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(*terms):
+            return function(*terms)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.count = len(inputs)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return (gradient,) * ctx.count
+
+        @staticmethod
+        def jvp(ctx, *tangents):
+            return _total([x for x in tangents if x is not None])
+
+    @functools.wraps(function)
+    def run(*terms):
+        # PyTorch's compilers break graphs at functions with a `jvp`, and do
+        # not need them: they merge what is differentiated.
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return function(*terms)
+        return DifferentiatedAsSum.apply(*terms)
+
+    return run
+
+
+@_differentiated_as_sum
+def _plus(x, correction):
+    """Add a correction to `x`; where it is 0, return `x` bit for bit.
+
+    Subtraction keeps the sign of a zero: `-0.0 + 0.0` is `0.0`, but
+    `-0.0 - 0.0` is `-0.0`. `0.0 - c` is `0.0` for zeros of both signs.
+    """
+    return x - (0.0 - correction)
+
+
+def _corrected(x, corrections):
+    return _plus(x, _total(corrections)) if corrections else x
+
+
+@_differentiated_as_sum
+def _finite(x):
+    """Replace infinities and NaN by 0, so that 0 times infinity is 0."""
+    if keras.config.backend() == "torch":
+        return ops.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
+    return ops.where(ops.isfinite(x), x, ops.zeros_like(x))
 
 
 def _sum_that_keeps_its_output(count, addends):

@@ -418,15 +418,15 @@ class Laurel(keras.layers.Layer):
 
     def _sum(self, terms, carried):
         alpha, beta = self._bounded_weights()
-        weights = [alpha, beta, -alpha][: len(terms)]
+        weights = [alpha, beta]
         weighted_sum = functools.partial(
             equation.weighted_sum,
             addends=1 if len(terms) == 3 else 2,
             skip_first=not self.branch_first,
             keep_first=self.keep_branch,
         )
-        if len(terms) == 3 and terms[1] is terms[2]:
-            terms, weights = terms[:2], [alpha, beta - alpha]
+        if len(terms) == 3:
+            terms, weights = _around_block(terms, weights)
         if not carried:
             return weighted_sum(terms, weights)
         activations, gamma = carried
@@ -445,7 +445,7 @@ class Laurel(keras.layers.Layer):
                 equation.weighted_history(activations, gamma)
             )
         else:
-            gammas = [gamma[j] * beta for j in range(len(activations))]
+            gammas = equation.history_weights(gamma, beta)
             return weighted_sum([*terms, *activations], [*weights, *gammas])
         return weighted_sum([*terms, augmentation], [*weights, beta])
 
@@ -550,6 +550,14 @@ class Laurel(keras.layers.Layer):
             dtype=self.variable_dtype if wide else "float32",
             autocast=False,
         )
+
+
+def _around_block(terms, weights):
+    """Return the terms and weights of a sum of `[y, skip, x]`."""
+    alpha, beta = weights
+    if terms[1] is terms[2]:
+        return terms[:2], [alpha, beta - alpha]
+    return terms, [alpha, beta, -alpha]
 
 
 _observers: list[tuple[int, Callable]] = []
