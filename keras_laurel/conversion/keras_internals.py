@@ -114,6 +114,13 @@ def functional(model):
     return model._functional if is_sequential(model) else model
 
 
+def autocast(layer):
+    """Return the scope in which a layer reads its weights in its call."""
+    return backend.AutocastScope(
+        layer.compute_dtype if layer.autocast else None
+    )
+
+
 @contextlib.contextmanager
 def forgotten_calls(layer):
     """Undo what symbolic calls in this scope record on `layer`.
@@ -502,6 +509,17 @@ def remove_sublayer(layer, name):
     """Undo `add_sublayer`."""
     layer._tracker.untrack(getattr(layer, name))
     delattr(layer, name)
+
+
+@contextlib.contextmanager
+def without_sublayers(layer, sublayers):
+    """Hide layers set by `add_sublayer` from `layer.layers` in this scope."""
+    hidden, before = set(map(id, sublayers)), list(layer._layers)
+    layer._layers[:] = [x for x in before if id(x) not in hidden]
+    try:
+        yield
+    finally:
+        layer._layers[:] = before
 
 
 def build_inside(layer, sublayer, shapes):

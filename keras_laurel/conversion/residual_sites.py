@@ -11,7 +11,9 @@ from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks import owner
 from keras_laurel.conversion.blocks.attach import check_blocks
 from keras_laurel.conversion.blocks.sites import block_sites
+from keras_laurel.conversion.function_code import has_addition
 from keras_laurel.conversion.graphs.insides import is_opaque
+from keras_laurel.conversion.graphs.insides import own_call
 from keras_laurel.conversion.graphs.search import calls_in_order
 from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.graphs.search import search_one
@@ -176,6 +178,7 @@ def _additions(model, graphs, inside, failure):
         left_out += rejected
         left_out += _failures(model, inside)
         left_out += _not_run(model, inside)
+    left_out += _beside_graphs(model)
     order = inside.order if inside else calls_in_order(model)
     place = {node: i for i, node in enumerate(order)}
     sites.sort(key=lambda site: place.get(site.node, -1))
@@ -262,6 +265,29 @@ def _not_run(model, inside):
         if is_opaque(layer)
         and not {id(layer)} & (inside.called.keys() | ran_by_keras)
         and calls_add(layer)
+    ]
+
+
+def _beside_graphs(model):
+    """Return a `LeftOut` for each `call` of a model with a graph that adds.
+
+    A functional model that does not run its graph is looked into instead.
+    """
+    calls = {
+        own_call(layer): layer
+        for layer in (model, *keras_internals.flatten_layers(model))
+        if keras_internals.has_graph(layer)
+        and not is_opaque(layer)
+        and own_call(layer)
+    }
+    return [
+        LeftOut(
+            "the `call` of its class adds outside of the graph that Keras "
+            "makes of its layers: put a LAuReL layer there",
+            f"{layer.name} ({type(layer).__name__})",
+        )
+        for call, layer in calls.items()
+        if has_addition(call)
     ]
 
 

@@ -25,6 +25,14 @@ def deep_branch():
     return keras.Sequential([keras.Sequential([conv(), layers.ReLU()])])
 
 
+class Positions(layers.Layer):
+    def build(self, shape):
+        self.table = self.add_weight(shape=shape[1:])
+
+    def call(self, x):
+        return x + self.table
+
+
 class Opaque(layers.Layer):
     def build(self, shape):
         self.scale = self.add_weight(shape=(8, 1, 1))
@@ -178,6 +186,28 @@ def test_the_policy_at_an_operator_is_that_of_its_operands(policy):
     expected = model(data)
     laurel = keras_laurel.laurelize(model, keras_laurel.get("rw+lr", rank=2))
     found = laurel(data)
+    assert found.dtype == expected.dtype
+    assert_same_outputs(outputs(laurel, data), outputs(model, data))
+    for layer in keras_laurel.laurel_layers(laurel):
+        assert layer.dtype_policy.name == policy
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])
+def test_the_policy_beside_layers_of_ones_own(policy):
+    """PyTorch records float32 for layers that read weights themselves."""
+    keras.config.set_dtype_policy(policy)
+    try:
+        x = inputs = keras.Input((8, 6, 6))
+        x = Positions()(x)
+        x = x + Opaque()(layers.Dense(6, activation="relu")(x))
+        x = x + layers.Dense(6, activation="relu")(x)
+        model = keras.Model(inputs, x)
+        data = np.random.default_rng(0).normal(size=(2, 8, 6, 6))
+        expected = model(data)
+        laurel = keras_laurel.laurelize(model, keras_laurel.LaurelRW())
+        found = laurel(data)
+    finally:
+        keras.config.set_dtype_policy("float32")
     assert found.dtype == expected.dtype
     assert_same_outputs(outputs(laurel, data), outputs(model, data))
     for layer in keras_laurel.laurel_layers(laurel):

@@ -10,6 +10,7 @@ from keras_laurel.conversion.graphs.shortcut import find_shortcut
 L = keras.layers
 
 _LEARNS_NOTHING = "the branch learns nothing from the values of the skip"
+_OF_BRANCHES = "a sum of the branches of other residual additions"
 _NO_SKIP = "no operand leads to the other by itself or by a linear shortcut"
 
 
@@ -65,6 +66,11 @@ def find_additions(graph):
     for node in graph.nodes:
         if is_addition(node):
             found[node] = _judge(graph, node, found)
+        else:
+            why_not = _is_written_otherwise(graph, node)
+            if why_not:
+                terms = tuple(graph.inputs(node))
+                found[node] = Addition(node, terms, why_not=why_not)
     return list(found.values())
 
 
@@ -82,13 +88,33 @@ def is_addition(node):
     )
 
 
+def _is_written_otherwise(graph, node):
+    """Return why a call that adds in another way is left out, or `None`."""
+    operation = node.operation
+    if type(operation) is L.Average:
+        return "an average, not a sum"
+    if type(operation).__name__ not in ("Sum", "Mean"):
+        return None
+    stack = graph.producer(graph.inputs(node)[0])
+    if stack is None or type(stack.operation).__name__ != "Stack":
+        return None
+    rank = len(stack.outputs[0].shape)
+    axis = operation.axis
+    axes = axis if isinstance(axis, (list, tuple)) else [axis]
+    if None in axes or {a % rank for a in axes} != {
+        stack.operation.axis % rank
+    }:
+        return None
+    return "a sum or mean over a stack: write it with `+` or `Add`"
+
+
 def _judge(graph, node, found):
     terms = tuple(graph.inputs(node))
     why_not = _why_no_skip(graph, node, terms)
     if why_not:
         return Addition(node, terms, why_not=why_not)
     return (
-        _around_itself(graph, node, terms)
+        _around_itself(graph, node, terms, found)
         or _longer_sum(graph, node, terms, found)
         or _around_shortcut(graph, node, terms)
         or _guess(graph, node, terms)
@@ -104,7 +130,10 @@ def _why_no_skip(graph, node, terms):
     if len(set(map(id, terms))) < len(terms):
         return "a tensor added to itself"
     if not all(graph.sizes.fit(terms[0], t) for t in terms[1:]):
-        return "shapes " + " and ".join(str(t.shape) for t in terms)
+        shapes = [str(t.shape) for t in terms]
+        if len(set(shapes)) == 1 and len(terms[0].shape) < 2:
+            return f"shape {shapes[0]}, without a batch axis"
+        return f"shapes {' and '.join(shapes)}"
     if not all(map(_is_float, terms)):
         return f"dtypes {sorted({_dtype(t) for t in terms})}"
     return None
@@ -118,12 +147,15 @@ def _is_float(tensor):
     return keras.backend.is_float_dtype(_dtype(tensor))
 
 
-def _around_itself(graph, node, terms, parts=()):
+def _around_itself(graph, node, terms, found, parts=()):
     """Return an addition to a term from which all others are computed."""
     for skip in terms:
         branch = Branch(graph, skip, _without(skip, terms))
         if branch.reaches_all():
-            why_not = _why_no_identity(branch, (node, *parts))
+            sums = (node, *parts)
+            why_not = _why_no_identity(branch, sums)
+            if why_not is None and _adds_branches(graph, branch, sums, found):
+                why_not = _OF_BRANCHES
             return _made(node, skip, branch, "identity", why_not)
     return None
 
@@ -139,6 +171,25 @@ def _why_no_identity(branch, sums):
     if branch.replaces_start():
         return "the sum passes on another tensor's values in place of the skip"
     return None
+
+
+def _adds_branches(graph, branch, sums, found):
+    """Return whether a sum gathers branches that were added elsewhere too.
+
+    In a WaveNet without convolutions of its own for the skips, the branches
+    are added to the stream one by one, and once more all together.
+    """
+    earlier = [found.get(n) for n in graph.consumers(branch.start)]
+    return any(
+        a is not None
+        and a.why_not is None
+        and any(t is branch.start for t in a.terms[1:])
+        for a in earlier
+    ) and any(
+        node not in sums and is_addition(node)
+        for end in branch.ends
+        for node in graph.consumers(end)
+    )
 
 
 def _around_shortcut(graph, node, terms, parts=()):
@@ -170,7 +221,7 @@ def _longer_sum(graph, node, terms, found):
             continue
         flat = part.terms + _without(term, terms)
         parts = (*part.parts, part.node)
-        longer = _around_itself(graph, node, flat, parts)
+        longer = _around_itself(graph, node, flat, found, parts)
         longer = longer or _around_shortcut(graph, node, flat, parts)
         if longer and longer.why_not is None and longer.start is part.start:
             name = node.operation.name

@@ -3,8 +3,8 @@
 from keras_laurel.conversion.graphs.insides import is_opaque
 from keras_laurel.conversion.graphs.resolution import UpSampled
 from keras_laurel.conversion.graphs.resolution import scale_at
-from keras_laurel.conversion.graphs.steps import PRODUCT_OPS
 from keras_laurel.conversion.graphs.steps import learns
+from keras_laurel.conversion.graphs.steps import multiplies
 from keras_laurel.conversion.graphs.steps import steps_of
 
 # A side output that reads from inside a branch, such as an auxiliary
@@ -45,7 +45,7 @@ class Branch:
         Attention to another sequence is, where the queries have no weights
         behind the start.
         """
-        if type(node.operation).__name__ not in PRODUCT_OPS:
+        if not multiplies(node.operation):
             return False
         waiting = self._from_outside(node)
         for _ in range(_NEAR):

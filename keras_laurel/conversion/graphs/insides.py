@@ -3,6 +3,8 @@
 import keras
 
 from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.function_code import function_of
+from keras_laurel.conversion.function_code import names_in
 from keras_laurel.conversion.graphs import tracing
 from keras_laurel.layers import Laurel
 
@@ -25,7 +27,7 @@ class Insides:
         It is `None` if the call does not run one.
         """
         model = unwrapped(node.operation)
-        if not keras_internals.has_graph(model):
+        if not runs_graph(model):
             return None
         if id(model) not in self._models:
             self._models[id(model)] = self._open_model(model)
@@ -78,6 +80,24 @@ def unwrapped(operation):
     return operation
 
 
+def runs_graph(model):
+    """Return whether a functional or sequential model runs its graph.
+
+    A subclass may have a `call` of its own that runs other layers instead.
+    """
+    if not keras_internals.has_graph(model):
+        return False
+    call = own_call(model)
+    return call is None or {"super", "call"} <= names_in(call)
+
+
+def own_call(model):
+    """Return the `call` that a user wrote for a model, or `None`."""
+    call = function_of(type(model).call)
+    is_keras = call is None or call.__module__.partition(".")[0] == "keras"
+    return None if is_keras else call
+
+
 def is_opaque(operation):
     """Return whether only the `call` of a layer shows what it computes."""
     if isinstance(operation, L.Lambda):
@@ -85,7 +105,8 @@ def is_opaque(operation):
     return (
         isinstance(operation, L.Layer)
         and not isinstance(operation, Laurel)
-        and not keras_internals.has_graph(operation)
+        and not keras_internals.is_sequential(operation)
+        and not runs_graph(operation)
         and not keras_internals.is_public_layer(operation)
     )
 

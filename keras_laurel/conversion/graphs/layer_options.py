@@ -5,6 +5,8 @@ import re
 import keras
 
 from keras_laurel.conversion import keras_internals
+from keras_laurel.conversion.graphs import tracing
+from keras_laurel.conversion.graphs.insides import is_opaque
 from keras_laurel.conversion.prototype import plain_policy
 
 _NORMS = (
@@ -69,18 +71,53 @@ def real_dtypes(nodes):
     """Return the dtype of each tensor of a graph, by `id`.
 
     Keras follows the type promotion of JAX and records float32 even where an
-    operation on float64 returns float64.
+    operation on float64 returns float64. On PyTorch it also records float32
+    for a layer of one's own with weights that computes in bfloat16.
     """
     dtypes = {}
     for node in nodes:
         inputs = keras_internals.node_inputs(node)
         wide = any(dtypes[id(t)] == "float64" for t in inputs)
         chosen = is_layer(node) or getattr(node.operation, "dtype", None)
-        for tensor in node.outputs:
-            dtype = keras.backend.standardize_dtype(tensor.dtype)
+        for tensor, again in zip(node.outputs, _outputs_again(node, dtypes)):
+            dtype = _dtype(again)
             keeps = wide and dtype == "float32" and not chosen
             dtypes[id(tensor)] = "float64" if keeps else dtype
     return dtypes
+
+
+def _outputs_again(node, dtypes):
+    """Return tensors like the outputs of a call, in their real dtypes.
+
+    Args:
+        node: The call.
+        dtypes: Dict of the real dtypes of its inputs, by `id`.
+    """
+    if is_layer(node):
+        return _traced_again(node) or node.outputs
+    inputs = keras_internals.node_inputs(node)
+    if all(dtypes[id(t)] == _dtype(t) for t in inputs):
+        return node.outputs
+    args, kwargs = node.arguments.fill_in(
+        {id(t): keras.KerasTensor(t.shape, dtypes[id(t)]) for t in inputs}
+    )
+    spec = node.operation.compute_output_spec(*args, **kwargs)
+    return keras.tree.flatten(spec)
+
+
+def _traced_again(node):
+    """Return the outputs of a layer whose dtypes PyTorch may have wrong."""
+    expected = node.operation.compute_dtype
+    wrong = any(_dtype(t) != expected for t in node.outputs)
+    if keras.config.backend() == "torch" and wrong:
+        if is_opaque(node.operation):
+            traced = tracing.trace(node.operation, node)
+            return traced and traced[2]
+    return None
+
+
+def _dtype(tensor):
+    return keras.backend.standardize_dtype(tensor.dtype)
 
 
 class FeatureAxes:

@@ -6,6 +6,7 @@ import keras
 
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs.additions import find_additions
+from keras_laurel.conversion.graphs.insides import runs_graph
 from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
 from keras_laurel.conversion.sites import ResidualSite
 
@@ -18,15 +19,15 @@ def functional_models(model):
 
 
 def _collect(model, found):
+    if not runs_graph(model):
+        return
     if keras_internals.is_sequential(model):
         inner = model.layers
-    elif keras_internals.is_functional(model):
-        if id(model) in found:
-            return
+    elif id(model) in found:
+        return
+    else:
         found[id(model)] = model
         inner = [node.operation for node in keras_internals.nodes(model)]
-    else:
-        return
     for layer in inner:
         _collect(layer, found)
 
@@ -41,7 +42,7 @@ def calls_in_order(model):
         seen.add(id(model))
         functional = keras_internals.functional(model)
         for node in keras_internals.nodes(functional) if functional else ():
-            if keras_internals.has_graph(node.operation):
+            if runs_graph(node.operation):
                 add(node.operation)
             found.append(node)
 

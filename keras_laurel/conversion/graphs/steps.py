@@ -66,14 +66,15 @@ _POOLING_OPS = frozenset(
 PRODUCT_OPS = frozenset(
     "Conv DepthwiseConv Dot Einsum Matmul SeparableConv Tensordot".split()
 )
+NORM_OPS = ("BatchNorm", "LayerNorm", "RMSNorm")
 SCALING_OPS = ("Divide", "Multiply", "TrueDivide")
 _PASSING_OPS = frozenset(
-    "Add Array BatchNorm Cast Concatenate ConvertToTensor Copy CropImages "
-    "DepthToSpace Divide ExpandDims Flip GetItem LayerNorm Moveaxis Multiply "
-    "Negative Normalize Pad PadImages Ravel RMSNorm Repeat Reshape Roll Slice "
+    "Add Array Cast Concatenate ConvertToTensor Copy CropImages "
+    "DepthToSpace Divide ExpandDims Flip GetItem Moveaxis Multiply "
+    "Negative Normalize Pad PadImages Ravel Repeat Reshape Roll Slice "
     "SpaceToDepth Split Squeeze Stack StopGradient Subtract Swapaxes Tile "
     "Transpose TrueDivide Unstack".split()
-)
+).union(NORM_OPS)
 _RECTIFIER_OPS = frozenset(
     "Relu Relu6 LeakyRelu Elu Selu Celu Gelu Silu HardSilu".split()
 )
@@ -199,6 +200,12 @@ def _operation_pattern(name, node, operands):
         # A table from which the operand chooses rows is no shortcut.
         return "" if node.arguments.args[0] is operands[0] else "X"
     return "" if name in _PASSING_OPS | _POOLING_OPS else "X"
+
+
+def multiplies(operation):
+    """Return whether an operation or layer multiplies its operands."""
+    is_layer = isinstance(operation, (L.Attention, L.Dot))
+    return is_layer or type(operation).__name__ in PRODUCT_OPS
 
 
 # FNet's f(x): they mix positions as attention does, but without weights.

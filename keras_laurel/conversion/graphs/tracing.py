@@ -28,7 +28,7 @@ def trace(layer, node):
     unknown = any(None in t.shape[1:] for t in tensors)
     sizes = _SIZES if unknown else _SIZES[:1]
     for batch, size in itertools.product(_BATCHES, sizes):
-        inputs = [_stand_in(t, batch, size) for t in tensors]
+        inputs = [_stand_in(t, batch, size, layer) for t in tensors]
         try:
             return inputs, *call(layer, node, inputs)
         except Exception:  # noqa: S112 (a user's `call` may raise anything)
@@ -36,12 +36,16 @@ def trace(layer, node):
     return None
 
 
-def _stand_in(tensor, batch, size):
+def _stand_in(tensor, batch, size, layer):
     shape = [
         (size if axis else batch) if d is None else d
         for axis, d in enumerate(tensor.shape)
     ]
-    return keras.KerasTensor(shape, tensor.dtype)
+    is_float = keras.backend.is_float_dtype(tensor.dtype)
+    casts = layer.autocast and layer.compute_dtype and is_float
+    return keras.KerasTensor(
+        shape, layer.compute_dtype if casts else tensor.dtype
+    )
 
 
 def call(layer, node, inputs):
@@ -52,6 +56,10 @@ def call(layer, node, inputs):
     tensors = keras_internals.node_inputs(node)
     replaced = {id(t): x for t, x in zip(tensors, inputs)}
     args, kwargs = node.arguments.fill_in(replaced)
-    with keras_internals.forgotten_calls(layer), keras.StatelessScope():
+    with (
+        keras_internals.forgotten_calls(layer),
+        keras.StatelessScope(),
+        keras_internals.autocast(layer),
+    ):
         outputs = keras.tree.flatten(layer.call(*args, **kwargs))
         return keras_internals.nodes_behind(outputs), outputs

@@ -15,6 +15,9 @@ class KnownOutputs:
     def __init__(self):
         self._outputs = {}
 
+    def forget(self):
+        self._outputs.clear()
+
     def note(self, layer, args, kwargs, outputs):
         if not (_has_masks((args, kwargs, outputs)) or _has_unknown(outputs)):
             # The layer is kept with them, so that its id stays unique: a

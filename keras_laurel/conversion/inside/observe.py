@@ -15,6 +15,7 @@ from keras.src import backend
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.function_code import function_of
 from keras_laurel.conversion.function_code import names_in
+from keras_laurel.conversion.graphs.insides import runs_graph
 from keras_laurel.conversion.inside import keras_recording
 from keras_laurel.conversion.inside.kept_tensors import keeping_tensors
 from keras_laurel.conversion.inside.known_outputs import is_pure
@@ -60,8 +61,8 @@ class Observed:
         if self.trace is not None:
             trace = self.trace
             return trace.inputs, trace.calls, trace.output_tensors
-        if keras_internals.is_functional(self.layer):
-            model = self.layer
+        model = self.layer
+        if keras_internals.is_functional(model) and runs_graph(model):
             return model.inputs, keras_internals.nodes(model), model.outputs
         return None
 
@@ -114,7 +115,11 @@ class _Observer:
             self._stack[-1].inside.append(call)
         else:
             # A second outermost call replaces the first: on PyTorch, Keras
-            # runs the model again on another device if the first run fails.
+            # runs the model again on another device if the first run fails,
+            # where layers may return other dtypes.
+            if self.root is not None:
+                self._known.forget()
+                self._traces.clear()
             self.root = call
         if is_pure(layer):
             outputs = self._known.again(layer, args, kwargs, _zeros)

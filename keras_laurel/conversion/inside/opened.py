@@ -60,6 +60,11 @@ class Opened:
         found = {id(x.stream): x.stream for x in self.connections.values()}
         return list(found.values())
 
+    def hidden(self, layer):
+        """Hide the LAuReL layers from a `call` that runs `self.layers`."""
+        layers = _layers_of(self.connections)
+        return keras_internals.without_sublayers(layer, layers)
+
     def index(self, key):
         """Return the index of an addition among all those of the layer."""
         return self._known.index(key)
@@ -81,7 +86,8 @@ class Opened:
         try:
             unknown = has_unknown_sizes((args, kwargs))
             run = trace_unknown if unknown else trace
-            traced = run(call, args, kwargs)
+            with self.hidden(layer):
+                traced = run(call, args, kwargs)
         except CannotTrace as error:
             raise ValueError(
                 f"{layer.name!r} of class {type(layer).__name__} has LAuReL "
@@ -139,7 +145,8 @@ class LaurelOpened:
 
     def _laurel_run(self, call, args, kwargs):
         if keras_recording.is_inferring_shapes() and not is_observed():
-            return call(*args, **kwargs)
+            with self._laurel_opened.hidden(self):
+                return call(*args, **kwargs)
         program = self._laurel_opened.program(self, call, args, kwargs)
         if keras_internals.is_rematerialized(self):
             return self._laurel_run_rematerialized(program, args, kwargs)

@@ -355,5 +355,6 @@ def _owners(root, parts):
     converted = {id(layer) for layer in parts}
     for layer in (root, *flatten_layers(root)):
         inner = {id(layer), *(id(x) for x in flatten_layers(layer))}
-        if converted & inner and not keras_internals.config_has_layers(layer):
+        loses = not keras_internals.config_has_layers(layer)
+        if "_laurel_opened" in vars(layer) or (converted & inner and loses):
             yield layer

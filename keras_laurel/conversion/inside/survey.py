@@ -8,6 +8,7 @@ import keras
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs.additions import find_additions
 from keras_laurel.conversion.graphs.insides import is_opaque
+from keras_laurel.conversion.graphs.insides import runs_graph
 from keras_laurel.conversion.graphs.layer_options import FeatureAxes
 from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.graphs.search import search_one
@@ -196,7 +197,7 @@ class _Found:
         for call in root.all():
             layer = call.layer
             self.called.setdefault(id(layer), (call.args, call.kwargs))
-            if keras_internals.is_functional(layer):
+            if keras_internals.is_functional(layer) and runs_graph(layer):
                 self.graphs.setdefault(id(layer), layer)
             if call.failure:
                 path = self.paths.get(id(layer), layer.name)
@@ -276,11 +277,13 @@ def _additions(trace):
 
 def _how_to_give_inputs(model, inputs, errors):
     what = "the inputs given" if inputs is not None else "any guess at inputs"
+    has_graph = keras_internals.has_graph(model)
+    lacks = "layers without a graph" if has_graph else "no graph"
     last = f" The last error: {why(errors[-1])}." if errors else ""
     return (
         "Argument `model` must have a graph, or run on example inputs. "
         f"Received: {model.name!r} of class {type(model).__name__}, which has "
-        f"no graph, and could not be run on {what}. Pass an example of its "
+        f"{lacks}, and could not be run on {what}. Pass an example of its "
         "inputs, `inputs=batch` or `inputs=keras.Input(...)`, or name the "
         f"blocks that compute `x + f(x)` with `blocks=[...]`.{last}"
         + _parts(model)
@@ -296,7 +299,7 @@ def _parts(model):
     parts = [
         f"{layer.name!r} at `{paths[id(layer)]}`"
         for layer in keras_internals.flatten_layers(model)
-        if keras_internals.has_graph(layer)
+        if runs_graph(layer)
         and any(search_one(graph)[0] for graph in functional_models(layer))
     ]
     if not parts:

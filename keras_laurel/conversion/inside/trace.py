@@ -20,6 +20,7 @@ from keras.src.ops.symbolic_arguments import SymbolicArguments
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.function_code import closed_over
 from keras_laurel.conversion.function_code import has_addition
+from keras_laurel.conversion.graphs.steps import NORM_OPS
 from keras_laurel.conversion.graphs.steps import PRODUCT_OPS
 from keras_laurel.conversion.graphs.steps import SCALING_OPS
 from keras_laurel.conversion.inside import keras_recording
@@ -421,7 +422,8 @@ class _Recorder:
 
 
 def _multiplies(operation):
-    return type(operation).__name__ in (*PRODUCT_OPS, *SCALING_OPS)
+    names = *PRODUCT_OPS, *SCALING_OPS, *NORM_OPS
+    return type(operation).__name__ in names
 
 
 def _kinds(structure):

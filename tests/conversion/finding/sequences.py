@@ -15,11 +15,14 @@ def stream(length=12, width=WIDTH):
     return keras.Input((length, width))
 
 
-def wave_net():
-    """Gated dilated convolutions; the skips are summed apart."""
+def wave_net(shared=False, blocks=3, all_outputs=True):
+    """Gated dilated convolutions; the skips are summed apart.
+
+    With `shared` one convolution serves the stream and the skips.
+    """
     x = inputs = stream(None)
     skips = []
-    for rate in (1, 2, 4):
+    for rate in [2**i for i in range(blocks)]:
         conv = [
             L.Conv1D(
                 WIDTH, 2, padding="causal", dilation_rate=rate, activation=a
@@ -28,8 +31,9 @@ def wave_net():
         ]
         h = conv[0](x) * conv[1](x)
         skips.append(L.Conv1D(WIDTH, 1)(h))
-        x = x + L.Conv1D(WIDTH, 1)(h)
-    return keras.Model(inputs, [x, L.Add()(skips)])
+        x = x + (skips[-1] if shared else L.Conv1D(WIDTH, 1)(h))
+    outputs = L.Dense(1)(L.ReLU()(L.Add()(skips)))
+    return keras.Model(inputs, [x, outputs] if all_outputs else outputs)
 
 
 def temporal_convolutions():
@@ -266,8 +270,37 @@ def mean_of_layers():
     return keras.Model(inputs, 0.2 * b + 0.3 * c + 0.5 * L.Dense(WIDTH)(a))
 
 
+def context():
+    """Attention to states of an encoder, by layers and by hand."""
+    x, other = inputs = stream(), stream(5)
+    states = L.LSTM(WIDTH, return_sequences=True)(other)
+    x = x + L.Attention()([x, states])
+    x = x + L.AdditiveAttention()([x, states])
+    scores = L.Softmax()(L.Dot(axes=2)([x, states]))
+    x = x + L.Dot(axes=(2, 1))([scores, states])
+    return keras.Model(inputs, x)
+
+
+def written_otherwise():
+    """Sums that no LAuReL layer replaces, which are named all the same."""
+    x = inputs = stream()
+    x = x + mlp(x)
+    x = L.Average()([x, mlp(x)])
+    x = ops.sum(ops.stack([x, mlp(x)], axis=1), axis=1)
+    x = ops.mean(ops.stack([x, mlp(x)], axis=-1), axis=-1)
+    x = ops.sum(ops.stack([x, mlp(x)]), axis=[0])
+    # Over the features, not over the stack.
+    x = L.Dense(WIDTH)(ops.sum(ops.stack([x, mlp(x)], axis=1), axis=-1))
+    return keras.Model(inputs, x)
+
+
 ROWS = {
     "WaveNet": Row(wave_net, 3, rejected=1),
+    "WaveNet, shared": Row(lambda: wave_net(True), 3, rejected=1),
+    "WaveNet, skips only": Row(lambda: wave_net(True, 4, False), 3, rejected=1),
+    "WaveNet, shared, of two": Row(lambda: wave_net(True, 2), 2, rejected=1),
+    "context": Row(context, 3),
+    "written otherwise": Row(written_otherwise, 1, rejected=4),
     "temporal convolutions": Row(temporal_convolutions, 1, 1),
     "recurrent": Row(recurrent, 4),
     "decoder states": Row(decoder_states, 2),
