@@ -19,7 +19,6 @@ from experiments.language.conversion import build_model as build_arm
 from experiments.language.corpus import bits_per_byte
 from experiments.language.corpus import open_corpus
 from experiments.language.initialization import initialize
-from experiments.language.memory import step_memory
 from experiments.language.models import architecture_of
 from experiments.language.optimizer import compile_language_model
 from experiments.language.optimizer import sizes_of
@@ -125,6 +124,32 @@ def train(settings, seed, folder, machine):
     if settings.keep_model:
         numbers |= keep(model, settings, seed, folder, corpus, devices)
     return numbers
+
+
+def step_memory(model, corpus):
+    """MB that XLA plans for a step's arguments, results and temporary buffers.
+
+    The peak of the process would be that of all runs it has made so far.
+
+    Returns:
+        Number, or None except for JAX on one device.
+    """
+    if keras.backend.backend() != "jax":
+        return None
+    import jax
+
+    from keras_laurel.costs.tpu.keras_programs import make_program
+
+    if len(jax.devices()) > 1:
+        return None
+    batch = (*next(iter(corpus.training(0))), None)
+    step, state, arguments, donated = make_program("train", model, batch)
+    state = jax.tree.map(lambda variable: variable.value, state)
+    lowered = jax.jit(step, donate_argnums=donated).lower(state, *arguments)
+    sizes = lowered.compile().memory_analysis()
+    total = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
+    total += sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
+    return total / 1e6
 
 
 def evaluate(model, corpus):
