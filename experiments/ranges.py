@@ -3,8 +3,12 @@
 Nothing here imports Keras, so that a command line is checked at once.
 """
 
+import argparse
 import dataclasses
+import json
 import types
+
+import simple_parsing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +38,29 @@ def some_of(*names):
 
 def setting(default, text, allowed=None):
     """A field of a dataclass of settings, with its help and its range."""
-    kind = "default_factory" if isinstance(default, dict) else "default"
-    value = default.copy if isinstance(default, dict) else default
-    metadata = {"help": text, "range": allowed}
-    return dataclasses.field(**{kind: value}, metadata=metadata)
+    options = {"default": default}
+    if isinstance(default, dict):
+        options = {"default_factory": default.copy, "type": json_object}
+    elif isinstance(default, bool):
+        options["negative_prefix"] = "--no-"
+    return simple_parsing.field(
+        **options,
+        help=text.replace("%", "%%"),
+        metadata={"range": allowed},
+    )
+
+
+def json_object(text):
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(
+            f"it must be a JSON object, such as '{{\"scale\": 0.5}}'. "
+            f"Received: {text}"
+        )
+    return found
 
 
 class Checked:
