@@ -93,4 +93,31 @@ RATES = Range(
     lambda x: len(x) == 2 and all(map(ABOVE_0.holds, x)),
     "two factors above 0",
 )
-PRECISIONS = one_of("float32", "mixed_bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared(Checked):
+    """Settings that runs on images and on text have in common."""
+
+    variant: str = setting(
+        "baseline",
+        "baseline, deeper (more blocks; on images one in the third stage), or "
+        "some of rw, lr and pa joined by +",
+        VARIANTS,
+    )
+    num_activations: int = setting(
+        3, "activations of the pa part, the block's input included"
+    )
+    layer_options: dict = setting({}, "further arguments of `Laurel`, as JSON")
+    laurel_rates: tuple[float, ...] | None = setting(
+        None,
+        "factors of the rate for LAuReL's scalars and low-rank maps",
+        RATES,
+    )
+    train_split: str = setting("train", "TFDS split to train on")
+    eval_split: str | None = setting(
+        None, "TFDS split to evaluate on; default: validation, or else test"
+    )
+    precision: str = setting(
+        "float32", "Keras' dtype policy", one_of("float32", "mixed_bfloat16")
+    )
