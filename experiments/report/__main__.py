@@ -18,12 +18,11 @@ from experiments.options import check_no_options
 from experiments.report import claims
 from experiments.report import cost_claims
 from experiments.report import pilot
-from experiments.report.full_scale import full_scale_table
 from experiments.report.pictures import draw_curves
 from experiments.report.pictures import draw_differences
 from experiments.report.results import load
-from experiments.report.setup import describe_setup
 from experiments.report.summary import NOTE
+from experiments.report.summary import describe_setup
 from experiments.report.summary import markdown
 from experiments.report.summary import summary
 from experiments.report.verdicts import CONFIRMED
@@ -188,7 +187,7 @@ def full_scale(counted):
         for name, experiment in all_experiments().items()
         if name.endswith("_full") or name in ("llm_1b", "llm_4b")
     ]
-    return full_scale_table(chosen, counted)
+    return cost_claims.full_scale_table(chosen, counted)
 
 
 def draw(folder=RESULTS):
