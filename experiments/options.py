@@ -1,6 +1,5 @@
 """The command line, made from the dataclasses of settings."""
 
-import argparse
 import dataclasses
 import math
 from pathlib import Path
@@ -108,7 +107,7 @@ def check_arms(names, experiment):
 
 
 def build_parser(experiment):
-    parser = parser_of_settings(
+    parser = make_parser(
         f"experiments {experiment.name}",
         f"{experiment.title} A run that was interrupted, even by kill -9, "
         "continues when the same command is given again.",
@@ -134,8 +133,8 @@ def build_parser(experiment):
     return parser
 
 
-def parser_of_settings(program, text, **groups):
-    """A parser with an option for each field of some dataclasses.
+def make_parser(program, text, **groups):
+    """A parser with an option for each field of some dataclasses, if any.
 
     Args:
         program: Name of a module.
@@ -162,18 +161,3 @@ class HelpFormatter(SimpleHelpFormatter):
         if action.default is None:
             return action.help
         return super()._get_help_string(action)
-
-
-def check_no_options(program, text):
-    """Answer `--help`, and refuse everything else.
-
-    Args:
-        program: Name of a module that is run without arguments.
-        text: Its docstring.
-    """
-    argparse.ArgumentParser(
-        prog=f"python -m {program}",
-        description=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    ).parse_args()

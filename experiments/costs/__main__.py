@@ -15,7 +15,7 @@ from experiments import ranges
 from experiments.costs.training_case import SAMPLES_A_CHIP
 from experiments.costs.training_case import TrainingCase
 from experiments.files import write_json
-from experiments.options import parser_of_settings
+from experiments.options import make_parser
 from experiments.plan import without_memory
 from experiments.ranges import Checked
 from experiments.ranges import setting
@@ -52,7 +52,7 @@ class Options(Checked):
 
 
 def main(arguments=None):
-    parser = parser_of_settings(
+    parser = make_parser(
         "experiments.costs",
         __doc__,
         case=TrainingCase(variant="rw+lr"),

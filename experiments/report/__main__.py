@@ -14,7 +14,7 @@ from experiments.configs import all_experiments
 from experiments.files import RESULTS
 from experiments.files import read_json
 from experiments.files import write_whole
-from experiments.options import check_no_options
+from experiments.options import make_parser
 from experiments.report import claims
 from experiments.report import cost_claims
 from experiments.report import pilot
@@ -204,7 +204,7 @@ def draw(folder=RESULTS):
 
 
 def main():
-    check_no_options("experiments.report", __doc__)
+    make_parser("experiments.report", __doc__).parse_args()
     draw()
     for name, text in render().items():
         path = PAGE.parent / name

@@ -34,8 +34,7 @@ def open_images(settings, machine, devices, seed=0):
         settings.dataset, machine.data_dir, machine.output / "data"
     )
     splits = choose_splits(builder, settings.train_split, settings.eval_split)
-    shard = (devices.data_shard, devices.data_shards)
-    return Images(builder, settings, splits, seed, shard)
+    return Images(builder, settings, splits, seed, devices.shard)
 
 
 def prepare(settings, seeds, machine, devices):
