@@ -11,7 +11,7 @@ from experiments.devices import find_devices
 from experiments.devices import is_first_process
 from experiments.files import made_with
 from experiments.files import write_json
-from experiments.files import write_whole
+from experiments.files import write_text
 from experiments.growing_results import NOTHING
 from experiments.growing_results import check_same_data
 from experiments.growing_results import joined
@@ -109,7 +109,7 @@ def report(experiment, machine, file):
     table = markdown(summary(results))
     text = f"# {experiment.title}\n\n{table}\n{NOTE}\n"
     files = {end: machine.output / f"{experiment.name}.{end}" for end in ENDS}
-    write_whole(files["md"], lambda partial: partial.write_text(text, "utf-8"))
+    write_text(files["md"], text)
     draw_curves(files["png"], results)
     for row in file["rows"]:
         if "sample" in row:

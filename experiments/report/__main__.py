@@ -11,9 +11,10 @@ from pathlib import Path
 import pandas
 
 from experiments.configs import all_experiments
+from experiments.configs.table_5 import NAMES
 from experiments.files import RESULTS
 from experiments.files import read_json
-from experiments.files import write_whole
+from experiments.files import write_text
 from experiments.options import make_parser
 from experiments.report import claims
 from experiments.report import cost_claims
@@ -39,11 +40,7 @@ LABELS = {
     "wider": "wider, as many parameters as RW+LR",
     "longer": "6 % more steps",
     "deeper": "more layers",
-    "rw": "RW",
-    "lr": "LR",
-    "pa": "PA",
-    "rw+lr": "RW+LR",
-    "rw+lr+pa": "RW+LR+PA",
+    **NAMES,
 }
 PICTURES = {
     "table_5": {
@@ -207,8 +204,7 @@ def main():
     make_parser("experiments.report", __doc__).parse_args()
     draw()
     for name, text in render().items():
-        path = PAGE.parent / name
-        write_whole(path, lambda partial: partial.write_text(text, "utf-8"))
+        write_text(PAGE.parent / name, text)
     print(f"Written to {PAGE} and {PAGE.with_suffix('')}/")
 
 
