@@ -5,7 +5,6 @@ import pandas
 from experiments.configs.table_5 import NAMES
 from experiments.configs.table_5 import PAPER
 from experiments.files import read_json
-from experiments.report.results import is_vision
 from experiments.report.statistics import signed
 from experiments.report.summary import markdown
 from experiments.report.verdicts import NOT_RUN
@@ -170,7 +169,7 @@ def full_scale_table(experiments, counted):
 def plan(experiment, plain):
     settings = experiment.settings
     runs = experiment.seeds * len(experiment.arms)
-    if is_vision(experiment):
+    if experiment.is_vision:
         row, unit = plain["resnet50"], "images"
         share = 0.9 if "90%" in settings.train_split else 1
         samples = round(share * IMAGENET_IMAGES) * settings.epochs

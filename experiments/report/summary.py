@@ -2,7 +2,6 @@
 
 import pandas
 
-from experiments.report.results import is_vision
 from experiments.report.statistics import with_deviation
 from experiments.report.statistics import with_interval
 
@@ -14,7 +13,7 @@ One seed does not show how much of a difference is chance."""
 
 def summary(results):
     """Data frame with a row of text for each arm; empty columns left out."""
-    describe = image_columns if is_vision(results.experiment) else text_columns
+    describe = image_columns if results.experiment.is_vision else text_columns
     rows = [
         {
             "arm": arm,
@@ -105,7 +104,7 @@ def describe_setup(results):
     """Bullets: data, model, training, runs, machine and command."""
     settings, about = results.rows["settings"].iloc[0], results.about
     describe = (
-        describe_images if is_vision(results.experiment) else describe_text
+        describe_images if results.experiment.is_vision else describe_text
     )
     seeds = sorted(set(results.rows["seed"]))
     hours = results.rows["seconds"].sum() / 3600
