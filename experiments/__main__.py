@@ -34,12 +34,10 @@ def main(arguments):
             experiment.settings_of(arm)
         keep_compiled(machine.output)
         # Keras takes its seconds; what is wrong with a command is said before.
-        from experiments.program import count_parameters
         from experiments.program import run
+        from experiments.program import show_parameters
 
-        (count_parameters if only_count else run)(
-            experiment, machine, arguments
-        )
+        (show_parameters if only_count else run)(experiment, machine, arguments)
     except ValueError as error:
         notes = "".join(f" {x}." for x in getattr(error, "__notes__", ()))
         sys.exit(f"error: {error}{notes}")

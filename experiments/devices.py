@@ -49,14 +49,13 @@ class Devices:
         return self.distribution.num_model_replicas
 
     @property
-    def data_shard(self):
-        """Which of the parts that processes read this one reads."""
-        return self.distribution.data_shard_id if self.distribution else 0
+    def shard(self):
+        """Which part of the data this process reads, and of how many.
 
-    @property
-    def data_shards(self):
-        """Fewer than processes where several share one copy of a model."""
-        return min(self.batch_parts, self.process_count)
+        They are fewer than processes where several share one copy of a model.
+        """
+        index = self.distribution.data_shard_id if self.distribution else 0
+        return index, min(self.batch_parts, self.process_count)
 
 
 def find_devices(machine, layout_map=None):

@@ -68,6 +68,10 @@ class Experiment:
     def trainer(self):
         return self.settings.trainer
 
+    @property
+    def is_vision(self):
+        return ".vision." in self.trainer
+
     def settings_of(self, arm):
         """The settings of an arm, checked."""
         return dataclasses.replace(self.settings, **self.arms[arm])

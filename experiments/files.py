@@ -15,7 +15,10 @@ def read_json(path):
 
 
 def write_json(path, value):
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path, text):
     write_whole(path, lambda partial: partial.write_text(text, "utf-8"))
 
 

@@ -1,12 +1,11 @@
 """The command line, made from the dataclasses of settings."""
 
-import argparse
 import dataclasses
-import json
 import math
-import types
-import typing
 from pathlib import Path
+
+import simple_parsing
+from simple_parsing.help_formatter import SimpleHelpFormatter
 
 from experiments import ranges
 from experiments.ranges import Checked
@@ -76,34 +75,26 @@ def parse(experiment, arguments):
     Raises:
         ValueError: If a value is out of its range.
     """
-    parser = build_parser(experiment)
-    options = vars(parser.parse_args(arguments))
-    names = options.pop("arms") or experiment.arms
-    seeds = options.pop("seeds")
-    only_count = options.pop("parameters")
-    check_arms(names, experiment)
-    if seeds < 1:
-        raise ValueError(f"`--seeds` must be 1 or more. Received: {seeds}.")
-    machine = Machine(**take(options, Machine))
+    options = build_parser(experiment).parse_args(arguments)
+    check_arms(options.arms, experiment)
+    if options.seeds < 1:
+        raise ValueError(
+            f"`--seeds` must be 1 or more. Received: {options.seeds}."
+        )
+    machine = options.machine
     if machine.output is None:
         output = Path("runs") / experiment.folder
         machine = dataclasses.replace(machine, output=output)
     return (
         dataclasses.replace(
             experiment,
-            settings=dataclasses.replace(experiment.settings, **options),
-            arms={name: experiment.arms[name] for name in names},
-            seeds=seeds,
+            settings=options.settings,
+            arms={name: experiment.arms[name] for name in options.arms},
+            seeds=options.seeds,
         ),
         machine,
-        only_count,
+        options.parameters,
     )
-
-
-def take(options, kind):
-    """Remove and return the options that are fields of a dataclass."""
-    names = {field.name for field in dataclasses.fields(kind)} & options.keys()
-    return {name: options.pop(name) for name in names}
 
 
 def check_arms(names, experiment):
@@ -116,97 +107,57 @@ def check_arms(names, experiment):
 
 
 def build_parser(experiment):
-    parser = argparse.ArgumentParser(
-        prog=f"python -m experiments {experiment.name}",
-        description=f"{experiment.title} A run that was interrupted, even by "
-        "kill -9, continues when the same command is given again.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
+    parser = make_parser(
+        f"experiments {experiment.name}",
+        f"{experiment.title} A run that was interrupted, even by kill -9, "
+        "continues when the same command is given again.",
+        machine=Machine(),
+        # An arm's own settings stay.
+        settings=experiment.settings,
     )
-    runs = parser.add_argument_group("runs")
-    runs.add_argument(
+    parser.add_argument(
         "--arms",
         nargs="+",
-        default=None,
-        help=f"some of {', '.join(experiment.arms)} (default: all)",
+        metavar="ARM",
+        default=list(experiment.arms),
+        help="those to train",
     )
-    runs.add_argument(
-        "--seeds",
-        type=int,
-        default=experiment.seeds,
-        help=f"runs of each arm (default: {experiment.seeds})",
+    parser.add_argument(
+        "--seeds", type=int, default=experiment.seeds, help="runs of each arm"
     )
-    runs.add_argument(
+    parser.add_argument(
         "--parameters",
         action="store_true",
-        default=False,
         help="count each arm's parameters without training or memory, and stop",
     )
-    add_fields(runs, Machine())
-    shared = parser.add_argument_group(
-        "settings that all arms share", "An arm's own settings stay."
-    )
-    add_fields(shared, experiment.settings)
     return parser
 
 
-def add_fields(group, values):
-    """An option for each field of a dataclass; only those given are parsed."""
-    hints = typing.get_type_hints(type(values))
-    for field in dataclasses.fields(values):
-        default = getattr(values, field.name)
-        shown = "" if default in (None, ()) else f" (default: {default})"
-        group.add_argument(
-            "--" + field.name.replace("_", "-"),
-            help=(field.metadata["help"] + shown).replace("%", "%%"),
-            **reading(hints[field.name]),
-        )
-
-
-def reading(hint):
-    """Arguments of `add_argument` for a field of some type."""
-    if isinstance(hint, types.UnionType):
-        hint = next(x for x in typing.get_args(hint) if x is not type(None))
-    if hint is bool:
-        return {"action": argparse.BooleanOptionalAction}
-    if hint is dict:
-        return {"type": json_object, "metavar": "JSON"}
-    if typing.get_origin(hint) is tuple:
-        (kind, _) = typing.get_args(hint)
-        return {"type": kind, "nargs": "*", "action": AsTuple}
-    return {"type": hint}
-
-
-def json_object(text):
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise argparse.ArgumentTypeError(
-            f"it must be a JSON object, such as '{{\"scale\": 0.5}}'. "
-            f"Received: {text}"
-        )
-    return found
-
-
-def check_no_options(program, text):
-    """Answer `--help`, and refuse everything else.
+def make_parser(program, text, **groups):
+    """A parser with an option for each field of some dataclasses, if any.
 
     Args:
-        program: Name of a module that is run without arguments.
-        text: Its docstring.
+        program: Name of a module.
+        text: The beginning of its help.
+        groups: Values of dataclasses, which are the defaults, by the name that
+            the result of `parse_args` has for what was read.
     """
-    argparse.ArgumentParser(
+    parser = simple_parsing.ArgumentParser(
         prog=f"python -m {program}",
         description=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
+        add_option_string_dash_variants=simple_parsing.DashVariant.DASH,
         allow_abbrev=False,
-    ).parse_args()
+    )
+    for name, values in groups.items():
+        parser.add_arguments(type(values), name, default=values)
+    return parser
 
 
-class AsTuple(argparse.Action):
-    """Several values as a tuple, as dataclasses have them."""
+class HelpFormatter(SimpleHelpFormatter):
+    """Shows no default of None, about which the text says more."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
-        setattr(namespace, self.dest, tuple(values))
+    def _get_help_string(self, action):
+        if action.default is None:
+            return action.help
+        return super()._get_help_string(action)

@@ -7,15 +7,15 @@ import time
 
 import keras
 
+from experiments.devices import find_devices
 from experiments.devices import is_first_process
 from experiments.files import made_with
 from experiments.files import write_json
-from experiments.files import write_whole
+from experiments.files import write_text
 from experiments.growing_results import NOTHING
 from experiments.growing_results import check_same_data
 from experiments.growing_results import joined
 from experiments.growing_results import take_over
-from experiments.plan import describe_parameters
 from experiments.plan import without_memory
 from experiments.report.pictures import draw_curves
 from experiments.report.results import Results
@@ -24,6 +24,7 @@ from experiments.report.summary import markdown
 from experiments.report.summary import summary
 from experiments.runs import all_runs
 from experiments.runs import run_all
+from keras_laurel.distribution import plan_memory
 
 
 def run(experiment, machine, arguments):
@@ -37,8 +38,7 @@ def run(experiment, machine, arguments):
     earlier = take_over(path, machine.output) if machine.add else NOTHING
     for each in all_runs(experiment, machine):
         each.result()
-    trainer = importlib.import_module(experiment.trainer)
-    about, text = trainer.prepare(experiment, machine)
+    about, text = prepare(experiment, machine)
     check_same_data(earlier, about)
     if is_first_process():
         backend = keras.backend.backend()
@@ -48,7 +48,7 @@ def run(experiment, machine, arguments):
             flush=True,
         )
     plain = dataclasses.replace(experiment, arms={"baseline": {}})
-    about["baseline_parameters"] = count_arm(plain, "baseline", machine)
+    about["baseline_parameters"] = count_parameters(plain, machine)["baseline"]
     about = {
         "command": " ".join(["python -m experiments", *arguments]),
         "backend": keras.backend.backend(),
@@ -69,6 +69,34 @@ def run(experiment, machine, arguments):
         report(experiment, machine, file)
 
 
+def prepare(experiment, machine):
+    """Find what is wrong with an experiment, and put its data on disk.
+
+    Returns:
+        Dict of what belongs to the numbers, and a text that describes it: of
+        the last arm also the weights, their layouts and their bytes.
+    """
+    trainer = importlib.import_module(experiment.trainer)
+    devices = find_devices(machine, trainer.layout_map)
+    data = {}
+    for arm in experiment.arms:
+        settings = experiment.settings_of(arm)
+        found = trainer.prepare(settings, experiment.seeds, machine, devices)
+        data[settings.dataset] = found
+    lines = [f"{settings.precision} on {devices}"]
+    for name, found in data.items():
+        sizes = [f"{n:,} {what.replace('_', ' ')}" for what, n in found.items()]
+        lines.append(f"{name}: {', '.join(sizes)}")
+    model = without_memory(
+        functools.partial(trainer.build_model, settings, machine, devices)
+    )
+    slots = trainer.optimizer_slots(settings)
+    plan = plan_memory(model, devices.distribution, slots)
+    shown = plan if devices.count > 1 else plan.total_line
+    lines.append(f"Plan of {arm}. {shown}")
+    return {"device": str(devices), "data": data}, "\n".join(lines)
+
+
 def path_of_results(experiment, machine):
     return machine.results or machine.output / f"{experiment.name}.json"
 
@@ -81,7 +109,7 @@ def report(experiment, machine, file):
     table = markdown(summary(results))
     text = f"# {experiment.title}\n\n{table}\n{NOTE}\n"
     files = {end: machine.output / f"{experiment.name}.{end}" for end in ENDS}
-    write_whole(files["md"], lambda partial: partial.write_text(text, "utf-8"))
+    write_text(files["md"], text)
     draw_curves(files["png"], results)
     for row in file["rows"]:
         if "sample" in row:
@@ -97,15 +125,26 @@ ENDS = ("md", "png")
 MODELS = ("model.keras", "preset")
 
 
-def count_parameters(experiment, machine, arguments):
-    """Print what each arm has; no model gets memory, and nothing is trained."""
-    counts = {
-        arm: count_arm(experiment, arm, machine) for arm in experiment.arms
-    }
-    print(describe_parameters(counts))
+def show_parameters(experiment, machine, arguments):
+    """Print how many parameters each arm has and adds; train nothing."""
+    counts = count_parameters(experiment, machine)
+    plain = next(iter(counts.values()))
+    for arm, number in counts.items():
+        print(
+            f"{arm}: {number:,} parameters, {number - plain:+,} "
+            f"({100 * (number - plain) / plain:+.3f} %)"
+        )
 
 
-def count_arm(experiment, arm, machine):
+def count_parameters(experiment, machine):
+    """Dict of the parameters of each arm; no model gets memory."""
     trainer = importlib.import_module(experiment.trainer)
-    build = functools.partial(trainer.build_model, experiment, arm, machine)
-    return trainer.parameters_of(without_memory(build))
+    devices = find_devices(machine, trainer.layout_map)
+    counts = {}
+    for arm in experiment.arms:
+        settings = experiment.settings_of(arm)
+        build = functools.partial(
+            trainer.build_model, settings, machine, devices
+        )
+        counts[arm] = trainer.parameters_of(without_memory(build))
+    return counts

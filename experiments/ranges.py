@@ -3,8 +3,12 @@
 Nothing here imports Keras, so that a command line is checked at once.
 """
 
+import argparse
 import dataclasses
+import json
 import types
+
+import simple_parsing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +38,29 @@ def some_of(*names):
 
 def setting(default, text, allowed=None):
     """A field of a dataclass of settings, with its help and its range."""
-    kind = "default_factory" if isinstance(default, dict) else "default"
-    value = default.copy if isinstance(default, dict) else default
-    metadata = {"help": text, "range": allowed}
-    return dataclasses.field(**{kind: value}, metadata=metadata)
+    options = {"default": default}
+    if isinstance(default, dict):
+        options = {"default_factory": default.copy, "type": json_object}
+    elif isinstance(default, bool):
+        options["negative_prefix"] = "--no-"
+    return simple_parsing.field(
+        **options,
+        help=text.replace("%", "%%"),
+        metadata={"range": allowed},
+    )
+
+
+def json_object(text):
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(
+            f"it must be a JSON object, such as '{{\"scale\": 0.5}}'. "
+            f"Received: {text}"
+        )
+    return found
 
 
 class Checked:
@@ -70,4 +93,31 @@ RATES = Range(
     lambda x: len(x) == 2 and all(map(ABOVE_0.holds, x)),
     "two factors above 0",
 )
-PRECISIONS = one_of("float32", "mixed_bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared(Checked):
+    """Settings that runs on images and on text have in common."""
+
+    variant: str = setting(
+        "baseline",
+        "baseline, deeper (more blocks; on images one in the third stage), or "
+        "some of rw, lr and pa joined by +",
+        VARIANTS,
+    )
+    num_activations: int = setting(
+        3, "activations of the pa part, the block's input included"
+    )
+    layer_options: dict = setting({}, "further arguments of `Laurel`, as JSON")
+    laurel_rates: tuple[float, ...] | None = setting(
+        None,
+        "factors of the rate for LAuReL's scalars and low-rank maps",
+        RATES,
+    )
+    train_split: str = setting("train", "TFDS split to train on")
+    eval_split: str | None = setting(
+        None, "TFDS split to evaluate on; default: validation, or else test"
+    )
+    precision: str = setting(
+        "float32", "Keras' dtype policy", one_of("float32", "mixed_bfloat16")
+    )

@@ -7,22 +7,13 @@ deviation of their paired differences is what any effect has to be seen
 against. `python -m experiments language_pilot` prints it.
 """
 
-from experiments.experiment import Experiment
-from experiments.language.settings import LanguageSettings
+import dataclasses
 
-SETTINGS = LanguageSettings(
-    model="tiny",
-    depth=8,
-    width=64,
-    vocabulary_size=264,
-    tokenizer="bytes",
-    eval_split="test",
-    initialization="fan_in",
-    tokens=524_288,
-    tokens_per_step=2048,
-    rounds=2,
-    evaluation_batches=64,
-    learning_rate=4e-3,
+from experiments.configs import text
+from experiments.experiment import Experiment
+
+SETTINGS = dataclasses.replace(
+    text.REDUCED, vocabulary_size=264, tokenizer="bytes", rank=None, rounds=2
 )
 NULL_ARMS = {
     "moved": {"perturbation": 1e-6},

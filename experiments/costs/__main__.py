@@ -5,7 +5,6 @@ asked for a slice of chips too, which needs KERAS_BACKEND=jax and the extra
 `tpu`, and takes minutes for each of the two models.
 """
 
-import argparse
 import dataclasses
 import sys
 from pathlib import Path
@@ -16,8 +15,7 @@ from experiments import ranges
 from experiments.costs.training_case import SAMPLES_A_CHIP
 from experiments.costs.training_case import TrainingCase
 from experiments.files import write_json
-from experiments.options import add_fields
-from experiments.options import take
+from experiments.options import make_parser
 from experiments.plan import without_memory
 from experiments.ranges import Checked
 from experiments.ranges import setting
@@ -54,24 +52,20 @@ class Options(Checked):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.costs",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
+    parser = make_parser(
+        "experiments.costs",
+        __doc__,
+        case=TrainingCase(variant="rw+lr"),
+        options=Options(),
     )
-    usual = TrainingCase(variant="rw+lr")
-    add_fields(parser.add_argument_group("model"), usual)
-    add_fields(parser.add_argument_group("costs"), Options())
-    given = vars(parser.parse_args(arguments))
     try:
-        options = Options(**take(given, Options))
-        keras.config.set_dtype_policy(options.precision)
-        results = run(dataclasses.replace(usual, **given), options)
+        given = parser.parse_args(arguments)
+        keras.config.set_dtype_policy(given.options.precision)
+        results = run(given.case, given.options)
     except ValueError as error:
         sys.exit(f"{error}")
-    if options.output:
-        write_json(options.output, results)
+    if given.options.output:
+        write_json(given.options.output, results)
     if not all(cost["fits"] for cost in results.get("tpu", {}).values()):
         sys.exit("A model does not fit the memory of a chip.")
 

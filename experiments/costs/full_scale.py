@@ -8,7 +8,7 @@ from experiments.costs.training_case import TrainingCase
 from experiments.files import RESULTS
 from experiments.files import made_with
 from experiments.files import write_json
-from experiments.options import check_no_options
+from experiments.options import make_parser
 from experiments.plan import count
 from experiments.plan import without_memory
 from keras_laurel.costs import footprint
@@ -39,7 +39,7 @@ def measure(model, variant):
 
 
 def main():
-    check_no_options("experiments.costs.full_scale", __doc__)
+    make_parser("experiments.costs.full_scale", __doc__).parse_args()
     rows = [measure(model, x) for model in CASES for x in CASES[model]]
     about = {
         "command": "python -m experiments.costs.full_scale",

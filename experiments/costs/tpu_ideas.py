@@ -22,7 +22,7 @@ from experiments.costs.training_case import TrainingCase
 from experiments.files import RESULTS
 from experiments.files import made_with
 from experiments.files import write_json
-from experiments.options import check_no_options
+from experiments.options import make_parser
 from keras_laurel import Laurel
 from keras_laurel import equation
 from keras_laurel.conversion.blocks.stream import ResidualStream
@@ -146,7 +146,7 @@ VARIANTS = {
 
 
 def main():
-    check_no_options("experiments.costs.tpu_ideas", __doc__)
+    make_parser("experiments.costs.tpu_ideas", __doc__).parse_args()
     keras.config.set_dtype_policy("mixed_bfloat16")
     baseline = compile_with("baseline", {})
     rows = [{"variant": "baseline", "cost": baseline.to_dict()}]

@@ -32,22 +32,16 @@ def metrics(path):
 def compare(first, second):
     """Data frame of text: both models' metrics and their differences."""
     one, other = metrics(first), metrics(second)
-    both = pandas.merge(
-        one, other, left_index=True, right_index=True, suffixes=("_a", "_b")
-    )
-    pairs = {
-        "first": (both["value_a"], both["error_a"]),
-        "second": (both["value_b"], both["error_b"]),
-        "difference": (
-            both["value_b"] - both["value_a"],
-            (both["error_a"] ** 2 + both["error_b"] ** 2) ** 0.5,
-        ),
-    }
+    both = one.index.intersection(other.index)
+    one, other = one.loc[both], other.loc[both]
+    difference = other - one
+    difference["error"] = (one["error"] ** 2 + other["error"] ** 2) ** 0.5
+    frames = {"first": one, "second": other, "difference": difference}
     shown = {
-        name: [show(*pair) for pair in zip(*columns)]
-        for name, columns in pairs.items()
+        name: [show(*row) for row in frame.to_numpy()]
+        for name, frame in frames.items()
     }
-    names = both.index.to_frame(index=False, name=["task", "metric"])
+    names = both.to_frame(index=False, name=["task", "metric"])
     return names.join(pandas.DataFrame(shown))
 
 

@@ -115,7 +115,7 @@ def open_corpus(settings, sizes, machine, devices, seed=0, preset=None):
         min(settings.evaluation_batches, count),
         tokenizer,
         seed + OTHER_ORDER if preset else seed,
-        (devices.data_shard, devices.data_shards),
+        devices.shard,
     )
 
 

@@ -9,9 +9,6 @@ import dataclasses
 
 import keras
 
-from experiments.language.rematerialisation import keep_flags
-from experiments.language.rematerialisation import rematerialised
-
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
@@ -130,7 +127,9 @@ def build_plain(architecture, seed=0, remat=False, extra_blocks=0):
 
     keras.utils.set_random_seed(seed)
     blocks = architecture.num_blocks + extra_blocks
-    with rematerialised(blocks) if remat else contextlib.nullcontext():
+    names = [f"transformer_layer_{index}" for index in range(blocks)]
+    scope = keras.RematScope(mode="list_of_layers", layer_names=names)
+    with scope if remat else contextlib.nullcontext():
         backbone = build_backbone(architecture, blocks)
         model = keras_hub.models.Llama3CausalLM(backbone, compile=False)
     if remat:
@@ -152,3 +151,27 @@ def build_backbone(architecture, blocks):
         rope_max_wavelength=10_000,
         layer_norm_epsilon=1e-5,
     )
+
+
+def keep_flags(block):
+    """Let a rematerialised plain block see `training` as it is.
+
+    Keras passes every argument through the backend's rematerialisation, out of
+    which JAX gives a flag as a tensor, on which the block's dropout cannot
+    branch; TensorFlow takes no keywords there. Here tensors alone go through.
+    Blocks that `laurelize` converted do so by themselves.
+    """
+
+    def rematerialized_call(call, *args, **kwargs):
+        tensors = {k: v for k, v in kwargs.items() if keras.ops.is_tensor(v)}
+        flags = {k: v for k, v in kwargs.items() if k not in tensors}
+
+        def call_on(*values):
+            inputs, masks = values[: len(args)], values[len(args) :]
+            return call(*inputs, **dict(zip(tensors, masks)), **flags)
+
+        return lambda *args, **kwargs: keras.remat(call_on)(
+            *args, *tensors.values()
+        )
+
+    block.rematerialized_call = rematerialized_call

@@ -6,7 +6,7 @@ import keras
 import keras_hub
 
 from experiments.files import read_json
-from experiments.files import write_whole
+from experiments.files import write_text
 from experiments.language.models import Architecture
 
 SAMPLE_TOKENS = 128
@@ -44,9 +44,7 @@ def write_sample(folder, prompt, seed):
     model.compile(sampler=keras_hub.samplers.TopKSampler(k=10, seed=seed))
     length = min(SAMPLE_TOKENS, model.preprocessor.sequence_length)
     text = model.generate(prompt, max_length=length)
-    write_whole(
-        folder / "sample.txt", lambda partial: partial.write_text(text, "utf-8")
-    )
+    write_text(folder / "sample.txt", text)
     return text
 
 

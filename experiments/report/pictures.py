@@ -4,7 +4,6 @@ import pandas
 from matplotlib.figure import Figure
 
 from experiments.files import write_whole
-from experiments.report.results import is_vision
 from experiments.report.verdicts import judge
 
 # 840 pixels, as wide as GitHub shows a page.
@@ -37,7 +36,7 @@ def draw_curves(path, results, arms=None, reference=None):
             curves = curves - curves_of(reference, results)[curves.columns]
         color = COLORS[index % len(COLORS)]
         draw_arm(axes, curves, arm, color, results.measure.digits)
-    vision = is_vision(results.experiment)
+    vision = results.experiment.is_vision
     axes.set_title(results.experiment.title, loc="left", color=INK, fontsize=11)
     axes.set_xlabel("epoch" if vision else "million tokens", color=INK)
     name = "accuracy, %" if vision else "held-out loss, nats a token"
@@ -51,7 +50,7 @@ def draw_curves(path, results, arms=None, reference=None):
 
 def curves_of(arm, results):
     """Data frame of an arm's curves: a column of values for each seed."""
-    vision = is_vision(results.experiment)
+    vision = results.experiment.is_vision
     curves = {}
     for seed, rows in results.runs(arm)["history"].items():
         history = pandas.DataFrame(rows)
@@ -91,7 +90,7 @@ def draw_differences(path, results, labels):
         axes.plot(difference.mean, place, "o", color=color, markersize=5)
     axes.set_yticks(range(len(found)), list(found))
     axes.set_ylim(len(found) - 0.5, -0.5)
-    name = "accuracy" if is_vision(results.experiment) else "held-out loss"
+    name = "accuracy" if results.experiment.is_vision else "held-out loss"
     text = f"{name}, {results.measure.unit} more than the baseline"
     axes.set_xlabel(text, fontsize=FONT_SIZE, color=INK)
     style(axes, "x")

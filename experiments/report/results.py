@@ -92,11 +92,7 @@ class Results:
 
 def measures_of(experiment):
     """The measures of an experiment, the one that is drawn first."""
-    return (ACCURACY, IMAGE_LOSS) if is_vision(experiment) else (LOSS,)
-
-
-def is_vision(experiment):
-    return ".vision." in experiment.trainer
+    return (ACCURACY, IMAGE_LOSS) if experiment.is_vision else (LOSS,)
 
 
 def load(experiment, folder=RESULTS):

@@ -1,8 +1,7 @@
-"""The table and the picture of one experiment's runs."""
+"""The text on one experiment: its setup, and the table of its arms."""
 
 import pandas
 
-from experiments.report.results import is_vision
 from experiments.report.statistics import with_deviation
 from experiments.report.statistics import with_interval
 
@@ -14,7 +13,7 @@ One seed does not show how much of a difference is chance."""
 
 def summary(results):
     """Data frame with a row of text for each arm; empty columns left out."""
-    describe = image_columns if is_vision(results.experiment) else text_columns
+    describe = image_columns if results.experiment.is_vision else text_columns
     rows = [
         {
             "arm": arm,
@@ -99,6 +98,59 @@ def paper_columns(experiment, arm):
         return {}
     measure, parameters = experiment.paper.get(arm, ("", ""))
     return {"paper": measure, "paper: added %": parameters}
+
+
+def describe_setup(results):
+    """Bullets: data, model, training, runs, machine and command."""
+    settings, about = results.rows["settings"].iloc[0], results.about
+    describe = (
+        describe_images if results.experiment.is_vision else describe_text
+    )
+    seeds = sorted(set(results.rows["seed"]))
+    hours = results.rows["seconds"].sum() / 3600
+    made_with = ", ".join(f"{k} {v}" for k, v in about["made_with"].items())
+    items = {
+        **describe(settings, about),
+        "Runs": f"{len(results.rows)}, seeds {', '.join(map(str, seeds))}; "
+        f"{hours:.1f} hours of training altogether, {about['workers']} at a "
+        "time",
+        "Machine": f"{about['backend']} on {about['device']}; {made_with}",
+        "Command": f"`{about['command']}`",
+    }
+    return "".join(f"- {name}: {text}\n" for name, text in items.items())
+
+
+def describe_images(settings, about):
+    size, data = settings["image_size"], about["data"][settings["dataset"]]
+    return {
+        "Data": f"`{settings['dataset']}`, {data['training_images']:,} "
+        f"training images and {data['evaluation_images']:,} of "
+        f"`{settings['eval_split']}`, {size} × {size} pixels, "
+        f"{data['classes']} classes",
+        "Model": f"the backbone `{settings['backbone']}` with 16 residual "
+        f"connections, {about['baseline_parameters']:,} parameters; r = 16 "
+        f"unless named, k = {settings['num_activations']}",
+        "Training": f"{settings['epochs']} epochs, batches of "
+        f"{settings['batch_size']}, {settings['optimizer']}, peak rate "
+        f"{settings['learning_rate']:g}, {settings['precision']}",
+    }
+
+
+def describe_text(settings, about):
+    texts = [
+        f"`{name}`, {size['training_tokens']:,} tokens to train on and "
+        f"{size['evaluation_tokens']:,} held out"
+        for name, size in about["data"].items()
+    ]
+    return {
+        "Data": "; ".join(texts),
+        "Model": f"`{settings['model']}`, {about['baseline_parameters']:,} "
+        f"parameters; r = {settings['rank'] or 'the paper’s share'}, "
+        f"k = {settings['num_activations']}",
+        "Training": f"{settings['tokens']:,} tokens, "
+        f"{settings['tokens_per_step']:,} in a step, AdamW, peak rate "
+        f"{settings['learning_rate']:g}, {settings['precision']}",
+    }
 
 
 def markdown(frame):

@@ -10,13 +10,19 @@ import keras_laurel
 from experiments.variants import PLAIN_VARIANTS
 from experiments.variants import copy_shared_weights
 from experiments.variants import laurel_layer
-from experiments.vision.narrow_resnet import build_narrow_resnet
 
 FILTERS = (64, 128, 256, 512)
 STRIDES = (1, 2, 2, 2)
 BLOCKS = (3, 4, 6, 3)
 # One more bottleneck block in the third stage: the 4.37 % of Table 1.
 DEEPER_BLOCKS = (3, 4, 7, 3)
+# Of the narrow network, in units of its width. ResNet-50 doubles its filters
+# in each stage.
+STAGE_WIDTHS = (1, 1, 2, 2)
+# From 28 x 28 pixels, 7 x 7 reach the first stage. XLA's convolutions on a
+# processor take three times as long where its blocks keep them.
+NARROW_STRIDES = (2, 2, 2, 1)
+EXPANSION = 4
 
 
 def build_classifier(settings, num_classes, seed):
@@ -40,10 +46,6 @@ def build_resnet(settings, num_classes, blocks=BLOCKS):
     """A ResNet-50 with a pooled linear head that returns float32 logits."""
     backbone = build_backbone(settings, blocks)
     set_batch_norm_momentum(backbone, settings.batch_norm_momentum)
-    return with_head(backbone, num_classes)
-
-
-def with_head(backbone, num_classes):
     x = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
     logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
     return keras.Model(backbone.input, logits, name="resnet50")
@@ -92,3 +94,62 @@ def set_batch_norm_momentum(model, momentum):
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = momentum
+
+
+def build_narrow_resnet(image_shape, blocks, width):
+    """ResNet-50's residual connections in a network for small images.
+
+    KerasHub's first stage has 64 filters whatever is asked for, and KerasCV's
+    stem; here they are as narrow as the rest. Returns no head.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        blocks: Bottleneck blocks in each of the four stages.
+        width: Filters of the first stage's 3 x 3 convolutions; the output of
+            its blocks has four times as many.
+    """
+    image = keras.Input(image_shape)
+    x = convolution(image, width, 3, 2, "stem")
+    x = keras.layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
+    stages = zip(STAGE_WIDTHS, blocks, NARROW_STRIDES, strict=True)
+    for index, (factor, count, stride) in enumerate(stages):
+        for block in range(count):
+            name = f"stage{index + 1}_block{block + 1}"
+            first = {"stride": stride, "project": True} if not block else {}
+            x = bottleneck(x, factor * width, name, **first)
+    return keras.Model(image, x)
+
+
+def bottleneck(x, filters, name, stride=1, project=False):
+    """Build a residual block; with `project`, its skip is a convolution.
+
+    The last scale starts at 0, so the block starts as its skip. One epoch over
+    Fashion-MNIST then takes the network to 86 % instead of 81 %.
+    """
+    shortcut, outputs = x, EXPANSION * filters
+    if project:
+        shortcut = normalized(x, outputs, 1, stride, f"{name}_shortcut")
+    x = convolution(x, filters, 1, stride, f"{name}_1")
+    x = convolution(x, filters, 3, 1, f"{name}_2")
+    x = normalized(x, outputs, 1, 1, f"{name}_3", scale="zeros")
+    x = keras.layers.Add(name=f"{name}_add")([shortcut, x])
+    return keras.layers.Activation("relu", name=f"{name}_relu")(x)
+
+
+def convolution(x, filters, kernel_size, stride, name):
+    x = normalized(x, filters, kernel_size, stride, name)
+    return keras.layers.Activation("relu", name=f"{name}_relu")(x)
+
+
+def normalized(x, filters, kernel_size, stride, name, scale="ones"):
+    x = keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=stride,
+        padding="same",
+        use_bias=False,
+        name=f"{name}_conv",
+    )(x)
+    return keras.layers.BatchNormalization(
+        epsilon=1e-5, gamma_initializer=scale, name=f"{name}_norm"
+    )(x)

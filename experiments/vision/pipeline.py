@@ -84,36 +84,26 @@ class Images:
             )
             return normalize(image), self._one_hot(example["label"])
 
+        buffer = min(SHUFFLE_BUFFER, self.counts[0])
         return (
-            self._read_shuffled(seed)
-            .repeat()
+            self._read(self._part(self.splits[0]), seed)
+            .shuffle(buffer, as_scalar(seed), False)
             .take(self.training_steps * self.local_batch_size)
             .enumerate()
             .map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
             .batch(self.local_batch_size, drop_remainder=True)
         )
 
-    def _read_shuffled(self, seed):
-        """This process's part: whole files if there are enough, else rows.
+    def _part(self, split):
+        """The part of a split that this process reads, all of it if alone."""
+        index, count = self.shard
+        return tfds.even_splits(split, count)[index] if count > 1 else split
 
-        The order is drawn once for an epoch: `.repeat()` only fills up a
-        process whose files hold fewer examples than the others'.
-        """
-        split, (index, count) = self.splits[0], self.shard
-        if self.builder.info.splits[split].num_shards >= count:
-            context = tf.distribute.InputContext(count, index)
-            rows = self._read(split, seed, context)
-        else:
-            rows = self._read(split, seed).shard(count, index)
-        buffer = min(SHUFFLE_BUFFER, self.counts[0])
-        return rows.shuffle(buffer, as_scalar(seed), False)
-
-    def _read(self, split, seed=None, input_context=None):
+    def _read(self, split, seed=None):
         """Examples whose image is still encoded, files shuffled by `seed`."""
         read_config = tfds.ReadConfig(
             shuffle_seed=None if seed is None else as_scalar(seed),
             shuffle_reshuffle_each_iteration=False,
-            input_context=input_context,
             try_autocache=False,
         )
         return self.builder.as_dataset(

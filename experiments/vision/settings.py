@@ -4,7 +4,7 @@ import dataclasses
 import typing
 
 from experiments import ranges
-from experiments.ranges import Checked
+from experiments.ranges import Shared
 from experiments.ranges import setting
 
 AT_LEAST_28 = ranges.Range(lambda x: x >= 28, "28 pixels or more")
@@ -13,28 +13,18 @@ AUGMENTATIONS = ranges.some_of("crop", "flip", "rand_augment")
 
 
 @dataclasses.dataclass(frozen=True)
-class VisionSettings(Checked):
+class VisionSettings(Shared):
     """Settings of a run on images, checked."""
 
     trainer: typing.ClassVar[str] = "experiments.vision.trainer"
 
-    variant: str = setting(
-        "baseline",
-        "baseline, deeper (one more block in the third stage), or some of rw, "
-        "lr and pa joined by +",
-        ranges.VARIANTS,
-    )
     rank: int = setting(16, "rank of the lr part")
-    num_activations: int = setting(
-        3, "activations of the pa part, the block's input included"
-    )
     sites: str = setting(
         "all",
         "connections that are converted: all 16, or the 12 whose skip is the "
         "identity",
         ranges.one_of("all", "identity"),
     )
-    layer_options: dict = setting({}, "further arguments of `Laurel`, as JSON")
     backbone: str = setting(
         "keras_cv",
         "whose ResNet-50; narrow has its 16 connections and few filters",
@@ -48,10 +38,6 @@ class VisionSettings(Checked):
         "imagenet2012",
         "digits, mnist_5k, fashion_mnist (read from installed packages), or "
         "an image classification set that TFDS has prepared",
-    )
-    train_split: str = setting("train", "TFDS split to train on")
-    eval_split: str | None = setting(
-        None, "TFDS split to evaluate on; default: validation, or else test"
     )
     image_size: int = setting(224, "side of the square images", AT_LEAST_28)
     augment: tuple[str, ...] = setting(
@@ -67,11 +53,6 @@ class VisionSettings(Checked):
         ranges.one_of("sgd", "adamw"),
     )
     learning_rate: float = setting(0.1, "peak rate", ranges.ABOVE_0)
-    laurel_rates: tuple[float, ...] | None = setting(
-        None,
-        "factors of the rate for LAuReL's scalars and low-rank maps",
-        ranges.RATES,
-    )
     warmup_epochs: float = setting(
         5.0,
         "epochs of linear warm-up, before half a cosine to 0",
@@ -84,9 +65,6 @@ class VisionSettings(Checked):
     )
     label_smoothing: float = setting(
         0.1, "share of a label spread over all classes", ranges.BELOW_1
-    )
-    precision: str = setting(
-        "float32", "Keras' dtype policy", ranges.PRECISIONS
     )
     keep_model: bool = setting(False, "save the model and evaluate the file")
 

@@ -14,7 +14,6 @@ from experiments.devices import check_batch_size
 from experiments.devices import find_devices
 from experiments.devices import writer_first
 from experiments.plan import count
-from experiments.plan import describe_plan
 from experiments.prepared_sets import choose_splits
 from experiments.training import fit
 from experiments.training import fresh_keras
@@ -26,6 +25,7 @@ from experiments.vision.pipeline import Images
 from keras_laurel.distribution import convolution_layout_map
 
 NOT_DECAYED = ["bias", "beta", "gamma"]
+layout_map = convolution_layout_map
 
 
 def open_images(settings, machine, devices, seed=0):
@@ -34,51 +34,36 @@ def open_images(settings, machine, devices, seed=0):
         settings.dataset, machine.data_dir, machine.output / "data"
     )
     splits = choose_splits(builder, settings.train_split, settings.eval_split)
-    shard = (devices.data_shard, devices.data_shards)
-    return Images(builder, settings, splits, seed, shard)
+    return Images(builder, settings, splits, seed, devices.shard)
 
 
-def prepare(experiment, machine):
-    """Find what is wrong with an experiment, and put its images on disk.
-
-    Returns:
-        Dict of what belongs to the numbers, and a text that describes it.
-
-    Raises:
-        ValueError: If it cannot be run.
-    """
-    devices = find_devices(machine, convolution_layout_map)
-    about = {}
-    for arm in experiment.arms:
-        settings = experiment.settings_of(arm)
-        check_batch_size(settings.batch_size, devices)
-        with writer_first(devices):
-            images = open_images(settings, machine, devices)
-        if images.training_steps < 1:
-            raise ValueError(
-                f"Split `{images.splits[0]}` must have at least one batch. "
-                f"Received: {images.counts[0]} images, batch_size="
-                f"{settings.batch_size}. Lower `--batch-size`."
-            )
-        about[settings.dataset] = {
-            "training_images": images.counts[0],
-            "evaluation_images": images.counts[1],
-            "classes": images.num_classes,
-        }
-    build = functools.partial(build_model, experiment, arm, machine)
-    # SGD has its momentum, AdamW two.
-    slots = 1 if settings.optimizer == "sgd" else 2
-    text = f"{settings.precision} on {devices}\n"
-    text += describe_plan(arm, build, devices, slots)
-    return {"device": str(devices), "data": about}, text
+def prepare(settings, seeds, machine, devices):
+    """Put the images of some settings on disk; numbers that describe them."""
+    check_batch_size(settings.batch_size, devices)
+    with writer_first(devices):
+        images = open_images(settings, machine, devices)
+    if images.training_steps < 1:
+        raise ValueError(
+            f"Split `{images.splits[0]}` must have at least one batch. "
+            f"Received: {images.counts[0]} images, batch_size="
+            f"{settings.batch_size}. Lower `--batch-size`."
+        )
+    return {
+        "training_images": images.counts[0],
+        "evaluation_images": images.counts[1],
+        "classes": images.num_classes,
+    }
 
 
-def build_model(experiment, arm, machine):
-    """The model of an arm, for counting."""
-    settings = experiment.settings_of(arm)
-    devices = find_devices(machine, convolution_layout_map)
+def build_model(settings, machine, devices):
+    """The model of some settings, for counting."""
     images = open_images(settings, machine, devices)
     return build_classifier(settings, images.num_classes, seed=0)
+
+
+def optimizer_slots(settings):
+    """SGD has its momentum, AdamW two."""
+    return 1 if settings.optimizer == "sgd" else 2
 
 
 def train(settings, seed, folder, machine):
@@ -91,7 +76,7 @@ def train(settings, seed, folder, machine):
     Returns:
         Dict, or None in all processes except the first.
     """
-    devices = find_devices(machine, convolution_layout_map)
+    devices = find_devices(machine, layout_map)
     images = open_images(settings, machine, devices, seed)
     classes = images.num_classes
     build = functools.partial(build_classifier, settings, classes, seed)

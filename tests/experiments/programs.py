@@ -16,7 +16,7 @@ TINY = Path(__file__).with_name("tiny.py")
 def command(name, output, *options):
     """The words of a command behind `python -m experiments`."""
     experiment = find_experiment(name)
-    sizes = VISION if ".vision." in experiment.trainer else LANGUAGE
+    sizes = VISION if experiment.is_vision else LANGUAGE
     words = [name, *sizes, *options, "--output", output]
     return list(map(str, words))
 

@@ -34,7 +34,7 @@ def test_arms_references_and_claims_fit(name):
     for arm in names:
         settings = experiment.settings_of(arm)
         assert experiment.reference_of(arm) in {None, *names}
-        if ".language." in experiment.trainer:
+        if not experiment.is_vision:
             sizes_of(settings, architecture_of(settings))
     for claim in experiment.claims:
         assert {claim.arm, claim.reference} <= names

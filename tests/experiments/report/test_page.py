@@ -263,8 +263,8 @@ def test_the_models_are_those_that_were_counted():
 
 def test_chip_hours():
     """Of Table 1: 7 arms, 6 seeds, 90 epochs, 40 % of 197 TFLOP/s."""
-    from experiments.report.full_scale import PEAK_FLOPS
-    from experiments.report.full_scale import plan
+    from experiments.report.cost_claims import PEAK_FLOPS
+    from experiments.report.cost_claims import plan
 
     assert PEAK_FLOPS == CHIPS["v5e"].flops
     row = {"training_flops": 24e9, "sequence_length": None}

@@ -2,7 +2,7 @@
 
 import json
 
-from experiments.costs.tpu_picture import draw
+from experiments.costs.tpu_tables import draw
 from experiments.files import RESULTS
 from tests.backends import once
 
