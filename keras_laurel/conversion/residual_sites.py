@@ -123,7 +123,10 @@ def survey_model(model, inputs=None, granularity=None, blocks=None):
     """Return the `ModelSurvey` of a model, for arguments of `laurelize`."""
     if blocks is None:
         check_model("model", model)
-    with keras_internals.keeping_losses(model):
+    with (
+        keras_internals.keeping_losses(model),
+        keras_internals.unseen_by_outer_call(),
+    ):
         found = _survey(model, inputs, granularity, blocks)
     methods = other_methods(model, found.sites, found.stacks)
     return dataclasses.replace(found, left_out=[*found.left_out, *methods])

@@ -40,6 +40,38 @@ def reasons(model):
     ]
 
 
+class Attending(Block):
+    """Runs for its shapes twice on PyTorch, which fails the first time."""
+
+    def __init__(self):
+        super().__init__()
+        self.scores, self.dropout = layers.Dense(6), layers.Dropout(0.5)
+
+    def call(self, x, training=None):
+        y = ops.softmax(self.scores(self.dropout(x, training=training)))
+        return x + self.dense(self.dropout(ops.matmul(y, x)))
+
+
+@pytest.mark.filterwarnings("ignore:.*looks like it has unbuilt state")
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_looking_draws_no_random_numbers(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = one(Attending())
+        drawn = []
+        for look in (lambda: None, lambda: keras_laurel.residual_sites(model)):
+            keras.utils.set_random_seed(0)
+            look()
+            drawn.append(as_array(keras.random.uniform((4,))))
+            drawn.append(as_array(model(X, training=True)))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+    if keras.config.backend() == "torch":
+        # Elsewhere each layer has a state of its own, which goes on.
+        np.testing.assert_array_equal(drawn[1], drawn[3])
+
+
 class Scored(Block):
     """Keeps what its users look at after a call."""
 
