@@ -40,36 +40,30 @@ def reasons(model):
     ]
 
 
-class Attending(Block):
-    """Runs for its shapes twice on PyTorch, which fails the first time."""
+class WithTable(Block):
+    """PyTorch cannot run it for its shapes alone, and runs it again."""
 
     def __init__(self):
         super().__init__()
-        self.scores, self.dropout = layers.Dense(6), layers.Dropout(0.5)
+        self.table = ops.ones((6, 8))
+        self.dropout = layers.Dropout(0.5)
 
     def call(self, x, training=None):
-        y = ops.softmax(self.scores(self.dropout(x, training=training)))
-        return x + self.dense(self.dropout(ops.matmul(y, x)))
+        return super().call(self.dropout(x) * self.table)
 
 
-@pytest.mark.filterwarnings("ignore:.*looks like it has unbuilt state")
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_looking_draws_no_random_numbers(policy):
-    keras.config.set_dtype_policy(policy)
-    try:
-        model = one(Attending())
-        drawn = []
-        for look in (lambda: None, lambda: keras_laurel.residual_sites(model)):
-            keras.utils.set_random_seed(0)
-            look()
-            drawn.append(as_array(keras.random.uniform((4,))))
-            drawn.append(as_array(model(X, training=True)))
-    finally:
-        keras.config.set_dtype_policy("float32")
-    np.testing.assert_array_equal(drawn[0], drawn[2])
-    if keras.config.backend() == "torch":
-        # Elsewhere each layer has a state of its own, which goes on.
-        np.testing.assert_array_equal(drawn[1], drawn[3])
+@pytest.mark.skipif(
+    keras.config.backend() != "torch",
+    reason="each layer has a random state of its own",
+)
+def test_looking_draws_no_random_numbers():
+    model = one(WithTable())
+    drawn = []
+    for look in (lambda: None, lambda: keras_laurel.residual_sites(model)):
+        keras.utils.set_random_seed(0)
+        look()
+        drawn.append(as_array(model(X, training=True)))
+    np.testing.assert_array_equal(*drawn)
 
 
 class Scored(Block):
