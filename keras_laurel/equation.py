@@ -296,11 +296,16 @@ def _in_torch(function):
     def run(*terms):
         # PyTorch's compilers break graphs at functions with a `jvp`, and do
         # not need them: they merge what is differentiated.
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return function(*terms)
-        return DifferentiatedAsSum.apply(*terms)
+        is_eager = _is_eager_in_torch()
+        return (DifferentiatedAsSum.apply if is_eager else function)(*terms)
 
     return run
+
+
+def _is_eager_in_torch():
+    import torch
+
+    return not (torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
 @_differentiated_as_sum
@@ -320,7 +325,8 @@ def _corrected(x, corrections):
 @_differentiated_as_sum
 def _finite(x):
     """Replace infinities and NaN by 0, so that 0 times infinity is 0."""
-    if keras.config.backend() == "torch":
+    if keras.config.backend() == "torch" and _is_eager_in_torch():
+        # In one operation, which OpenVINO does not know.
         return ops.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
     return ops.where(ops.isfinite(x), x, ops.zeros_like(x))
 
