@@ -6,7 +6,7 @@ from experiments.vision.settings import VisionSettings
 
 SETTINGS = VisionSettings(
     dataset="mnist_5k",
-    train_split="train[:3000]",
+    train_split="train[:2400]",
     image_size=32,
     epochs=3,
     warmup_epochs=0.5,
@@ -18,7 +18,7 @@ SETTINGS = VisionSettings(
 )
 DEMO = Experiment(
     name="demo",
-    title="ResNet-50 with and without LAuReL on 3,000 images of MNIST.",
+    title="ResNet-50 with and without LAuReL on 2,400 images of MNIST.",
     settings=SETTINGS,
     arms={"baseline": {}, "rw+lr": {"variant": "rw+lr"}},
     paper=PAPER,

@@ -72,17 +72,26 @@ def text_columns(results, arm):
 
 
 def relative_time(results, arm):
-    """Ratio to the reference's time: mean and range over the seeds."""
+    """Ratio to the reference's time: mean and range over the seeds.
+
+    Seeds whose two runs were made on other processors do not count.
+    """
     reference = results.experiment.reference_of(arm)
     if reference is None:
         return ""
-    speeds = [results.runs(x)["tokens_per_second"] for x in (reference, arm)]
-    ratios = (speeds[0] / speeds[1]).dropna()
+    plain, runs = results.runs(reference), results.runs(arm)
+    ratios = (plain["tokens_per_second"] / runs["tokens_per_second"]).dropna()
+    same = processors(plain).eq(processors(runs))
+    ratios = ratios[same.reindex(ratios.index, fill_value=False)]
     if ratios.empty:
         return ""
     if len(ratios) == 1:
         return f"{ratios.mean():.3f}"
     return f"{ratios.mean():.3f} ({ratios.min():.3f} to {ratios.max():.3f})"
+
+
+def processors(runs):
+    return runs["made_with"].map(lambda made: made.get("processor"))
 
 
 def added(percent):

@@ -92,10 +92,15 @@ def language_file():
             "tokens_per_second": 1000.0 if arm == "baseline" else 800.0,
             "step_memory_mb": 85.9,
             "seconds": 60.0,
+            "made_with": {"processor": "one"},
         }
         for arm, values in LOSSES.items()
         for seed, value in enumerate(values)
     ]
+    # Such a speed is not compared with that of another processor.
+    elsewhere = {"tokens_per_second": 9.0, "made_with": {"processor": "two"}}
+    rows[-1] |= elsewhere
+    rows[[row["arm"] for row in rows].index("deeper")] |= elsewhere
     sizes = {"training_tokens": 4_360_048, "evaluation_tokens": 32_768}
     return {"about": about({"python_stdlib": sizes}), "rows": rows}
 
