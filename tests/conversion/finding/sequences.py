@@ -32,8 +32,8 @@ def wave_net(shared=False, blocks=3, all_outputs=True):
         h = conv[0](x) * conv[1](x)
         skips.append(L.Conv1D(WIDTH, 1)(h))
         x = x + (skips[-1] if shared else L.Conv1D(WIDTH, 1)(h))
-    outputs = L.Dense(1)(L.ReLU()(L.Add()(skips)))
-    return keras.Model(inputs, [x, outputs] if all_outputs else outputs)
+    skips = L.Add()(skips)
+    return keras.Model(inputs, [x, skips] if all_outputs else skips)
 
 
 def temporal_convolutions():
