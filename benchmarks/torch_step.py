@@ -96,7 +96,7 @@ class Step:
         self.optimizer = torch.optim.SGD(self.model.parameters(), 1e-3)
         self()
         self.saved_bytes = self._saved_bytes()
-        with _Counting() as counting:
+        with Counting() as counting:
             self._loss().backward()
         self.operations = counting.operations
 
@@ -124,12 +124,10 @@ class Step:
         return sum(kept.values())
 
 
-class _Counting(TorchDispatchMode):
+class Counting(TorchDispatchMode):
     """Counts the operations that are no views."""
 
-    def __init__(self):
-        super().__init__()
-        self.operations = 0
+    operations = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         is_view = any(

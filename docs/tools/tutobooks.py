@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import itertools
 import json
 import re
 
@@ -31,13 +32,8 @@ def code_cells(source):
 
 def parsed_code_cells(source):
     """Return the code cells as syntax trees, with their lines in the script."""
-    cells = [[]]
-    for node in ast.parse(source).body:
-        if _is_prose(node):
-            cells.append([])
-        else:
-            cells[-1].append(node)
-    return [ast.Module(nodes, []) for nodes in cells if nodes]
+    groups = itertools.groupby(ast.parse(source).body, _is_prose)
+    return [ast.Module(list(nodes), []) for prose, nodes in groups if not prose]
 
 
 def fingerprint(source):

@@ -80,9 +80,8 @@ def relative_time(results, arm):
     if reference is None:
         return ""
     plain, runs = results.runs(reference), results.runs(arm)
-    ratios = (plain["tokens_per_second"] / runs["tokens_per_second"]).dropna()
-    same = processors(plain).eq(processors(runs))
-    ratios = ratios[same.reindex(ratios.index, fill_value=False)]
+    ratios = plain["tokens_per_second"] / runs["tokens_per_second"]
+    ratios = ratios[processors(plain).eq(processors(runs))].dropna()
     if ratios.empty:
         return ""
     if len(ratios) == 1:
