@@ -114,6 +114,11 @@ def functional(model):
     return model._functional if is_sequential(model) else model
 
 
+def dtype_of(tensor):
+    """Return the dtype of a tensor of any backend, as Keras names it."""
+    return keras.backend.standardize_dtype(tensor.dtype)
+
+
 def autocast(layer):
     """Return the scope in which a layer reads its weights in its call."""
     return backend.AutocastScope(

@@ -279,9 +279,7 @@ def _beside_graphs(model):
     calls = {
         own_call(layer): layer
         for layer in (model, *keras_internals.flatten_layers(model))
-        if keras_internals.has_graph(layer)
-        and not is_opaque(layer)
-        and own_call(layer)
+        if keras_internals.has_graph(layer) and not is_opaque(layer)
     }
     return [
         LeftOut(
@@ -290,7 +288,7 @@ def _beside_graphs(model):
             f"{layer.name} ({type(layer).__name__})",
         )
         for call, layer in calls.items()
-        if has_addition(call)
+        if call and has_addition(call)
     ]
 
 

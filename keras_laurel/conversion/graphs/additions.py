@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.graphs.branch import Branch
 from keras_laurel.conversion.graphs.shortcut import find_shortcut
 
@@ -135,16 +136,12 @@ def _why_no_skip(graph, node, terms):
             return f"shape {shapes[0]}, without a batch axis"
         return f"shapes {' and '.join(shapes)}"
     if not all(map(_is_float, terms)):
-        return f"dtypes {sorted({_dtype(t) for t in terms})}"
+        return f"dtypes {sorted({keras_internals.dtype_of(t) for t in terms})}"
     return None
 
 
-def _dtype(tensor):
-    return keras.backend.standardize_dtype(tensor.dtype)
-
-
 def _is_float(tensor):
-    return keras.backend.is_float_dtype(_dtype(tensor))
+    return keras.backend.is_float_dtype(keras_internals.dtype_of(tensor))
 
 
 def _around_itself(graph, node, terms, found, parts=()):

@@ -80,7 +80,7 @@ def real_dtypes(nodes):
         wide = any(dtypes[id(t)] == "float64" for t in inputs)
         chosen = is_layer(node) or getattr(node.operation, "dtype", None)
         for tensor, again in zip(node.outputs, _outputs_again(node, dtypes)):
-            dtype = _dtype(again)
+            dtype = keras_internals.dtype_of(again)
             keeps = wide and dtype == "float32" and not chosen
             dtypes[id(tensor)] = "float64" if keeps else dtype
     return dtypes
@@ -96,7 +96,7 @@ def _outputs_again(node, dtypes):
     if is_layer(node):
         return _traced_again(node) or node.outputs
     inputs = keras_internals.node_inputs(node)
-    if all(dtypes[id(t)] == _dtype(t) for t in inputs):
+    if all(dtypes[id(t)] == keras_internals.dtype_of(t) for t in inputs):
         return node.outputs
     args, kwargs = node.arguments.fill_in(
         {id(t): keras.KerasTensor(t.shape, dtypes[id(t)]) for t in inputs}
@@ -108,16 +108,12 @@ def _outputs_again(node, dtypes):
 def _traced_again(node):
     """Return the outputs of a layer whose dtypes PyTorch may have wrong."""
     expected = node.operation.compute_dtype
-    wrong = any(_dtype(t) != expected for t in node.outputs)
+    wrong = any(keras_internals.dtype_of(t) != expected for t in node.outputs)
     if keras.config.backend() == "torch" and wrong:
         if is_opaque(node.operation):
             traced = tracing.trace(node.operation, node)
             return traced and traced[2]
     return None
-
-
-def _dtype(tensor):
-    return keras.backend.standardize_dtype(tensor.dtype)
 
 
 class FeatureAxes:

@@ -68,6 +68,8 @@ PRODUCT_OPS = frozenset(
 )
 NORM_OPS = ("BatchNorm", "LayerNorm", "RMSNorm")
 SCALING_OPS = ("Divide", "Multiply", "TrueDivide")
+# Operations that multiply one operand by another, which may be weights.
+WEIGHING_OPS = PRODUCT_OPS.union(SCALING_OPS, NORM_OPS)
 _PASSING_OPS = frozenset(
     "Add Array Cast Concatenate ConvertToTensor Copy CropImages "
     "DepthToSpace Divide ExpandDims Flip GetItem Moveaxis Multiply "

@@ -20,9 +20,7 @@ from keras.src.ops.symbolic_arguments import SymbolicArguments
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.function_code import closed_over
 from keras_laurel.conversion.function_code import has_addition
-from keras_laurel.conversion.graphs.steps import NORM_OPS
-from keras_laurel.conversion.graphs.steps import PRODUCT_OPS
-from keras_laurel.conversion.graphs.steps import SCALING_OPS
+from keras_laurel.conversion.graphs.steps import WEIGHING_OPS
 from keras_laurel.conversion.inside import keras_recording
 from keras_laurel.conversion.inside.kept_tensors import keeping_tensors
 from keras_laurel.conversion.inside.known_outputs import KnownOutputs
@@ -395,6 +393,7 @@ class _Recorder:
                 if not isinstance(operation, (keras.layers.Layer, _Random)):
                     self._of_variables.update(id(leaves[i]) for i in positions)
             weights = []
+        weighs = type(operation).__name__ in WEIGHING_OPS
         self.calls.append(
             Call(
                 operation,
@@ -404,7 +403,7 @@ class _Recorder:
                 isinstance(outputs, keras.KerasTensor),
                 place,
                 self._seen[place],
-                weights=tuple(weights) if _multiplies(operation) else (),
+                weights=tuple(weights) if weighs else (),
             )
         )
         self._seen[place] += 1
@@ -419,11 +418,6 @@ class _Recorder:
         for lists, lengths in self._nodes.values():
             for nodes, length in zip(lists, lengths):
                 del nodes[length:]
-
-
-def _multiplies(operation):
-    names = *PRODUCT_OPS, *SCALING_OPS, *NORM_OPS
-    return type(operation).__name__ in names
 
 
 def _kinds(structure):
