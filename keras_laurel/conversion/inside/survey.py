@@ -21,6 +21,7 @@ from keras_laurel.conversion.inside.merges import find_merges
 from keras_laurel.conversion.inside.observe import observe
 from keras_laurel.conversion.inside.run_order import RunOrder
 from keras_laurel.conversion.inside.trace import why
+from keras_laurel.conversion.inside.used_calls import used_calls
 
 
 @dataclasses.dataclass(eq=False)
@@ -213,7 +214,8 @@ class _Found:
     def _additions(self, root):
         """Return the `Addition`s by `id` of the trace, then by key."""
         traces = {id(x.trace): x.trace for x in root.all() if x.trace}
-        found = {key: _additions(trace) for key, trace in traces.items()}
+        used = used_calls(root)
+        found = {key: _additions(trace, used) for key, trace in traces.items()}
         for key, additions in found.items():
             axes = FeatureAxes([c for c in traces[key].calls if c.outputs])
             self._axes[key] = {
@@ -263,13 +265,12 @@ class _Found:
 _NOT_USED = "its sum is not used"
 
 
-def _additions(trace):
+def _additions(trace, used):
     """Return the `Addition`s of a trace by key."""
     graph = TensorGraph(trace.calls, trace.output_tensors)
-    needed = set(trace.needed_calls())
     found = {}
     for addition in find_additions(graph):
-        if addition.why_not is None and addition.node not in needed:
+        if addition.why_not is None and addition.node not in used:
             addition = dataclasses.replace(addition, why_not=_NOT_USED)
         found[addition.node.key] = addition
     return found

@@ -13,6 +13,7 @@ from keras import ops
 import keras_laurel
 from keras_laurel.layers import LaurelLR
 from keras_laurel.layers import LaurelRW
+from tests.conversion.inside.running import as_array
 from tests.conversion.inside.running import perturb
 
 
@@ -148,6 +149,89 @@ def test_sums_that_nothing_uses_are_left_out():
     for training in (False, True):
         y = model(np.ones((2, 6, 8)), training=training)
         assert np.isfinite(ops.convert_to_numpy(y)).all()
+
+
+class WithSkip(layers.Layer):
+    """A block of a temporal convolutional network, with a skip connection."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.branch = layers.Dense(8, activation="tanh")
+        self.relu = layers.Activation("relu")
+
+    def call(self, x):
+        fx = self.branch(x)
+        return self.relu(x + fx), fx
+
+
+def with_skips(x):
+    skips = []
+    for number in range(3):
+        x, skip = WithSkip(name=f"block_{number}")(x)
+        skips.append(skip)
+    return x, skips
+
+
+class Skips(layers.Layer):
+    """Its blocks' skips, and what some layer makes of their last sum."""
+
+    def __init__(self, last=None):
+        super().__init__()
+        self.blocks = [WithSkip(name=f"block_{i}") for i in range(3)]
+        self.last = last or layers.Identity()
+
+    def call(self, x):
+        skips = []
+        for block in self.blocks:
+            x, skip = block(x)
+            skips.append(skip)
+        return self.last(x), skips
+
+
+class AddsALoss(layers.Layer):
+    def call(self, x):
+        self.add_loss(ops.mean(x))
+        return x
+
+
+class Doubled(layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+# What makes the outputs of a model, and how many blocks have a sum in use.
+USES = {
+    "graph": (lambda x: with_skips(x)[1], 2),
+    "layer": (lambda x: Skips()(x)[1], 2),
+    "one skip": (lambda x: Skips()(x)[1][1], 1),
+    "dense": (lambda x: Skips(layers.Dense(2))(x)[1], 2),
+    "own layer": (lambda x: Skips(Doubled())(x)[1], 2),
+    "graph, with its sum": (with_skips, 3),
+    "layer, with its sum": (lambda x: Skips()(x), 3),
+    "loss": (lambda x: Skips(AddsALoss())(x)[1], 3),
+    "activity": (
+        lambda x: Skips(layers.Identity(activity_regularizer="l2"))(x)[1],
+        3,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", USES)
+def test_sums_that_no_caller_uses_are_left_out(name):
+    make, used = USES[name]
+    x = keras.Input((6, 8))
+    model = keras.Model(x, make(x))
+    left_out = keras_laurel.residual_sites(model).left_out
+    assert [x.reason for x in left_out] == ["its sum is not used"] * (3 - used)
+    x = np.random.default_rng(0).normal(size=(2, 6, 8))
+    expected = model(x)
+    model = keras_laurel.laurelize(model, LaurelRW(), verbose=False)
+    assert len(keras_laurel.laurel_layers(model)) == used
+    keras.tree.map_structure(
+        lambda y, z: np.testing.assert_array_equal(*map(as_array, (y, z))),
+        model(x),
+        expected,
+    )
 
 
 def test_a_function_that_returns_no_layer_is_refused():
