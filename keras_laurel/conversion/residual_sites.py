@@ -169,7 +169,8 @@ def _additions(model, graphs, inside, failure):
     nested = [g for g in inside.graphs if id(g) not in seen] if inside else []
     sites, left_out = [], list(failure)
     for functional in [*graphs, *nested]:
-        found, rejected = search_one(functional)
+        known = inside.in_graphs.get(id(functional), {}) if inside else {}
+        found, rejected = search_one(functional, known)
         path = inside.paths.get(id(functional)) if inside else None
         if path and functional in nested:
             found = [_at(path, site) for site in found]

@@ -50,14 +50,21 @@ def calls_in_order(model):
     return found
 
 
-def search_one(model):
+def search_one(model, residual=()):
     """Return `(sites, rejected)` of a functional model.
 
     Those of models nested in it are left out.
+
+    Args:
+        model: The model.
+        residual: Dict of `Addition`s by call, of those that are known to be
+            residual by the insides of the model's layers.
     """
     graph = TensorGraph.of(model)
     sites, rejected = [], []
     for addition in find_additions(graph):
+        if addition.why_not is not None and addition.node in residual:
+            addition = residual[addition.node]
         if addition.why_not is None:
             sites.append(_site(graph, addition, model, len(sites) + 1))
         else:

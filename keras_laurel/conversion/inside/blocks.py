@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_laurel.conversion.inside.merges import given_to
+from keras_laurel.conversion.inside.across_layers import given_to
 from keras_laurel.conversion.keras_internals import flatten_layers
 
 _PASSING = (

@@ -5,7 +5,7 @@ import operator
 
 from keras import KerasTensor
 
-from keras_laurel.conversion.inside.merges import given_to
+from keras_laurel.conversion.inside.across_layers import given_to
 from keras_laurel.conversion.inside.values import flatten
 
 

@@ -13,11 +13,11 @@ from keras_laurel.conversion.graphs.layer_options import FeatureAxes
 from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.graphs.search import search_one
 from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
+from keras_laurel.conversion.inside.across_layers import rejudge
 from keras_laurel.conversion.inside.blocks import find_blocks
 from keras_laurel.conversion.inside.example import examples
 from keras_laurel.conversion.inside.known_outputs import KnownOutputs
 from keras_laurel.conversion.inside.layer_paths import layer_paths
-from keras_laurel.conversion.inside.merges import find_merges
 from keras_laurel.conversion.inside.observe import observe
 from keras_laurel.conversion.inside.run_order import RunOrder
 from keras_laurel.conversion.inside.trace import why
@@ -104,6 +104,9 @@ class Survey:
         blocks: List of the layers that are blocks, in the order of their calls
             in one pass.
         graphs: List of functional models in the order they ran.
+        in_graphs: Dict of dicts of `Addition`s by call, by `id` of the
+            functional model: those that only the insides of its layers show to
+            be residual.
         called: Dict of the `(args, kwargs)` of the first call of each layer,
             by `id`.
         paths: Dict of the paths of all layers by `id`.
@@ -114,6 +117,7 @@ class Survey:
     order: RunOrder
     blocks: list
     graphs: list
+    in_graphs: dict
     called: dict
     paths: dict
 
@@ -170,7 +174,7 @@ class _Found:
         self.paths = paths
         self.insides, self.failures, self.graphs = {}, {}, {}
         self.order, self.blocks, self.called = RunOrder(), [], {}
-        self._skips, self._axes = {}, {}
+        self._skips, self._axes, self.in_graphs = {}, {}, {}
 
     def add(self, root):
         """Add the additions in a pass of the model."""
@@ -214,8 +218,7 @@ class _Found:
     def _additions(self, root):
         """Return the `Addition`s by `id` of the trace, then by key."""
         traces = {id(x.trace): x.trace for x in root.all() if x.trace}
-        used = used_calls(root)
-        found = {key: _additions(trace, used) for key, trace in traces.items()}
+        found = {key: _additions(trace) for key, trace in traces.items()}
         for key, additions in found.items():
             axes = FeatureAxes([c for c in traces[key].calls if c.outputs])
             self._axes[key] = {
@@ -223,18 +226,37 @@ class _Found:
                 for k, a in additions.items()
                 if a.skip_tensor is not None
             }
-            self._skips |= {
-                addition.node: addition.skip_tensor
-                for addition in additions.values()
-                if addition.why_not is None
-            }
-        for merge in find_merges(root, found):
-            trace, key = id(merge.trace), merge.addition.node.key
-            found[trace][key] = merge.addition
-            self._axes[trace][key] = merge.axis
-            if merge.addition.why_not is None:
-                self._skips[merge.step] = merge.skip
+        steps = self._rejudge(root, found)
+        used = used_calls(root)
+        for trace, additions in found.items():
+            for key, one in additions.items():
+                if one.why_not is None and one.node not in used:
+                    one = dataclasses.replace(one, why_not=_NOT_USED)
+                    additions[key] = one
+                if one.why_not is None:
+                    own = {one.node: one.skip_tensor}
+                    self._skips |= steps.get((trace, key), own)
         return found
+
+    def _rejudge(self, root, found):
+        """Replace additions that only a larger graph shows to be residual.
+
+        Returns:
+            Dict of their steps in that graph and of the skips there, by `id`
+            of the trace and key.
+        """
+        steps = {}
+        for one in rejudge(root, found):
+            trace, addition = id(one.home), one.addition
+            if trace not in found:
+                graph = self.in_graphs.setdefault(trace, {})
+                graph[addition.node] = addition
+                continue
+            key = addition.node.key
+            found[trace][key] = addition
+            self._axes[trace][key] = one.axis
+            steps.setdefault((trace, key), {})[one.step] = one.skip
+        return steps
 
     def _add_inside(self, call, additions):
         layer, trace = call.layer, call.trace
@@ -257,6 +279,7 @@ class _Found:
             self.order,
             self.blocks,
             list(self.graphs.values()),
+            self.in_graphs,
             self.called,
             self.paths,
         )
@@ -265,15 +288,10 @@ class _Found:
 _NOT_USED = "its sum is not used"
 
 
-def _additions(trace, used):
+def _additions(trace):
     """Return the `Addition`s of a trace by key."""
     graph = TensorGraph(trace.calls, trace.output_tensors)
-    found = {}
-    for addition in find_additions(graph):
-        if addition.why_not is None and addition.node not in used:
-            addition = dataclasses.replace(addition, why_not=_NOT_USED)
-        found[addition.node.key] = addition
-    return found
+    return {x.node.key: x for x in find_additions(graph)}
 
 
 def _how_to_give_inputs(model, inputs, errors):

@@ -1,5 +1,5 @@
-"""Layers that are given x and f(x) and add them, and code that adds on either
-branch of `training`."""
+"""Layers that are given x and f(x) and add them, those that hand on both, and
+code that adds on either branch of `training`."""
 
 import keras
 from keras import layers
@@ -7,6 +7,7 @@ from keras import ops
 
 from tests.conversion.inside.row import WIDTH
 from tests.conversion.inside.row import Row
+from tests.conversion.inside.row import each
 from tests.conversion.inside.row import image
 from tests.conversion.inside.row import padded_tokens
 from tests.conversion.inside.row import sequence
@@ -167,6 +168,83 @@ class Encoder(keras.Model):
         return x
 
 
+@keras.saving.register_keras_serializable(package="own_merges")
+class MambaBlock(layers.Layer):
+    """It adds what the last block computed to the stream beside it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.norm = layers.LayerNormalization()
+        self.mix = layers.Dense(WIDTH, activation="tanh")
+
+    def build(self, input_shape):
+        self.norm.build(input_shape)
+        self.mix.build(input_shape)
+
+    def call(self, x, residual=None):
+        if residual is None:
+            residual = x
+        else:
+            residual = x + residual  # residual right
+        return self.mix(self.norm(residual)), residual
+
+
+@keras.saving.register_keras_serializable(package="own_merges")
+class MambaStage(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.blocks = [MambaBlock() for _ in range(2)]
+
+    def build(self, input_shape):
+        for block in self.blocks:
+            block.build(input_shape)
+
+    def call(self, x, residual=None):
+        for block in self.blocks:
+            x, residual = block(x, residual)
+        return {"x": x, "residual": residual}
+
+
+@keras.saving.register_keras_serializable(package="own_merges")
+class Mamba(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.stages = [MambaStage() for _ in range(2)]
+        self.norm = layers.LayerNormalization()
+
+    def call(self, x):
+        state = {"x": x}
+        for stage in self.stages:
+            state = stage(**state)
+        return self.norm(state["x"] + state["residual"])  # residual right
+
+
+@keras.saving.register_keras_serializable(package="own_merges")
+class Both(layers.Layer):
+    """Returns its branch, and its input twice."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(WIDTH, activation="tanh")
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    def call(self, x):
+        return x, self.dense(x), x
+
+
+def handed_on():
+    """One layer for two blocks, and a product that is no residual."""
+    inputs = x = keras.Input((None, WIDTH))
+    both = Both(name="both")
+    for _ in range(2):
+        skip, branch, _ = both(x)
+        x = skip + branch  # residual
+    _, branch, skip = Both(name="last")(x)
+    return keras.Model(inputs, layers.Multiply()([branch, skip]))
+
+
 ROWS = {
     "inception resnet": Row(
         inception_resnet,
@@ -177,6 +255,12 @@ ROWS = {
     ),
     "drop paths": Row(DropPaths, sequence, ("blocks.0.join", "blocks.1.join")),
     "either branch": Row(either_branch, sequence, ("a", "b")),
+    "mamba": Row(
+        Mamba,
+        sequence,
+        ("stages.0.blocks.1", *each("stages.1.blocks", 1, 1), ""),
+    ),
+    "handed on": Row(handed_on, sequence, ("", "")),
     "encoder of parts": Row(
         Encoder,
         padded_tokens,

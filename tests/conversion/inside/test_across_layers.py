@@ -1,4 +1,4 @@
-"""Layers that are given x and f(x) and add them."""
+"""Layers that are given x and f(x) and add them, or hand both on."""
 
 import keras
 import numpy as np
