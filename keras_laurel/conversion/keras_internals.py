@@ -476,13 +476,17 @@ def config_has_layers(layer):
     """Return whether the config of `layer` has all the layers inside it."""
     if has_graph(layer):
         return config_has_graph(layer)
-    return is_public_layer(layer)
+    return is_of_keras(layer)
 
 
-def is_public_layer(layer):
-    """Return whether the class of `layer` is one of `keras.layers`."""
-    name = type(layer).__name__
-    return getattr(keras.layers, name, None) is type(layer)
+def is_of_keras(layer):
+    """Return whether the class of `layer` is one of Keras' own layers.
+
+    Some of them are not exported, such as the cell of a `ConvLSTM2D`.
+    """
+    kind = type(layer)
+    is_exported = getattr(keras.layers, kind.__name__, None) is kind
+    return is_exported or kind.__module__.startswith("keras.src.layers.")
 
 
 COMPILED_FUNCTIONS = (

@@ -14,6 +14,7 @@ from keras_laurel.conversion.blocks.sites import block_sites
 from keras_laurel.conversion.function_code import has_addition
 from keras_laurel.conversion.graphs.insides import is_opaque
 from keras_laurel.conversion.graphs.insides import own_call
+from keras_laurel.conversion.graphs.insides import runs_graph
 from keras_laurel.conversion.graphs.search import calls_in_order
 from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.graphs.search import search_one
@@ -21,6 +22,7 @@ from keras_laurel.conversion.hub import adopt
 from keras_laurel.conversion.inside.blocks import carrying_blocks
 from keras_laurel.conversion.inside.blocks import note_stacks
 from keras_laurel.conversion.inside.convert import sites_inside
+from keras_laurel.conversion.inside.layer_paths import layer_paths
 from keras_laurel.conversion.inside.survey import Survey
 from keras_laurel.conversion.inside.survey import survey_inside
 from keras_laurel.conversion.other_methods import calls_add
@@ -174,6 +176,7 @@ def _additions(model, graphs, inside, failure):
         path = inside.paths.get(id(functional)) if inside else None
         if path and functional in nested:
             found = [_at(path, site) for site in found]
+            rejected = [(f"{path}/{name}", why) for name, why in rejected]
         sites += found
         left_out += [LeftOut(why, name) for name, why in rejected]
     if inside:
@@ -181,7 +184,7 @@ def _additions(model, graphs, inside, failure):
         sites += found
         left_out += rejected
         left_out += _failures(model, inside)
-        left_out += _not_run(model, inside)
+        left_out += _not_run(model, inside, [*graphs, *nested])
     left_out += _beside_graphs(model)
     order = inside.order if inside else calls_in_order(model)
     place = {node: i for i, node in enumerate(order)}
@@ -244,32 +247,47 @@ def _inside_blocks(model, stacks, inputs):
 def _failures(model, inside):
     return [
         LeftOut(
-            f"its `call` cannot be looked into: {why}",
+            f"its `call` cannot be looked into: {why}. If it returns x + f(x), "
+            "name it in `blocks=[...]`",
             f"{path or model.name} ({type(layer).__name__})",
         )
         for path, (layer, why) in inside.failures.items()
     ]
 
 
-def _not_run(model, inside):
-    """Return a `LeftOut` for each layer that adds and was not run."""
+def _not_run(model, inside, graphs):
+    """Return a `LeftOut` for each layer that adds and was not run.
+
+    Args:
+        model: The model.
+        inside: Its `Survey`.
+        graphs: List of the functional models whose additions are known.
+    """
+    layers = keras_internals.flatten_layers(model)
     ran_by_keras = {
         id(x)
-        for layer in keras_internals.flatten_layers(model)
-        if keras_internals.is_public_layer(layer)
+        for layer in layers
+        if keras_internals.is_of_keras(layer)
         for x in keras_internals.flatten_layers(layer)
     }
-    return [
-        LeftOut(
-            "the example inputs do not lead to this layer, whose `call` adds: "
-            "convert with `inputs=` that do, or convert the layer by itself",
-            f"{inside.paths[id(layer)]} ({type(layer).__name__})",
-        )
-        for layer in keras_internals.flatten_layers(model)
-        if is_opaque(layer)
-        and not {id(layer)} & (inside.called.keys() | ran_by_keras)
-        and calls_add(layer)
-    ]
+    ran = {*inside.called, *ran_by_keras, *map(id, graphs)}
+    left_out = []
+    for layer in layers:
+        where = f"{inside.paths[id(layer)]} ({type(layer).__name__})"
+        if id(layer) in ran:
+            continue
+        if is_opaque(layer) and calls_add(layer):
+            reason = f"{_NOT_RUN} layer, whose `call` adds: {_CONVERT_ALONE}"
+            left_out.append(LeftOut(f"{reason} the layer by itself", where))
+        elif keras_internals.is_functional(layer) and runs_graph(layer):
+            reason = f"{_NOT_RUN} model: {_CONVERT_ALONE} the model by itself"
+            found, _ = search_one(layer)
+            left_out += [LeftOut(reason, f"{where}: {x.name}") for x in found]
+    return left_out
+
+
+_NOT_RUN = "the example inputs do not lead to this"
+_CONVERT_ALONE = "convert with `inputs=` that do, or convert"
 
 
 def _beside_graphs(model):
@@ -277,20 +295,22 @@ def _beside_graphs(model):
 
     A functional model that does not run its graph is looked into instead.
     """
-    calls = {
-        own_call(layer): layer
-        for layer in (model, *keras_internals.flatten_layers(model))
-        if keras_internals.has_graph(layer) and not is_opaque(layer)
-    }
-    return [
-        LeftOut(
-            "the `call` of its class adds outside of the graph that Keras "
-            "makes of its layers: put a LAuReL layer there",
-            f"{layer.name} ({type(layer).__name__})",
-        )
-        for call, layer in calls.items()
-        if call and has_addition(call)
-    ]
+    paths, left_out = layer_paths(model), []
+    for layer in (model, *keras_internals.flatten_layers(model)):
+        if not keras_internals.has_graph(layer) or is_opaque(layer):
+            continue
+        call = own_call(layer)
+        if call and has_addition(call):
+            code, kind = call.__code__, type(layer).__name__
+            place = f"{code.co_filename}:{code.co_firstlineno}, in {kind}.call"
+            left_out.append(
+                LeftOut(
+                    "the `call` of its class adds outside of the graph that "
+                    "Keras makes of its layers: put a LAuReL layer there",
+                    f"{paths[id(layer)] or layer.name}: {place}",
+                )
+            )
+    return left_out
 
 
 def _at(path, site):

@@ -178,8 +178,8 @@ def test_layers_inside_layers_are_listed_once():
 
 
 def test_public_layers():
-    assert keras_internals.is_public_layer(keras.layers.Dense(3)), ADAPT
-    assert not keras_internals.is_public_layer(graphs.FeedForward())
+    assert keras_internals.is_of_keras(keras.layers.Dense(3)), ADAPT
+    assert not keras_internals.is_of_keras(graphs.FeedForward())
 
 
 def built_dense(name="outer"):

@@ -152,6 +152,14 @@ def check_blocks(stacks, by_call_only=False):
 
 
 def _check_block(row, block):
+    if keras_internals.is_sequential(block):
+        raise ValueError(
+            f"The block {block.name!r} must not be a `keras.Sequential`, which "
+            "keeps no layers beside those it runs, so that a connection there "
+            f"would not be trained. Received: a {type(block).__name__}. Name "
+            "the layers inside it that return x + f(x), or make it a layer or "
+            "a functional model."
+        )
     if row.block_classes is None:
         known = {*row.entry_points, row.input_norm} - {None}
         missing = sorted(x for x in known if not hasattr(block, x))
@@ -277,6 +285,8 @@ def shape_of(block):
     Raises:
         ValueError: if Keras has not recorded it.
     """
+    if keras_internals.is_functional(block):
+        return tuple(block.inputs[0].shape)
     config = block.get_build_config() or {}
     shapes = config.get("shapes_dict") or config.get("input_shape")
     if not shapes:

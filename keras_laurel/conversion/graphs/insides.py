@@ -107,7 +107,7 @@ def is_opaque(operation):
         and not isinstance(operation, Laurel)
         and not keras_internals.is_sequential(operation)
         and not runs_graph(operation)
-        and not keras_internals.is_public_layer(operation)
+        and not keras_internals.is_of_keras(operation)
     )
 
 

@@ -68,7 +68,8 @@ class Shortcut:
                 or not (self.steps.learned or branch.linear)
             )
         return (
-            self.steps.pointwise
+            self.steps.learned
+            and self.steps.pointwise
             and self._is_shut(graph)
             and not branch.one_layer
             and branch.kernels >= max(self.steps.kernels, 2)

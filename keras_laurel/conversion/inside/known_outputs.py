@@ -46,7 +46,7 @@ def is_pure(layer):
     A layer that is not one of Keras' own, or holds one, may have side effects,
     or return something else in training.
     """
-    is_public = keras_internals.is_public_layer
+    is_public = keras_internals.is_of_keras
     return is_public(layer) and all(
         map(is_public, keras_internals.flatten_layers(layer))
     )

@@ -9,6 +9,7 @@ import collections
 import dataclasses
 import functools
 import linecache
+import re
 import sys
 import traceback
 import types
@@ -41,6 +42,9 @@ _NOT_THE_USERS = (
     "contextlib",
     "functools",
 )
+
+
+_RECURRENT = "Keras runs a recurrent layer by functions of the backend"
 
 
 class CannotTrace(Exception):
@@ -131,7 +135,7 @@ class Trace:
         return [
             call
             for call in self.calls
-            if not isinstance(call.operation, keras.layers.Layer)
+            if not isinstance(call.operation, (keras.layers.Layer, _Random))
             and any(map(_adds, _functions_in(call.operation, call.arguments)))
         ]
 
@@ -183,10 +187,13 @@ def trace(function, args, kwargs, known=None):
             outputs = recorder.symbolic_variables(outputs)
             recorder.check_outputs(outputs)
             recorder.keep(layer, kept(layer) if layer else {})
-    except CannotTrace:
-        raise
+    except CannotTrace as error:
+        raise CannotTrace(_message(error)) from error
     except Exception as error:
-        raise CannotTrace(why(error)) from error
+        reason = why(error)
+        if isinstance(layer, keras.layers.RNN):
+            reason = f"{_RECURRENT} ({reason})"
+        raise CannotTrace(reason) from error
     finally:
         recorder.forget_nodes()
     return Trace(recorder.calls, inputs, outputs)
@@ -309,7 +316,7 @@ class _Recorder:
         cls = type(layer)
         if cls.compute_output_shape is keras.layers.Layer.compute_output_shape:
             return outputs
-        if keras_internals.is_public_layer(layer):
+        if keras_internals.is_of_keras(layer):
             return outputs
         try:
             returned = self._opaque(original, layer, args, kwargs)
@@ -572,7 +579,7 @@ def _here():
 
 def why(error):
     """Return a message with the line of the user's code that failed."""
-    message = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    message = (_message(error).splitlines() or [""])[0].rstrip(".")
     reason = f"{type(error).__name__}: {message}"
     frames = list(traceback.walk_tb(error.__traceback__))
     own = [(f, line) for f, line in frames if not _is_library(f)]
@@ -582,6 +589,16 @@ def why(error):
     code = frame.f_code
     text = linecache.getline(code.co_filename, line).strip()
     return f"{code.co_filename}:{line}, in {code.co_name}: `{text}`: {reason}"
+
+
+def _message(error):
+    """Return an error's message without the frame that Keras puts around it.
+
+    In it, Keras shows the message itself in bold type.
+    """
+    message = str(error).strip()
+    bold = re.search("\x1b\\[1m(.*?)\x1b\\[0m", message, re.DOTALL)
+    return bold[1].strip() if bold else message
 
 
 def _is_library(frame):

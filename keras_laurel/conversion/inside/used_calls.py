@@ -67,6 +67,6 @@ def _has_effect(step, calls):
         return any(_has_effect(one, inner) for one in graph[1])
     return any(
         layer.activity_regularizer is not None
-        or not keras_internals.is_public_layer(layer)
+        or not keras_internals.is_of_keras(layer)
         for layer in (operation, *keras_internals.flatten_layers(operation))
     )

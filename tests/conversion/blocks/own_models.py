@@ -151,6 +151,36 @@ def sequential():
     return called(keras.Sequential(layers))
 
 
+@register
+class OfModels(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.blocks = [functional_block() for _ in range(3)]
+
+    def call(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def functional_block():
+    x = keras.Input((None, WIDTH))
+    branch = keras.layers.Dense(WIDTH, activation="tanh")
+    return keras.Model(x, x + branch(x))
+
+
+def of_models(holder):
+    """A model of three functional models."""
+    x = inputs = keras.Input((None, WIDTH))
+    if holder == "subclassed":
+        model = OfModels()
+        model(np.ones((1, 2, WIDTH)))
+        return model
+    for _ in range(3):
+        x = functional_block()(x)
+    return keras.Model(inputs, x)
+
+
 def nested():
     """A functional model around a subclassed one."""
     tokens = keras.Input((None,), dtype="int32")

@@ -96,6 +96,24 @@ class TestConversion:
         for block in model.decoder["blocks"]:
             y = block(y)
 
+    @pytest.mark.parametrize("holder", ["subclassed", "functional"])
+    def test_blocks_that_are_functional_models(self, holder, tmp_path):
+        model = own_models.of_models(holder)
+        blocks = [x for x in model.layers if isinstance(x, keras.Model)]
+        x = np.random.default_rng(0).normal(size=(2, 3, own_models.WIDTH))
+        expected = logits(model, x)
+        named(model, "rw+lr+pa", blocks)
+        np.testing.assert_array_equal(logits(model, x), expected)
+        perturb(model)
+        assert len(weights(model)) == 4 * len(blocks) == 12
+        with by_hand(blocks):
+            expected = logits(model, x)
+        actual = logits(model, x)
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        np.testing.assert_array_equal(logits(loaded, x), actual)
+
     def test_a_layer_that_holds_blocks(self):
         class Encoder(keras.layers.Layer):
             def __init__(self):
@@ -321,6 +339,11 @@ class TestErrors:
                 model, layer or prototype("rw"), blocks=blocks, **options
             )
         assert state(model) == before
+
+    def test_a_sequential_model_as_a_block(self):
+        """It would run, but keep the LAuReL layer in no list of layers."""
+        model = own_models.called(own_models.TwoStacks())
+        self.refuses("must not be a `keras.Seq", model, [model.encoder])
 
     def test_what_is_no_list_of_layers(self):
         model = own_models.gpt()

@@ -386,7 +386,24 @@ def straight_through():
     return keras.Model(inputs, quantized + mlp(quantized))
 
 
+def tab_net(steps):
+    """It adds up what each step decides; attention leads to the next one."""
+    x = keras.Input((6,))
+    decisions, attended = [], L.Dense(8)(x)[:, 4:]
+    for _ in range(steps):
+        mask = L.Softmax()(L.Dense(6)(attended))
+        h = L.Dense(8)(L.Dense(8, "relu")(mask * x))
+        decisions.append(ops.relu(h[:, :4]))
+        attended = h[:, 4:]
+    total = decisions[0]
+    for decision in decisions[1:]:
+        total = total + decision
+    return keras.Model(x, total)
+
+
 ROWS = {
+    "TabNet of two steps": Row(lambda: tab_net(2), rejected=1),
+    "TabNet of four steps": Row(lambda: tab_net(4), rejected=3),
     "two streams": Row(two_streams, 4, rejected=4),
     "adapted": Row(adapted, 1, rejected=2),
     "reparameterized": Row(reparameterized, 0, 1, rejected=1),

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import layers
+from keras import ops
 
 import keras_laurel
 from tests.conversion.inside import own_models
@@ -56,6 +57,37 @@ def test_a_merge_that_adds_now_this_way_and_now_that_is_left_out():
     assert sites == []
     (left_out,) = sites.left_out
     assert "not always around a branch" in left_out.reason
+
+
+class DropPathAdd(layers.Layer):
+    """It draws in training only, where it adds in another line."""
+
+    def __init__(self):
+        super().__init__()
+        self.seed = keras.random.SeedGenerator(5)
+
+    def call(self, x, fx, training=None):
+        if not training:
+            return x + 0.5 * fx
+        kept = keras.random.uniform((x.shape[-1],), seed=self.seed) < 0.5
+        return x + ops.cast(kept, x.dtype) * fx
+
+
+def test_one_merge_for_all_blocks_is_converted_in_training_too():
+    x = inputs = keras.Input((4,))
+    join = DropPathAdd()
+    for _ in range(3):
+        x = join(x, layers.Dense(4, activation="relu")(x))
+    model = keras.Model(inputs, x)
+    assert not keras_laurel.residual_sites(model).left_out
+    layer = keras_laurel.LaurelRW()
+    model = keras_laurel.laurelize(model, layer, verbose=False)
+    (laurel,) = keras_laurel.laurel_layers(model)
+    (weight,) = laurel.trainable_weights
+    x = np.random.default_rng(0).normal(size=(2, 4))
+    model.compile("sgd", "mse")
+    model.fit(x, x + 1, verbose=0)
+    assert np.any(ops.convert_to_numpy(weight) != 0)
 
 
 def test_a_layer_that_adds_by_another_is_a_block():

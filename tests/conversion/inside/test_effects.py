@@ -270,6 +270,91 @@ def test_layers_that_do_not_run_are_named():
     assert where == "far (Block)" and "do not lead to this layer" in reason
 
 
+class Distiller(keras.Model):
+    """Its teacher runs in `compute_loss` only."""
+
+    def __init__(self, teacher):
+        super().__init__()
+        self.student, self.teacher = one(Block()), teacher
+
+    def call(self, x):
+        return self.student(x)
+
+
+def functional_teacher():
+    x = inputs = keras.Input((6, 8))
+    for _ in range(2):
+        x = x + layers.Dense(8, activation="relu")(x)
+    return keras.Model(inputs, x)
+
+
+@once
+@pytest.mark.parametrize(
+    "make",
+    [functional_teacher, lambda: keras.Sequential([Block(), Block()])],
+)
+def test_parts_that_do_not_run_are_named(make):
+    model = Distiller(make())
+    model.teacher(X), model(X)
+    found = reasons(model)
+    assert len(found) == 2
+    for where, reason in found:
+        assert where.startswith("teacher") and "do not lead to this" in reason
+
+
+class Noisy(Block):
+    def __init__(self):
+        super().__init__()
+        self.seed = keras.random.SeedGenerator(0)
+
+    def call(self, x):
+        noise = keras.random.normal(ops.shape(x), seed=self.seed)
+        return super().call(x * noise)
+
+
+def test_what_keras_adds_in_its_own_code_is_not_named():
+    image = keras.Input((3, 5, 5, 2))
+    conv = layers.ConvLSTM2D(2, 3, padding="same", return_sequences=True)
+    model = keras.Model(image, layers.Add()([image, conv(image)]))
+    for model in (one(Noisy()), model):
+        sites = keras_laurel.residual_sites(model)
+        assert len(sites) == 1 and not sites.left_out
+
+
+class ResidualLSTM(layers.LSTM):
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        y = super().call(sequences, initial_state, mask, training)
+        return sequences + y
+
+
+def test_a_recurrent_layer_that_adds_is_a_block():
+    x = keras.Input((6, 8))
+    layer = ResidualLSTM(8, return_sequences=True)
+    model = keras.Model(x, layer(x))
+    ((_, reason),) = reasons(model)
+    assert "Keras runs a recurrent layer by functions" in reason
+    assert "name it in `blocks=[...]`" in reason
+    expected = as_array(model(X))
+    model = converted(model, blocks=[layer])
+    np.testing.assert_array_equal(as_array(model(X)), expected)
+
+
+class Choosing(Block):
+    def call(self, x):
+        y = self.dense(x)
+        return ops.cond(ops.mean(x) > 0, lambda: x + y, lambda: x)
+
+
+@once
+def test_a_reason_is_the_message_alone():
+    """Keras puts a frame around it, with escape codes."""
+    ((_, reason),) = reasons(one(Choosing()))
+    assert reason.startswith(
+        "its `call` cannot be looked into: `Cond` is given a function"
+    )
+    assert "\x1b" not in reason and "Arguments received" not in reason
+
+
 class Regularized(Block):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)

@@ -193,9 +193,11 @@ def test_a_sequential_model_that_adds_is_named(cls):
     """It cannot hold a LAuReL layer beside those that it runs in turn."""
     x = keras.Input((6, 8))
     h = x + dense()(x)
-    model = keras.Model(x, cls([dense(), dense()])(h))
-    sites = keras_laurel.residual_sites(model)
+    for name in "ab":
+        h = cls([dense(), dense()], name=name)(h)
+    sites = keras_laurel.residual_sites(keras.Model(x, h))
     assert len(sites) == 1
-    (left_out,) = sites.left_out
-    assert cls.__name__ in left_out.where
-    assert "outside of the graph" in left_out.reason
+    for name, left_out in zip("ab", sites.left_out, strict=True):
+        assert left_out.where.startswith(f"{name}: {__file__}:")
+        assert left_out.where.endswith(f"in {cls.__name__}.call")
+        assert "outside of the graph" in left_out.reason
