@@ -8,6 +8,8 @@ import pytest
 from experiments.devices import Devices
 from experiments.language import datasets
 from experiments.language.trainer import check_accumulation
+from tests.backends import IS_FASTEST
+from tests.backends import once
 from tests.experiments import programs
 from tests.experiments.programs import run
 from tests.experiments.tiny import shortened
@@ -17,8 +19,13 @@ from tests.processes import job
 
 BACKEND = keras.backend.backend()
 JAX = pytest.mark.skipif(BACKEND != "jax", reason="is about JAX")
-ON_JAX = pytest.mark.skipif(BACKEND != "jax", reason="is the same elsewhere")
-SLOW_BUT_ON_JAX = pytest.mark.slow if BACKEND != "jax" else lambda test: test
+
+
+def slow_but_once(test):
+    """Experiments on text run on PyTorch, the fastest."""
+    return test if IS_FASTEST else pytest.mark.slow(test)
+
+
 OPTIONS = "--accumulate 2 --schedule wsd --laurel-rates 0.5 1".split()
 OPTIONS += ["--prompt", ""]
 # A process that only waits for a lost one is told by JAX's coordination service
@@ -61,7 +68,7 @@ def test_a_run_leaves_numbers_a_picture_a_sample_and_models(whole_run):
         assert least < 1e6 * laurel["step_memory_mb"] < 100 * least
 
 
-@SLOW_BUT_ON_JAX
+@slow_but_once
 def test_a_killed_run_ends_with_the_same_numbers(whole_run, tmp_path):
     options = (*OPTIONS, "--arms", "rw+lr")
     folder = tmp_path / "rw+lr" / "seed_0"
@@ -135,7 +142,7 @@ def test_a_model_that_is_not_there_is_asked_for(tmp_path):
         run("finetune", tmp_path / "finetune", *FINETUNE.split())
 
 
-@ON_JAX
+@once
 def test_null_arms_start_alike_and_averages_are_evaluated(tmp_path):
     """So slow an average stays at the first weights while training goes on."""
     options = "--averaging 0.999999 --seeds 1 --rounds 2 --tokens 1024"
@@ -157,7 +164,7 @@ def test_null_arms_start_alike_and_averages_are_evaluated(tmp_path):
     assert re.search(r"base-moved +\| 1 +\| base ", table)
 
 
-@ON_JAX
+@once
 def test_bfloat16_models_are_also_evaluated_with_cast_weights(tmp_path):
     rows = run("bfloat16", tmp_path, "--arms", "rw", "--seeds", "1")
     row = rows["rw", 0]
