@@ -18,7 +18,7 @@ METHODS = {
     "laurel-alone": {"variant": "rw+lr", "trained": "laurel"},
 }
 # Of few weights in a trained model the best rate is another one.
-FASTER = {"": 1, "-fast": 4, "-faster": 16}
+FASTER = {"": 1, "-fast": 4, "-faster": 16, "-fastest": 64}
 
 
 def upcycling(name, settings, start, new_text, rank, size=""):
