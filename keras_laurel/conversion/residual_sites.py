@@ -273,9 +273,10 @@ def _not_run(model, inside, graphs):
     ran = {*inside.called, *ran_by_keras, *map(id, graphs)}
     left_out = []
     for layer in layers:
-        where = f"{inside.paths[id(layer)]} ({type(layer).__name__})"
         if id(layer) in ran:
             continue
+        path = inside.paths.get(id(layer), layer.name)
+        where = f"{path} ({type(layer).__name__})"
         if is_opaque(layer) and calls_add(layer):
             reason = f"{_NOT_RUN} layer, whose `call` adds: {_CONVERT_ALONE}"
             left_out.append(LeftOut(f"{reason} the layer by itself", where))
@@ -307,7 +308,7 @@ def _beside_graphs(model):
                 LeftOut(
                     "the `call` of its class adds outside of the graph that "
                     "Keras makes of its layers: put a LAuReL layer there",
-                    f"{paths[id(layer)] or layer.name}: {place}",
+                    f"{paths.get(id(layer)) or layer.name}: {place}",
                 )
             )
     return left_out
