@@ -219,7 +219,8 @@ def learns(node):
     operation = node.operation
     if type(operation).__name__ in _FOURIER_OPS:
         return True
-    if isinstance(operation, L.Layer):
+    # Also an operation that runs functions has them, see `inside.closures`.
+    if hasattr(operation, "weights"):
         return bool(operation.weights)
     product = type(operation).__name__ in PRODUCT_OPS
     return any(

@@ -72,7 +72,8 @@ def _left_out(inside, addition):
 
 
 def _hidden(inside, call):
-    name = type(call.operation).__name__
+    operation = getattr(call.operation, "operation", call.operation)
+    name = type(operation).__name__
     return LeftOut(
         reason=f"it stands in a function that `{name}` runs, which cannot be "
         "looked into",

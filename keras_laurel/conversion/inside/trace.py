@@ -12,17 +12,17 @@ import linecache
 import re
 import sys
 import traceback
-import types
 
 import keras
 from keras.src import backend
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from keras_laurel.conversion import keras_internals
-from keras_laurel.conversion.function_code import closed_over
-from keras_laurel.conversion.function_code import has_addition
 from keras_laurel.conversion.graphs.steps import WEIGHING_OPS
 from keras_laurel.conversion.inside import keras_recording
+from keras_laurel.conversion.inside.closures import adds
+from keras_laurel.conversion.inside.closures import closed
+from keras_laurel.conversion.inside.closures import functions_of
 from keras_laurel.conversion.inside.kept_tensors import keeping_tensors
 from keras_laurel.conversion.inside.known_outputs import KnownOutputs
 from keras_laurel.conversion.inside.values import flatten
@@ -84,6 +84,10 @@ class Call:
         return not self.arguments.keras_tensors
 
     @property
+    def all_arguments(self):
+        return [self.arguments.args, self.arguments.kwargs]
+
+    @property
     def key(self):
         """A tuple that identifies this call in every trace of the code."""
         return (*self.place, self.occurrence)
@@ -136,7 +140,7 @@ class Trace:
             call
             for call in self.calls
             if not isinstance(call.operation, (keras.layers.Layer, _Random))
-            and any(map(_adds, _functions_in(call.operation, call.arguments)))
+            and any(map(adds, functions_of(call.operation, call.all_arguments)))
         ]
 
     def needed_calls(self, reads=()):
@@ -327,7 +331,11 @@ class _Recorder:
     def operation_call(self, original, operation, *args, **kwargs):
         if self._depth:
             return original(operation, *args, **kwargs)
-        _check_carries(operation, SymbolicArguments(*args, **kwargs))
+        call = closed(operation, args, kwargs)
+        if call is not None:
+            operation, args, kwargs = call
+            run = functools.partial(symbolic_spec, operation.call)
+            return self._append(*call, self._inside(run, args, kwargs))
         if not _has_symbolic((args, kwargs)):
             # If variables are the only tensors, they must be replaced by
             # their values: not every operation accepts variables.
@@ -521,30 +529,6 @@ def has_effect(operation):
     """Return whether a call is needed even if its outputs are not read."""
     effects = keras.layers.Layer, _Write, _AddLoss, _Keep
     return isinstance(operation, effects)
-
-
-def _functions_in(operation, arguments):
-    """Return the functions that an operation such as `fori_loop` runs."""
-    values = [*arguments._flat_arguments, *vars(operation).values()]
-    return [x for x in values if isinstance(x, types.FunctionType)]
-
-
-def _adds(function):
-    return has_addition(function) or any(map(_adds, closed_over(function)))
-
-
-def _check_carries(operation, arguments):
-    """Raise if an argument is a function that holds symbolic tensors.
-
-    A run of the graph would call it with these tensors.
-    """
-    for function in _functions_in(operation, arguments):
-        for cell in function.__closure__ or ():
-            if isinstance(cell.cell_contents, keras.KerasTensor):
-                raise CannotTrace(
-                    f"`{type(operation).__name__}` is given a function that "
-                    f"uses tensors of the code around it ({_here()})"
-                )
 
 
 def _has_symbolic(structure):

@@ -339,22 +339,6 @@ def test_a_recurrent_layer_that_adds_is_a_block():
     np.testing.assert_array_equal(as_array(model(X)), expected)
 
 
-class Choosing(Block):
-    def call(self, x):
-        y = self.dense(x)
-        return ops.cond(ops.mean(x) > 0, lambda: x + y, lambda: x)
-
-
-@once
-def test_a_reason_is_the_message_alone():
-    """Keras puts a frame around it, with escape codes."""
-    ((_, reason),) = reasons(one(Choosing()))
-    assert reason.startswith(
-        "its `call` cannot be looked into: `Cond` is given a function"
-    )
-    assert "\x1b" not in reason and "Arguments received" not in reason
-
-
 class Regularized(Block):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
