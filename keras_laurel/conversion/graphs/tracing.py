@@ -51,8 +51,10 @@ def _stand_in(tensor, batch, size, layer):
 def call(layer, node, inputs):
     """Return `(nodes, outputs)` of `layer.call` on other inputs.
 
-    The other arguments are those of `node`.
+    The other arguments are those of `node`. A layer with LAuReL connections
+    inside runs as without them: they would take this run for one of the model.
     """
+    plain = getattr(type(layer), "_laurel_plain_class", type(layer))
     tensors = keras_internals.node_inputs(node)
     replaced = {id(t): x for t, x in zip(tensors, inputs)}
     args, kwargs = node.arguments.fill_in(replaced)
@@ -61,5 +63,5 @@ def call(layer, node, inputs):
         keras.StatelessScope(),
         keras_internals.autocast(layer),
     ):
-        outputs = keras.tree.flatten(layer.call(*args, **kwargs))
+        outputs = keras.tree.flatten(plain.call(layer, *args, **kwargs))
         return keras_internals.nodes_behind(outputs), outputs

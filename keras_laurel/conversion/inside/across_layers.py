@@ -205,7 +205,7 @@ class _Opened:
         trace = observed.trace
         for inner, outer in zip(trace.inputs, given_to(step, True)):
             self._pair(inner, outer)
-        for inner, outer in zip(trace.output_tensors, step.outputs):
+        for inner, outer in zip(trace.outputs_of(step), step.outputs):
             if id(inner) in self._outside:
                 arguments = SymbolicArguments(self._outside[id(inner)])
                 self.handed_on.append(Call(Copy(), arguments, [outer]))

@@ -74,6 +74,8 @@ def _follow_stream(call, skips):
     while y is not x:
         step = made_by[id(y)]
         tensors = step.arguments.keras_tensors
+        if y is not step.outputs[0]:
+            return False, False
         if step in skips:
             y, adds = skips[step], True
         elif len(tensors) == 1 and isinstance(step.operation, _PASSING):

@@ -170,7 +170,7 @@ def _earlier(order, skips, node, stacks):
             and _kind(tensor) == _kind(skips[node])
             and stacks[other] == stacks[node]
         ):
-            found.setdefault(id(tensor), other)
+            found.setdefault(order.skip_of(other), other)
     return list(found.values())
 
 

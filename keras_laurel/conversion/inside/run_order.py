@@ -3,10 +3,7 @@
 import functools
 import operator
 
-from keras import KerasTensor
-
 from keras_laurel.conversion.inside.across_layers import given_to
-from keras_laurel.conversion.inside.values import flatten
 
 
 class RunOrder:
@@ -19,6 +16,8 @@ class RunOrder:
 
     def __init__(self):
         self._leading = {}
+        self._skips = {}
+        self._in_training_only = set()
         self._bits = {}
         self._place_of = None
 
@@ -28,13 +27,16 @@ class RunOrder:
     def leading_to(self, place):
         """Return the additions from whose skips this one's skip is computed.
 
-        They are in the order they run.
+        They are in the order they run. An addition that runs in training only
+        has none, and leads to none: the others run without it otherwise.
         """
         found, bits = [], self._leading[place]
+        if place in self._in_training_only:
+            return found
         for other in self:
             if other == place:
                 break
-            if bits & self._bit(other):
+            if other not in self._in_training_only and bits & self._bit(other):
                 found.append(other)
         return found
 
@@ -49,25 +51,41 @@ class RunOrder:
                 `ResidualSite.node` of the addition.
         """
         self._place_of = place_of
-        self._follow(root, [0], additions)
+        self._follow(root, [(0, None)], additions)
 
-    def _follow(self, call, leading, additions, by_keras=True):
-        """Return the sets of skips that lead to the outputs of a call.
+    def skip_of(self, place):
+        """Return what identifies the skip of an addition in all layers."""
+        return self._skips[place]
+
+    def add_training(self, root, additions, place_of):
+        """Follow a pass in training, after one without; see `add`."""
+        before = set(self)
+        self.add(root, additions, place_of)
+        self._in_training_only = set(self) - before
+
+    def _follow(self, call, given, additions, made_by=None):
+        """Return `(leading, origin)` of each output of a call.
+
+        `leading` is the set of skips that lead to a tensor. `origin`
+        identifies it, inside a layer as outside of it: layers that are given
+        one tensor have one skip.
 
         Args:
             call: The `Observed` call.
-            leading: The sets of skips that lead to its inputs.
+            given: List of `(leading, origin)` of its inputs.
             additions: As `add` takes them.
-            by_keras: Boolean. Flatten the outputs as Keras does, which sorts
-                the keys of dicts, and not as traces do.
+            made_by: The step of the surrounding graph that is this call, if
+                it is known. The result has the order of its outputs.
 
         Returns:
-            List with a set for each output, or with one set for all.
+            A list, with one entry if the outputs are not known. The origin is
+            `None` for a tensor that is none of the inputs.
         """
         layer, trace = call.layer, call.trace
         graph = call.graph()
         if graph is None:
-            return [self._follow_all(call.inside, _union(leading), additions)]
+            leading = _union(given)
+            return [(self._follow_all(call.inside, leading, additions), None)]
         inputs, steps, outputs = graph
         if trace is None:
             places = {node: (node, None) for node in steps}
@@ -78,35 +96,41 @@ class RunOrder:
                 for step in steps
                 if step.key in judged
             }
-            if not by_keras:
-                leaves = flatten(trace.outputs)
-                outputs = [x for x in leaves if isinstance(x, KerasTensor)]
+            outputs = trace.outputs_of(made_by)
         own = self._own(places.values())
-        known = dict(zip(map(id, inputs), _for_each(inputs, leading)))
+        known = dict(zip(map(id, inputs), _for_each(inputs, given)))
         inner_calls, others = call.inner_calls(steps)
         for step in steps:
             if step in places:
-                place, addition = places[step]
-                skip = id(addition.skip_tensor) if addition else None
-                before = self._leading.get(place, 0)
-                self._leading[place] = before | known.get(skip, 0)
+                self._note(*places[step], known)
             inner = inner_calls.get(step)
             is_traced = inner is not None and inner.trace is not None
-            tensors = given_to(step, is_traced)
-            given = [known.get(id(t), 0) | own.get(id(t), 0) for t in tensors]
+            read = []
+            for t in given_to(step, is_traced):
+                leading, origin = known.get(id(t), (0, None))
+                read.append((leading | own.get(id(t), 0), origin or id(t)))
             if inner is not None:
-                returned = self._follow(inner, given, additions, trace is None)
+                returned = self._follow(inner, read, additions, step)
             else:
-                returned = [_union(given)]
-            for t, bits in zip(step.outputs, _for_each(step.outputs, returned)):
-                known.setdefault(id(t), bits)
+                returned = [(_union(read), None)]
+            for t, one in zip(step.outputs, _for_each(step.outputs, returned)):
+                known.setdefault(id(t), one)
         self._follow_all(others, _union(known.values()), additions)
-        return [known.get(id(t), 0) for t in outputs]
+        origins = {origin for _, origin in given}
+        found = [known.get(id(t), (0, None)) for t in outputs]
+        return [(x, o if o in origins else None) for x, o in found]
+
+    def _note(self, place, addition, known):
+        """Note which skips lead to the skip of an addition, and which it is."""
+        skip = addition.skip_tensor if addition else None
+        leading, origin = known.get(id(skip), (0, None))
+        self._leading[place] = self._leading.get(place, 0) | leading
+        self._skips.setdefault(place, origin or id(skip))
 
     def _follow_all(self, calls, leading, additions):
         """Follow calls whose tensors are unknown: each may lead to the next."""
         for call in calls:
-            leading |= _union(self._follow(call, [leading], additions))
+            leading |= _union(self._follow(call, [(leading, None)], additions))
         return leading
 
     def _own(self, places):
@@ -122,12 +146,12 @@ class RunOrder:
         return self._bits.setdefault(place, 1 << len(self._bits))
 
 
-def _union(sets):
-    return functools.reduce(operator.or_, sets, 0)
+def _union(tensors):
+    return functools.reduce(operator.or_, (x for x, _ in tensors), 0)
 
 
-def _for_each(tensors, sets):
-    """Return a set for each tensor: its own or, if unknown, the union."""
-    if len(tensors) == len(sets):
-        return sets
-    return [_union(sets)] * len(tensors)
+def _for_each(tensors, known):
+    """Return what is known of each tensor, or else of all together."""
+    if len(tensors) == len(known):
+        return known
+    return [(_union(known), None)] * len(tensors)

@@ -192,7 +192,7 @@ class _Found:
             keys.update(additions[id(call.trace)])
         for key, keys in now.items():
             self.insides[key].pair(before.get(key, keys), keys)
-        self.order.add(root, additions, self._place)
+        self.order.add_training(root, additions, self._place)
 
     def _place(self, layer, key):
         return layer, self.insides[id(layer)].key_of(key)

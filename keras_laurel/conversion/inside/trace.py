@@ -134,6 +134,18 @@ class Trace:
         leaves = flatten(self.outputs)
         return [x for x in leaves if isinstance(x, keras.KerasTensor)]
 
+    def outputs_of(self, step):
+        """Return the output tensors in the order that a call has them in.
+
+        Args:
+            step: A `Call` in a trace, or Keras' node in a functional model,
+                which sorts the keys of dicts; or `None`.
+        """
+        if step is None or isinstance(step, Call):
+            return self.output_tensors
+        leaves = keras.tree.flatten(self.outputs)
+        return [x for x in leaves if isinstance(x, keras.KerasTensor)]
+
     def hidden_additions(self):
         """Return the calls of operations that run a function that adds."""
         return [

@@ -21,18 +21,17 @@ def used_calls(root):
     return used
 
 
-def _visit(observed, is_used, used):
+def _visit(observed, read, used):
     """Add the calls in one graph and in those inside it.
 
     Args:
         observed: The `Observed` call.
-        is_used: List of booleans, for each output; `None` if all are used.
-        used: The set.
+        read: Set of the `id`s of the outputs of its graph that are used;
+            `None` if all are.
+        used: The set of calls.
     """
     _, steps, outputs = observed.graph() or ((), (), ())
-    if is_used is None or len(is_used) != len(outputs):
-        is_used = [True] * len(outputs)
-    read = {id(x) for x, one in zip(outputs, is_used) if one}
+    read = {id(x) for x in outputs} if read is None else set(read)
     calls, others = observed.inner_calls(steps)
     for step in reversed(steps):
         if _has_effect(step, calls) or not read.isdisjoint(
@@ -41,9 +40,21 @@ def _visit(observed, is_used, used):
             used.add(step)
             read.update(id(x) for x in step.arguments.keras_tensors)
     for step, inner in calls.items():
-        _visit(inner, [id(x) in read for x in step.outputs], used)
+        _visit(inner, _outputs_read(step, inner, read), used)
     for inner in others:
         _visit(inner, None, used)
+
+
+def _outputs_read(step, inner, read):
+    """Return the `id`s of an inner graph's outputs that a call hands on.
+
+    It is `None` if it is not known which they are.
+    """
+    outputs = inner.trace.outputs_of(step) if inner.trace else ()
+    if len(outputs) != len(step.outputs):
+        return None
+    pairs = zip(outputs, step.outputs)
+    return {id(x) for x, y in pairs if id(y) in read}
 
 
 def _has_effect(step, calls):

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 from keras import ops
 
@@ -88,6 +89,77 @@ def test_one_merge_for_all_blocks_is_converted_in_training_too():
     model.compile("sgd", "mse")
     model.fit(x, x + 1, verbose=0)
     assert np.any(ops.convert_to_numpy(weight) != 0)
+
+
+class Named(layers.Layer):
+    """Returns a dict whose keys are not in the order of the alphabet."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.dense, self.outputs_of = layers.Dense(4, "tanh"), outputs
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, x):
+        return self.outputs_of(x, self.dense(x))
+
+
+def pair(x, fx):
+    return {"skip": x, "branch": fx}
+
+
+def total(x, fx):
+    return {"z": x + fx, "a": fx}
+
+
+# What a layer returns, what is used of it, and the skips that are found.
+NAMED = {
+    "handed on": (pair, lambda y: y["skip"] + y["branch"], [0]),
+    "handed on, skip last": (pair, lambda y: y["branch"] + y["skip"], [1]),
+    "sum used": (total, lambda y: y["z"], [0]),
+    "sum not used": (total, lambda y: y["a"], []),
+}
+
+
+class Using(layers.Layer):
+    def __init__(self, layer, use):
+        super().__init__()
+        self.layer, self.use = layer, use
+
+    def call(self, x):
+        return self.use(self.layer(x))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("name", NAMED)
+def test_outputs_are_found_by_their_names(name, inside):
+    outputs, use, skips = NAMED[name]
+    layer, x = Named(outputs), keras.Input((4,))
+    y = Using(layer, use)(x) if inside else use(layer(x))
+    sites = keras_laurel.residual_sites(keras.Model(x, y))
+    assert [site.skip for site in sites] == skips
+
+
+class OfTheBranch(layers.Layer):
+    """Returns no sum with its input, though a layer in it does."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.dense = Named(total), layers.Dense(4, "tanh")
+
+    def call(self, x):
+        y = self.inner(x)
+        self.add_loss(ops.mean(y["z"]))
+        return y["a"] + self.dense(y["a"])
+
+
+def test_a_block_returns_the_sum_itself():
+    layer, x = OfTheBranch(), keras.Input((4,))
+    sites = keras_laurel.residual_sites(
+        keras.Model(x, layer(x)), granularity="block"
+    )
+    assert [site.node for site in sites] == [layer.inner]
 
 
 def test_a_layer_that_adds_by_another_is_a_block():

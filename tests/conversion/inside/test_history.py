@@ -137,6 +137,32 @@ def streams_in_a_dict(block, x):
     return layers.Concatenate()([streams["a"], streams["z"]])
 
 
+@keras.saving.register_keras_serializable("test_history")
+class Around(Pair):
+    """A skip around two blocks, as in RCAN."""
+
+    def __init__(self, number, **kwargs):
+        super().__init__(number, **kwargs)
+        self.add = layers.Add(name=f"join_{number + 2}")
+
+    def build(self, shape):
+        super().build(shape, shape)
+
+    def call(self, x):
+        return self.add([x, self.second(self.first(x))])
+
+    def in_graph(self, x):
+        y = self.second.in_graph(self.first.in_graph(x))
+        return self.add([x, y])
+
+
+def residual_in_residual(block, x):
+    x = x[:, :6]
+    for i in range(3):
+        x = block(Around, 3 * i)(x)
+    return x
+
+
 NETWORKS = [
     one_after_another,
     towers_in_turn,
@@ -145,6 +171,7 @@ NETWORKS = [
     pairs,
     pairs_that_cross,
     streams_in_a_dict,
+    residual_in_residual,
 ]
 
 
@@ -216,3 +243,35 @@ def test_one_tower_runs_by_itself():
             y = block(y)
         y = keras.ops.convert_to_numpy(y)
         np.testing.assert_allclose(y, expected[:, columns], atol=1e-6)
+
+
+class DeeplySupervised(keras.Model):
+    """A head of its own has a block that runs in training only."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head, self.last = Block(0), Block(1), Block(2)
+
+    def call(self, x, training=False):
+        x = self.first(x)
+        if training:
+            self.add_loss(keras.ops.mean(self.head(x) ** 2))
+        return self.last(x)
+
+
+@pytest.mark.filterwarnings("ignore:.*looks like it has unbuilt state")
+def test_an_addition_in_training_only_has_no_part_in_the_history():
+    x = np.random.default_rng(0).normal(size=(5, 6)).astype("float32")
+    model = DeeplySupervised()
+    model(x, training=True)
+    model = keras_laurel.laurelize(model, LaurelPA(2), verbose=False)
+    inputs = {
+        number: weights[0].shape
+        for number, weights in weights_of(model).items()
+    }
+    assert inputs == {"0": (1,), "1": (1,), "2": (2,)}
+    model.compile("sgd", "mse")
+    model.fit(x, x, verbose=0)
+    for weights in weights_of(model).values():
+        assert np.all(keras.ops.convert_to_numpy(weights[0]) != 0)
+    run(model, x)
