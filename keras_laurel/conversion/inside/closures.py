@@ -36,6 +36,8 @@ class Closed(keras.Operation):
         self.weights = weights
 
     def call(self, tensors, *args, **kwargs):
+        if not self.places:
+            return self.operation.call(*args, **kwargs)
         made = _Made({id(x): t for x, t in zip(self.places, tensors)})
         operation = made.operation(self.operation)
         args, kwargs = made.structure(args), made.structure(kwargs)
