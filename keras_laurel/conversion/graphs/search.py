@@ -50,7 +50,10 @@ def calls_in_order(model):
     return found
 
 
-def search_one(model, residual=()):
+NOT_USED = "its sum is not used"
+
+
+def search_one(model, residual=(), used=None):
     """Return `(sites, rejected)` of a functional model.
 
     Those of models nested in it are left out.
@@ -59,17 +62,20 @@ def search_one(model, residual=()):
         model: The model.
         residual: Dict of `Addition`s by call, of those that are known to be
             residual by the insides of the model's layers.
+        used: Set of the calls whose results are used; `None` if all are.
     """
     graph = TensorGraph.of(model)
     sites, rejected = [], []
     for addition in find_additions(graph):
         if addition.why_not is not None and addition.node in residual:
             addition = residual[addition.node]
-        if addition.why_not is None:
+        why_not = addition.why_not
+        if why_not is None and used is not None and addition.node not in used:
+            why_not = NOT_USED
+        if why_not is None:
             sites.append(_site(graph, addition, model, len(sites) + 1))
         else:
-            name = addition.node.operation.name
-            rejected.append((name, addition.why_not))
+            rejected.append((addition.node.operation.name, why_not))
     return sites, rejected
 
 

@@ -202,10 +202,10 @@ class _Opened:
         self.step, self.observed = step, observed
         self.handed_on = []
         self._inside, self._outside = {}, {}
-        trace = observed.trace
-        for inner, outer in zip(trace.inputs, given_to(step, True)):
+        inputs, _, outputs = observed.graph(step)
+        for inner, outer in zip(inputs, given_to(step, True)):
             self._pair(inner, outer)
-        for inner, outer in zip(trace.outputs_of(step), step.outputs):
+        for inner, outer in zip(outputs, step.outputs):
             if id(inner) in self._outside:
                 arguments = SymbolicArguments(self._outside[id(inner)])
                 self.handed_on.append(Call(Copy(), arguments, [outer]))

@@ -19,10 +19,12 @@ from keras_laurel.conversion.graphs.insides import runs_graph
 from keras_laurel.conversion.inside import keras_recording
 from keras_laurel.conversion.inside.kept_tensors import keeping_tensors
 from keras_laurel.conversion.inside.known_outputs import is_pure
+from keras_laurel.conversion.inside.trace import Call
 from keras_laurel.conversion.inside.trace import CannotTrace
 from keras_laurel.conversion.inside.trace import Trace
 from keras_laurel.conversion.inside.trace import symbolic_spec
 from keras_laurel.conversion.inside.trace import trace
+from keras_laurel.conversion.inside.values import flatten
 from keras_laurel.conversion.inside.values import signature
 from keras_laurel.conversion.inside.values import spec_of
 
@@ -53,17 +55,22 @@ class Observed:
         for one in self.inside:
             yield from one.all()
 
-    def graph(self):
+    def graph(self, made_by=None):
         """Return `(inputs, steps, outputs)`, the graph of this call.
 
         It is `None` if the graph is not known.
+
+        Args:
+            made_by: The step of a surrounding graph that is this call, if it
+                is known. `outputs` have the order of its outputs.
         """
-        if self.trace is not None:
-            trace = self.trace
-            return trace.inputs, trace.calls, trace.output_tensors
-        model = self.layer
+        trace, model = self.trace, self.layer
+        if trace is not None:
+            outputs = _tensors(trace.outputs, made_by)
+            return trace.inputs, trace.calls, outputs
         if keras_internals.is_functional(model) and runs_graph(model):
-            return model.inputs, keras_internals.nodes(model), model.outputs
+            outputs = _tensors(model.output, made_by)
+            return model.inputs, keras_internals.nodes(model), outputs
         return None
 
     def inner_calls(self, steps):
@@ -77,6 +84,14 @@ class Observed:
             if others and others[0].layer is step.operation:
                 calls[step] = others.pop(0)
         return calls, others
+
+
+def _tensors(structure, made_by):
+    """Return the tensors of outputs in the order that a call has them in."""
+    # Keras' nodes sort the keys of dicts.
+    of_keras = not isinstance(made_by, (Call, type(None)))
+    leaves = (keras.tree.flatten if of_keras else flatten)(structure)
+    return [x for x in leaves if isinstance(x, keras.KerasTensor)]
 
 
 def observe(model, args, kwargs, is_opaque, known):

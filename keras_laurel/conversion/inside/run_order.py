@@ -82,7 +82,7 @@ class RunOrder:
             `None` for a tensor that is none of the inputs.
         """
         layer, trace = call.layer, call.trace
-        graph = call.graph()
+        graph = call.graph(made_by)
         if graph is None:
             leading = _union(given)
             return [(self._follow_all(call.inside, leading, additions), None)]
@@ -96,7 +96,6 @@ class RunOrder:
                 for step in steps
                 if step.key in judged
             }
-            outputs = trace.outputs_of(made_by)
         own = self._own(places.values())
         known = dict(zip(map(id, inputs), _for_each(inputs, given)))
         inner_calls, others = call.inner_calls(steps)

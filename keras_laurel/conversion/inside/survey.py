@@ -10,6 +10,7 @@ from keras_laurel.conversion.graphs.additions import find_additions
 from keras_laurel.conversion.graphs.insides import is_opaque
 from keras_laurel.conversion.graphs.insides import runs_graph
 from keras_laurel.conversion.graphs.layer_options import FeatureAxes
+from keras_laurel.conversion.graphs.search import NOT_USED
 from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.graphs.search import search_one
 from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
@@ -59,7 +60,7 @@ class Inside:
         """Add the additions of one trace of the layer."""
         for key, addition in additions.items():
             known = self.additions.get(key)
-            if known is None or known.why_not == _NOT_USED:
+            if known is None or known.why_not == NOT_USED:
                 self.additions[key] = addition
                 self.axes[key] = axes.get(key)
         keys = set(additions)
@@ -110,6 +111,7 @@ class Survey:
         called: Dict of the `(args, kwargs)` of the first call of each layer,
             by `id`.
         paths: Dict of the paths of all layers by `id`.
+        used: Set of the calls whose results are used.
     """
 
     insides: list
@@ -120,6 +122,7 @@ class Survey:
     in_graphs: dict
     called: dict
     paths: dict
+    used: set
 
     def rename(self, pairs):
         """Note that models were rebuilt, as pairs `(old, new)`."""
@@ -175,6 +178,7 @@ class _Found:
         self.insides, self.failures, self.graphs = {}, {}, {}
         self.order, self.blocks, self.called = RunOrder(), [], {}
         self._skips, self._axes, self.in_graphs = {}, {}, {}
+        self.used = set()
 
     def add(self, root):
         """Add the additions in a pass of the model."""
@@ -227,11 +231,11 @@ class _Found:
                 if a.skip_tensor is not None
             }
         steps = self._rejudge(root, found)
-        used = used_calls(root)
+        self.used |= used_calls(root)
         for trace, additions in found.items():
             for key, one in additions.items():
-                if one.why_not is None and one.node not in used:
-                    one = dataclasses.replace(one, why_not=_NOT_USED)
+                if one.why_not is None and one.node not in self.used:
+                    one = dataclasses.replace(one, why_not=NOT_USED)
                     additions[key] = one
                 if one.why_not is None:
                     own = {one.node: one.skip_tensor}
@@ -282,10 +286,8 @@ class _Found:
             self.in_graphs,
             self.called,
             self.paths,
+            self.used,
         )
-
-
-_NOT_USED = "its sum is not used"
 
 
 def _additions(trace):

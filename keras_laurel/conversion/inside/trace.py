@@ -44,9 +44,6 @@ _NOT_THE_USERS = (
 )
 
 
-_RECURRENT = "Keras runs a recurrent layer by functions of the backend"
-
-
 class CannotTrace(Exception):
     """Raised if the code of a layer cannot be recorded as a graph."""
 
@@ -82,10 +79,6 @@ class Call:
     @property
     def is_input(self):
         return not self.arguments.keras_tensors
-
-    @property
-    def all_arguments(self):
-        return [self.arguments.args, self.arguments.kwargs]
 
     @property
     def key(self):
@@ -134,26 +127,9 @@ class Trace:
         leaves = flatten(self.outputs)
         return [x for x in leaves if isinstance(x, keras.KerasTensor)]
 
-    def outputs_of(self, step):
-        """Return the output tensors in the order that a call has them in.
-
-        Args:
-            step: A `Call` in a trace, or Keras' node in a functional model,
-                which sorts the keys of dicts; or `None`.
-        """
-        if step is None or isinstance(step, Call):
-            return self.output_tensors
-        leaves = keras.tree.flatten(self.outputs)
-        return [x for x in leaves if isinstance(x, keras.KerasTensor)]
-
     def hidden_additions(self):
         """Return the calls of operations that run a function that adds."""
-        return [
-            call
-            for call in self.calls
-            if not isinstance(call.operation, (keras.layers.Layer, _Random))
-            and any(map(adds, functions_of(call.operation, call.all_arguments)))
-        ]
+        return [call for call in self.calls if _hides_addition(call)]
 
     def needed_calls(self, reads=()):
         """Return the calls on which the outputs depend, or with effects.
@@ -208,7 +184,10 @@ def trace(function, args, kwargs, known=None):
     except Exception as error:
         reason = why(error)
         if isinstance(layer, keras.layers.RNN):
-            reason = f"{_RECURRENT} ({reason})"
+            reason = (
+                "Keras runs a recurrent layer by functions of the backend "
+                f"({reason})"
+            )
         raise CannotTrace(reason) from error
     finally:
         recorder.forget_nodes()
@@ -535,6 +514,13 @@ class _Random(keras.Operation):
 
     def call(self, *args, **kwargs):
         return self.function(*args, **kwargs)
+
+
+def _hides_addition(call):
+    if isinstance(call.operation, (keras.layers.Layer, _Random)):
+        return False
+    arguments = [call.arguments.args, call.arguments.kwargs]
+    return any(map(adds, functions_of(call.operation, arguments)))
 
 
 def has_effect(operation):

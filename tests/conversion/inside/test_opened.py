@@ -172,6 +172,26 @@ def with_skips(x):
     return x, skips
 
 
+def tower(names=None):
+    """Return a functional model of three blocks that returns skips too."""
+    x = inputs = keras.Input((6, 8))
+    skips = []
+    for _ in range(3):
+        skips.append(layers.Dense(8, activation="tanh")(x))
+        x = layers.Add()([x, skips[-1]])
+    outputs = [x, *skips]
+    return keras.Model(inputs, dict(zip(names, outputs)) if names else outputs)
+
+
+class RunsTower(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.tower = tower("yabc")
+
+    def call(self, x):
+        return self.tower(x)["c"]
+
+
 class Skips(layers.Layer):
     """Its blocks' skips, and what some layer makes of their last sum."""
 
@@ -208,6 +228,14 @@ USES = {
     "own layer": (lambda x: Skips(Doubled())(x)[1], 2),
     "graph, with its sum": (with_skips, 3),
     "layer, with its sum": (lambda x: Skips()(x), 3),
+    "nested model": (lambda x: tower()(x)[1:], 2),
+    "nested model, with its sum": (lambda x: tower()(x), 3),
+    "nested model, by name": (lambda x: tower("yabc")(x)["c"], 2),
+    "models in models": (
+        lambda x: keras.Sequential([keras.Model(x, tower()(x)[2])])(x),
+        1,
+    ),
+    "model in a layer": (lambda x: RunsTower()(x), 2),
     "loss": (lambda x: Skips(AddsALoss())(x)[1], 3),
     "activity": (
         lambda x: Skips(layers.Identity(activity_regularizer="l2"))(x)[1],
