@@ -21,11 +21,11 @@ from keras_laurel.conversion.graphs.search import search_one
 from keras_laurel.conversion.hub import adopt
 from keras_laurel.conversion.inside.blocks import carrying_blocks
 from keras_laurel.conversion.inside.blocks import note_stacks
+from keras_laurel.conversion.inside.callers import Callers
 from keras_laurel.conversion.inside.convert import sites_inside
 from keras_laurel.conversion.inside.layer_paths import layer_paths
 from keras_laurel.conversion.inside.survey import Survey
 from keras_laurel.conversion.inside.survey import survey_inside
-from keras_laurel.conversion.inside.used_calls import used_nodes
 from keras_laurel.conversion.other_methods import calls_add
 from keras_laurel.conversion.other_methods import other_methods
 from keras_laurel.conversion.sites import LeftOut
@@ -170,11 +170,11 @@ def _additions(model, graphs, inside, failure):
     """
     seen = {id(graph) for graph in graphs}
     nested = [g for g in inside.graphs if id(g) not in seen] if inside else []
-    used = inside.used if inside else used_nodes(model)
+    callers = inside.callers if inside else Callers.of_graph(model)
     sites, left_out = [], list(failure)
     for functional in [*graphs, *nested]:
         known = inside.in_graphs.get(id(functional), {}) if inside else {}
-        found, rejected = search_one(functional, known, used)
+        found, rejected = search_one(functional, known, callers)
         path = inside.paths.get(id(functional)) if inside else None
         if path and functional in nested:
             found = [_at(path, site) for site in found]

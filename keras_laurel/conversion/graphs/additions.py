@@ -133,7 +133,7 @@ def _why_no_skip(graph, node, terms):
     if not all(graph.sizes.fit(terms[0], t) for t in terms[1:]):
         shapes = [str(t.shape) for t in terms]
         if len(set(shapes)) == 1 and len(terms[0].shape) < 2:
-            return f"shape {shapes[0]}, without a batch axis"
+            return f"shape {shapes[0]}, without an axis of features"
         return f"shapes {' and '.join(shapes)}"
     if not all(map(_is_float, terms)):
         return f"dtypes {sorted({keras_internals.dtype_of(t) for t in terms})}"

@@ -50,10 +50,7 @@ def calls_in_order(model):
     return found
 
 
-NOT_USED = "its sum is not used"
-
-
-def search_one(model, residual=(), used=None):
+def search_one(model, residual=(), callers=None):
     """Return `(sites, rejected)` of a functional model.
 
     Those of models nested in it are left out.
@@ -62,7 +59,7 @@ def search_one(model, residual=(), used=None):
         model: The model.
         residual: Dict of `Addition`s by call, of those that are known to be
             residual by the insides of the model's layers.
-        used: Set of the calls whose results are used; `None` if all are.
+        callers: `Callers` of the model, if they are known.
     """
     graph = TensorGraph.of(model)
     sites, rejected = [], []
@@ -70,8 +67,8 @@ def search_one(model, residual=(), used=None):
         if addition.why_not is not None and addition.node in residual:
             addition = residual[addition.node]
         why_not = addition.why_not
-        if why_not is None and used is not None and addition.node not in used:
-            why_not = NOT_USED
+        if why_not is None and callers is not None:
+            why_not = callers.why_not(addition.node)
         if why_not is None:
             sites.append(_site(graph, addition, model, len(sites) + 1))
         else:

@@ -145,6 +145,10 @@ def _has_no_shape_of_its_own(operation):
 
     Keras would have to run its `call`.
     """
+    if isinstance(operation, keras.layers.Lambda):
+        # It seems to have one, and runs its function. On PyTorch it does so on
+        # real tensors if one of its operations has no symbolic form.
+        return True
     if not isinstance(operation, keras.layers.Layer):
         return False
     cls, base = type(operation), keras.layers.Layer

@@ -12,6 +12,7 @@ from keras_laurel.conversion.inside import keras_recording
 from keras_laurel.conversion.inside.program import Program
 from keras_laurel.conversion.inside.trace import CannotTrace
 from keras_laurel.conversion.inside.trace import trace
+from keras_laurel.conversion.inside.trace import where
 from keras_laurel.conversion.inside.unknown_sizes import has_unknown_sizes
 from keras_laurel.conversion.inside.unknown_sizes import trace_unknown
 from keras_laurel.conversion.inside.values import is_tensor_like
@@ -51,7 +52,7 @@ class Opened:
         self.connections = connections
         self.all_layers = all_layers
         self._known = known
-        self._expected = connections.keys() & always
+        self._expected = [key for key in connections if key in always]
         self._programs = {}
 
     @property
@@ -100,7 +101,7 @@ class Opened:
         """Return the connections by the calls that they replace."""
         graph = TensorGraph(traced.calls, traced.output_tensors)
         additions = {a.node.key: a for a in find_additions(graph)}
-        missing = self._expected - additions.keys()
+        missing = [k for k in self._expected if k not in additions]
         new = [
             a
             for key, a in additions.items()
@@ -121,7 +122,7 @@ def _other_additions(layer, missing, new):
         "arguments for which it runs other additions than those that were "
         "converted."
     ]
-    lines += [f"Not reached: {place_of(key)}." for key in sorted(missing)]
+    lines += [f"Not reached: {place_of(key)}." for key in missing]
     lines += [f"Not seen at conversion: {a.node.where}." for a in new]
     lines.append(
         "Convert with an example of such arguments, `inputs=...`, or leave "
@@ -131,9 +132,9 @@ def _other_additions(layer, missing, new):
 
 
 def place_of(key):
-    file, line, function, occurrence = key
+    place, occurrence = key
     time = f", time {occurrence + 1}" if occurrence else ""
-    return f"{file}:{line}, in {function}{time}"
+    return where(place) + time
 
 
 class LaurelOpened:

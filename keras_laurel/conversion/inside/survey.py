@@ -10,19 +10,19 @@ from keras_laurel.conversion.graphs.additions import find_additions
 from keras_laurel.conversion.graphs.insides import is_opaque
 from keras_laurel.conversion.graphs.insides import runs_graph
 from keras_laurel.conversion.graphs.layer_options import FeatureAxes
-from keras_laurel.conversion.graphs.search import NOT_USED
 from keras_laurel.conversion.graphs.search import functional_models
 from keras_laurel.conversion.graphs.search import search_one
 from keras_laurel.conversion.graphs.tensor_graph import TensorGraph
 from keras_laurel.conversion.inside.across_layers import rejudge
 from keras_laurel.conversion.inside.blocks import find_blocks
+from keras_laurel.conversion.inside.callers import NOT_USED
+from keras_laurel.conversion.inside.callers import Callers
 from keras_laurel.conversion.inside.example import examples
 from keras_laurel.conversion.inside.known_outputs import KnownOutputs
 from keras_laurel.conversion.inside.layer_paths import layer_paths
 from keras_laurel.conversion.inside.observe import observe
 from keras_laurel.conversion.inside.run_order import RunOrder
 from keras_laurel.conversion.inside.trace import why
-from keras_laurel.conversion.inside.used_calls import used_calls
 
 
 @dataclasses.dataclass(eq=False)
@@ -70,7 +70,8 @@ class Inside:
         """Pair additions in training with those that run otherwise.
 
         Code that branches on `training` may add in both branches; the two
-        additions get one connection.
+        additions get one connection. Those of the same line, in a method that
+        both branches call, are paired first.
 
         Args:
             before: Set of the keys of those that run outside of training.
@@ -79,19 +80,34 @@ class Inside:
         residual = [k for k, a in self.additions.items() if a.why_not is None]
         plain = [k for k in residual if k in before - now]
         new = [k for k in residual if k in now - before]
-        kinds = [
-            [_kind(self.additions[k]) for k in keys] for keys in (plain, new)
-        ]
-        if kinds[0] == kinds[1]:
+        for line in {_innermost(key) for key in new}:
+            self._pair_alike(
+                [k for k in plain if _innermost(k) == line],
+                [k for k in new if _innermost(k) == line],
+            )
+        paired = {*self.instead_of, *self.instead_of.values()}
+        self._pair_alike(
+            [k for k in plain if k not in paired],
+            [k for k in new if k not in paired],
+        )
+
+    def _pair_alike(self, plain, new):
+        """Pair two lists of keys if their additions are of the same kinds."""
+        if [*map(self._kind, plain)] == [*map(self._kind, new)]:
             self.instead_of |= dict(zip(new, plain))
+
+    def _kind(self, key):
+        addition = self.additions[key]
+        return tuple(addition.skip_tensor.shape), addition.is_sum
 
     def key_of(self, key):
         """Return the key of the connection at an addition."""
         return self.instead_of.get(key, key)
 
 
-def _kind(addition):
-    return tuple(addition.skip_tensor.shape), addition.is_sum
+def _innermost(key):
+    place, _ = key
+    return place[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +127,7 @@ class Survey:
         called: Dict of the `(args, kwargs)` of the first call of each layer,
             by `id`.
         paths: Dict of the paths of all layers by `id`.
-        used: Set of the calls whose results are used.
+        callers: `Callers` of its graphs.
     """
 
     insides: list
@@ -122,7 +138,7 @@ class Survey:
     in_graphs: dict
     called: dict
     paths: dict
-    used: set
+    callers: Callers
 
     def rename(self, pairs):
         """Note that models were rebuilt, as pairs `(old, new)`."""
@@ -178,7 +194,7 @@ class _Found:
         self.insides, self.failures, self.graphs = {}, {}, {}
         self.order, self.blocks, self.called = RunOrder(), [], {}
         self._skips, self._axes, self.in_graphs = {}, {}, {}
-        self.used = set()
+        self.callers = Callers()
 
     def add(self, root):
         """Add the additions in a pass of the model."""
@@ -231,11 +247,12 @@ class _Found:
                 if a.skip_tensor is not None
             }
         steps = self._rejudge(root, found)
-        self.used |= used_calls(root)
+        self.callers.add(root)
         for trace, additions in found.items():
             for key, one in additions.items():
-                if one.why_not is None and one.node not in self.used:
-                    one = dataclasses.replace(one, why_not=NOT_USED)
+                if one.why_not is None:
+                    why_not = self.callers.why_not(one.node)
+                    one = dataclasses.replace(one, why_not=why_not)
                     additions[key] = one
                 if one.why_not is None:
                     own = {one.node: one.skip_tensor}
@@ -286,7 +303,7 @@ class _Found:
             self.in_graphs,
             self.called,
             self.paths,
-            self.used,
+            self.callers,
         )
 
 

@@ -8,6 +8,7 @@ running the graph has the same effects as the code.
 import collections
 import dataclasses
 import functools
+import itertools
 import linecache
 import re
 import sys
@@ -58,7 +59,9 @@ class Call:
         outputs: List of the `KerasTensor`s it returned.
         positions: Tuple of their indices among all flattened outputs.
         returns_one_tensor: True if it returned a single tensor.
-        place: `(file, line, function)` of the user's code that made it.
+        place: Tuple of `(file, line, function, span)` of the user's code that
+            made it, the innermost function first. `span` has the lines and
+            columns of the expression.
         varying: Dict of the attributes of the operation that depend on
             unknown sizes.
         weights: Tuple of the tensors it reads that are computed from
@@ -83,12 +86,11 @@ class Call:
     @property
     def key(self):
         """A tuple that identifies this call in every trace of the code."""
-        return (*self.place, self.occurrence)
+        return self.place, self.occurrence
 
     @property
     def where(self):
-        file, line, function = self.place
-        return f"{file}:{line}, in {function}"
+        return where(self.place)
 
     def with_tensors(self, tensors):
         """Return the same call on other tensors.
@@ -535,28 +537,48 @@ def _has_symbolic(structure):
 
 
 def _users_place():
-    """Return the line of the user's code that is running.
+    """Return the expressions of the user's code that are running.
 
-    For a layer of a library, it is a line of its `call`.
+    For a layer of a library, it is the one of its `call`.
     """
-    frame, inner = sys._getframe(1), None
+    frame, inner, place = sys._getframe(1), None, []
     while frame is not None:
         if frame.f_code is trace.__code__:
             break
         inner = frame
         if not _is_library(frame):
-            code = frame.f_code
-            return code.co_filename, frame.f_lineno, code.co_name
+            place.append(_expression(frame))
         frame = frame.f_back
-    if inner is None:
-        return None, 0, None
-    code = inner.f_code
-    return code.co_filename, inner.f_lineno, code.co_name
+    if not place and inner is not None:
+        place.append(_expression(inner))
+    return tuple(place) or ((None, 0, None, None),)
+
+
+def _expression(frame):
+    code = frame.f_code
+    span = _span(code, frame.f_lasti // 2)
+    return code.co_filename, frame.f_lineno, code.co_name, span
+
+
+@functools.lru_cache(10_000)
+def _span(code, instruction):
+    """Return the lines and columns of an expression.
+
+    They tell two expressions in a line from each other. The number of the
+    instruction does not identify one: Python compiles some code twice.
+    """
+    spans = itertools.islice(code.co_positions(), instruction, None)
+    return next(spans, None)
+
+
+def where(place):
+    """Return a text with the line of a `Call.place`."""
+    file, line, function, _ = place[0]
+    return f"{file}:{line}, in {function}"
 
 
 def _here():
-    file, line, function = _users_place()
-    return f"{file}:{line}, in {function}"
+    return where(_users_place())
 
 
 def why(error):

@@ -222,6 +222,24 @@ def test_no_layer_is_run_on_data_and_none_is_changed():
     assert state(model) == before
 
 
+def test_the_function_of_a_lambda_is_not_run_on_large_images():
+    """PyTorch has no symbolic form of `ops.repeat`, so Keras would run it."""
+    sizes = []
+
+    def twice(x):
+        sizes.append(tuple(x.shape))
+        return ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)
+
+    x = keras.Input((None, None, 3))
+    h = L.Lambda(twice)(x)
+    h = h + L.Conv2D(3, 3, padding="same")(h)
+    model = keras.Model(x, h)
+    sizes.clear()
+    (addition,) = find_additions(TensorGraph.of(model))
+    assert addition.why_not is None
+    assert all(None in size or max(size) < 100 for size in sizes)
+
+
 def state(model):
     """Losses, recorded calls, and the name that Keras makes up next."""
     losses = [float(ops.convert_to_numpy(loss)) for loss in model.losses]

@@ -262,6 +262,54 @@ def test_sums_that_no_caller_uses_are_left_out(name):
     )
 
 
+class Latents(layers.Layer):
+    def build(self, shape):
+        self.latents = self.add_weight(shape=(4, 8), name="latents")
+
+    def call(self, x):
+        return self.latents[None]
+
+
+def cross_attention():
+    """Return a model of one addition around an attention, and one more."""
+    latents, data = keras.Input((4, 8)), keras.Input((6, 8))
+    keys = layers.Dense(8)(data)
+    h = layers.Attention()([layers.Dense(8)(latents), keys])
+    h = layers.Add()([latents, h])
+    return keras.Model([latents, data], h + layers.Dense(8)(h))
+
+
+class Perceiver(keras.Model):
+    def __init__(self, model):
+        super().__init__()
+        self.make, self.cross = Latents(), model
+
+    def call(self, x):
+        return self.cross([self.make(x), x])
+
+
+def in_a_graph(model):
+    x = keras.Input((6, 8))
+    return keras.Model(x, model([Latents()(x), x]))
+
+
+def in_a_model_in_a_graph(model):
+    latents, data = keras.Input((4, 8)), keras.Input((6, 8))
+    return in_a_graph(keras.Model([latents, data], model([1 * latents, data])))
+
+
+@pytest.mark.parametrize("use", [Perceiver, in_a_graph, in_a_model_in_a_graph])
+def test_additions_that_broadcast_in_a_nested_model_are_left_out(use):
+    x = np.random.default_rng(0).normal(size=(2, 6, 8)).astype("float32")
+    model = use(cross_attention())
+    expected = model(x)
+    found = keras_laurel.residual_sites(model, inputs=x)
+    assert len(found) == 1
+    assert [y.reason[:13] for y in found.left_out] == ["it broadcasts"]
+    model = keras_laurel.laurelize(model, LaurelRW(), inputs=x, verbose=False)
+    np.testing.assert_array_equal(*map(as_array, (model(x), expected)))
+
+
 def test_a_function_that_returns_no_layer_is_refused():
     with pytest.raises(ValueError, match="must return a LAuReL layer"):
         converted(lambda site: 3)

@@ -183,7 +183,7 @@ def test_a_subclass_of_a_layer_of_keras_that_adds():
     assert len(sites) == 1
     # The moving mean and variance are updated.
     assert {x.reason for x in sites.left_out} == {
-        "shape (8,), without a batch axis"
+        "shape (8,), without an axis of features"
     }
 
 
