@@ -7,13 +7,11 @@ programs that were compiled before are not compiled again.
 
     make tpu-tables
     python -m experiments.costs.tpu_tables --tables table_5
-    python -m experiments.costs.tpu_tables --tables table_5 --literal
 
 Needs KERAS_BACKEND=jax and the extra `tpu`.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import sys
 import textwrap
@@ -22,7 +20,6 @@ import keras
 import pandas
 from matplotlib.figure import Figure
 
-from experiments.costs.literal_form import literal_form
 from experiments.costs.training_case import TrainingCase
 from experiments.files import RESULTS
 from experiments.files import made_with
@@ -141,48 +138,39 @@ COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00")
 
 
 def main():
-    arguments = parse_arguments()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
+    names = parser.parse_args().tables
     keras.config.set_dtype_policy("mixed_bfloat16")
-    for name in arguments.tables:
-        make_table(name, TABLES[name], arguments)
+    for name in names:
+        make_table(name, TABLES[name])
 
 
-def make_table(name, table, arguments):
+def make_table(name, table):
     """Compile what a table needs, print it, and write it after each part."""
     rows, costs = [], {}
     for program in table.programs:
         costs = {}
-        for variant in variants_of(table, arguments):
-            costs[variant] = compile_case(table, variant, program, arguments)
+        for variant in ("baseline", *table.variants):
+            costs[variant] = compile_case(table, variant, program)
             rows.append(row_of(table, variant, program, costs))
-            save(name, table, rows, arguments)
+            save(name, table, rows)
         print(f"\n{name}: {table.model} on {table.topology}, {program}")
         print(compare(costs), flush=True)
     title = f"Training step of {table.model}, one chip of {table.topology}"
-    title += ", equations as written" if arguments.literal else ""
-    draw(rows, title, RESULTS / f"{file_name(name, arguments)}.png")
+    draw(rows, title, RESULTS / f"tpu_{name}.png")
 
 
-def variants_of(table, arguments):
-    """Return the variants of a table, the baseline first.
-
-    A deeper model has no literal form."""
-    literal = arguments.literal
-    others = [v for v in table.variants if not (literal and v == "deeper")]
-    return ["baseline", *others]
-
-
-def compile_case(table, variant, program, arguments):
+def compile_case(table, variant, program):
     print(f"{table.model} {variant}, {program} ...", file=sys.stderr)
     options = {"variant": variant, **table.cases.get(variant, {})}
     case = TrainingCase(table.model, **options, **table.options)
-    with literal_form() if arguments.literal else contextlib.nullcontext():
-        return case.compile(
-            table.batch_size,
-            table.distribution,
-            program=program,
-            topology=table.topology,
-        )
+    return case.compile(
+        table.batch_size,
+        table.distribution,
+        program=program,
+        topology=table.topology,
+    )
 
 
 def row_of(table, variant, program, costs):
@@ -197,10 +185,9 @@ def row_of(table, variant, program, costs):
     }
 
 
-def save(name, table, rows, arguments):
+def save(name, table, rows):
     about = dict(
-        command=f"python -m experiments.costs.tpu_tables --tables {name}"
-        + (" --literal" if arguments.literal else ""),
+        command=f"python -m experiments.costs.tpu_tables --tables {name}",
         unit="for each chip: flops, bytes, scheduled cycles; percent over "
         "the baseline",
         setting=f"{table.model}, {table.topology} ({num_chips(table.topology)}"
@@ -208,12 +195,7 @@ def save(name, table, rows, arguments):
         f"mixed bfloat16, compiler effort default, {table.options}",
         run_on=made_with(),
     )
-    path = RESULTS / f"{file_name(name, arguments)}.json"
-    write_json(path, {**about, "rows": rows})
-
-
-def file_name(name, arguments):
-    return f"tpu_{name}" + ("_literal" if arguments.literal else "")
+    write_json(RESULTS / f"tpu_{name}.json", {**about, "rows": rows})
 
 
 def draw(rows, title, path):
@@ -252,17 +234,6 @@ def draw(rows, title, path):
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
     return figure
-
-
-def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
-    parser.add_argument(
-        "--literal",
-        action="store_true",
-        help="language models' blocks as the paper writes the equations",
-    )
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -51,11 +51,6 @@ class TrainingCase(Checked):
         None, "rank of the lr part; default: the paper's"
     )
     num_activations: int = setting(3, "activations of the pa part")
-    keep_branch: bool | None = setting(
-        None,
-        "argument of `Laurel`; default: yes for ResNet-50, no for language "
-        "models, whose steps are to fill the memory",
-    )
     remat: bool = setting(False, "rematerialise a language model's blocks")
     blocks: int | None = setting(
         None, "another number of a language model's blocks"
@@ -103,14 +98,9 @@ class TrainingCase(Checked):
         )
 
     def settings(self):
-        keep_branch = self.keep_branch
-        if keep_branch is None:
-            keep_branch = not self.is_language_model
-        changed = "rw" in self.variant.split("+") and not keep_branch
         shared = {
             "variant": self.variant,
             "num_activations": self.num_activations,
-            "layer_options": {"keep_branch": False} if changed else {},
         }
         if not self.is_language_model:
             return VisionSettings(
@@ -119,7 +109,10 @@ class TrainingCase(Checked):
                 image_size=self.image_size,
                 **shared,
             )
+        # Steps of language models are to fill the memory.
+        frugal = "rw" in self.variant.split("+")
         return LanguageSettings(
+            layer_options={"keep_branch": False} if frugal else {},
             model=self.model,
             rank=self.rank,
             remat=self.remat,
