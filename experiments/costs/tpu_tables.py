@@ -13,7 +13,6 @@ Needs KERAS_BACKEND=jax and the extra `tpu`.
 
 import argparse
 import dataclasses
-import sys
 import textwrap
 
 import keras
@@ -152,25 +151,20 @@ def make_table(name, table):
     for program in table.programs:
         costs = {}
         for variant in ("baseline", *table.variants):
-            costs[variant] = compile_case(table, variant, program)
+            options = {"variant": variant, **table.cases.get(variant, {})}
+            case = TrainingCase(table.model, **options, **table.options)
+            costs[variant] = case.compile(
+                table.batch_size,
+                table.distribution,
+                program=program,
+                topology=table.topology,
+            )
             rows.append(row_of(table, variant, program, costs))
             save(name, table, rows)
         print(f"\n{name}: {table.model} on {table.topology}, {program}")
         print(compare(costs), flush=True)
     title = f"Training step of {table.model}, one chip of {table.topology}"
     draw(rows, title, RESULTS / f"tpu_{name}.png")
-
-
-def compile_case(table, variant, program):
-    print(f"{table.model} {variant}, {program} ...", file=sys.stderr)
-    options = {"variant": variant, **table.cases.get(variant, {})}
-    case = TrainingCase(table.model, **options, **table.options)
-    return case.compile(
-        table.batch_size,
-        table.distribution,
-        program=program,
-        topology=table.topology,
-    )
 
 
 def row_of(table, variant, program, costs):

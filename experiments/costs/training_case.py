@@ -1,6 +1,7 @@
 """One of the paper's models as it is trained, for what measures its cost."""
 
 import dataclasses
+import sys
 
 import keras
 
@@ -125,20 +126,25 @@ class TrainingCase(Checked):
         """The `Architecture` of a language model."""
         return architecture_of(self.settings())
 
+    @property
+    def length(self):
+        """Tokens of a sequence in a batch."""
+        longest = self.architecture().sequence_length
+        return self.sequence_length or min(1024, longest)
+
     def batch(self, batch_size):
         """`(x, y, sample_weight)`: `keras.KerasTensor`s of a global batch."""
         if not self.is_language_model:
             images = (batch_size, self.image_size, self.image_size, 3)
             labels = keras.KerasTensor((batch_size,), "int32")
             return keras.KerasTensor(images), labels, None
-        longest = self.architecture().sequence_length
-        length = self.sequence_length or min(1024, longest)
-        tokens = keras.KerasTensor((batch_size, length), "int32")
+        shape = (batch_size, self.length)
+        tokens = keras.KerasTensor(shape, "int32")
         x = {
             "token_ids": tokens,
-            "padding_mask": keras.KerasTensor((batch_size, length), "bool"),
+            "padding_mask": keras.KerasTensor(shape, "bool"),
         }
-        return x, tokens, keras.KerasTensor((batch_size, length))
+        return x, tokens, keras.KerasTensor(shape)
 
     def compile(self, batch_size, distribution="data", mesh=None, **options):
         """The `ProgramCost` of this model.
@@ -149,6 +155,8 @@ class TrainingCase(Checked):
             **options: Further arguments of `compile_program`.
         """
         language = self.is_language_model
+        what = f"{self.variant}, {options.get('program', 'train')}"
+        print(f"Compiling {self.model} {what} ...", file=sys.stderr)
         return compile_program(
             self.build,
             *self.batch(batch_size),

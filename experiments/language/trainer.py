@@ -23,6 +23,7 @@ from experiments.language.models import architecture_of
 from experiments.language.optimizer import compile_language_model
 from experiments.language.optimizer import sizes_of
 from experiments.plan import count
+from experiments.training import evaluate
 from experiments.training import fit
 from experiments.training import fresh_keras
 from experiments.training import gathered
@@ -100,7 +101,7 @@ def train(settings, seed, folder, machine):
             initialize(model, settings, architecture, seed)
         compile_language_model(model, settings, sizes.steps)
         if preset:
-            numbers["held_out_loss_before"] = evaluate(model, corpus)
+            numbers["held_out_loss_before"] = evaluate(model, corpus)["loss"]
         history = fit(
             model,
             corpus,
@@ -150,17 +151,6 @@ def step_memory(model, corpus):
     total = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
     total += sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
     return total / 1e6
-
-
-def evaluate(model, corpus):
-    """The mean loss on the held-out batches; `model` is compiled."""
-    logs = model.evaluate(
-        corpus.evaluation(),
-        steps=corpus.evaluation_steps,
-        return_dict=True,
-        verbose=0,
-    )
-    return float(logs["loss"])
 
 
 def measure_of(corpus):
@@ -239,7 +229,7 @@ def evaluate_cast(model, settings, corpus, build):
     twin = build_arm(cast, *build.args[1:])
     twin.set_weights(model.get_weights())
     compile_language_model(twin, settings, corpus.sizes.steps)
-    return {"held_out_loss_after_casting": evaluate(twin, corpus)}
+    return {"held_out_loss_after_casting": evaluate(twin, corpus)["loss"]}
 
 
 def keep(model, settings, seed, folder, corpus, devices):

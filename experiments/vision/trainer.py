@@ -15,10 +15,12 @@ from experiments.devices import find_devices
 from experiments.devices import writer_first
 from experiments.plan import count
 from experiments.prepared_sets import choose_splits
+from experiments.training import evaluate
 from experiments.training import fit
 from experiments.training import fresh_keras
 from experiments.training import gathered
 from experiments.training import prepared
+from experiments.training import warmed_up
 from experiments.vision.datasets import open_builder
 from experiments.vision.models import build_classifier
 from experiments.vision.pipeline import Images
@@ -123,13 +125,7 @@ def save(model, images, folder, devices):
         model.save(folder / "model.keras", include_optimizer=False)
         model = keras.models.load_model(folder / "model.keras")
         compiled(model, images.settings, steps_per_epoch=1)
-        alone = dataclasses.replace(images, shard=(0, 1))
-        logs = model.evaluate(
-            alone.evaluation(),
-            steps=images.evaluation_steps,
-            return_dict=True,
-            verbose=0,
-        )
+        logs = evaluate(model, dataclasses.replace(images, shard=(0, 1)))
     return float(logs["accuracy"])
 
 
@@ -154,22 +150,16 @@ def compiled(model, settings, steps_per_epoch):
 
 def build_optimizer(settings, steps_per_epoch):
     """SGD or AdamW: linear warm-up to the peak, then half a cosine to 0."""
-    warmup = round(settings.warmup_epochs * steps_per_epoch)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else settings.learning_rate,
-        decay_steps=settings.epochs * steps_per_epoch - warmup,
-        warmup_target=settings.learning_rate if warmup else None,
-        warmup_steps=warmup,
+    schedule = warmed_up(
+        settings.learning_rate,
+        round(settings.warmup_epochs * steps_per_epoch),
+        settings.epochs * steps_per_epoch,
     )
+    decay = settings.weight_decay
     if settings.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(
-            schedule,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=settings.weight_decay,
+            schedule, momentum=0.9, nesterov=True, weight_decay=decay
         )
     else:
-        optimizer = keras.optimizers.AdamW(
-            schedule, weight_decay=settings.weight_decay
-        )
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=decay)
     return prepared(optimizer, settings, NOT_DECAYED)
