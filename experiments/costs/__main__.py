@@ -34,7 +34,6 @@ class Options(Checked):
     batch_size: int | None = setting(
         None, "of all chips; default: by the model"
     )
-    precision: str = setting("mixed_bfloat16", "Keras' dtype policy")
     output: Path | None = setting(None, "JSON file for what was found")
     topology: str | None = setting(
         None, "slice of TPUs, such as v5e:4x4; what follows is for it"
@@ -60,7 +59,7 @@ def main(arguments=None):
     )
     try:
         given = parser.parse_args(arguments)
-        keras.config.set_dtype_policy(given.options.precision)
+        keras.config.set_dtype_policy("mixed_bfloat16")
         results = run(given.case, given.options)
     except ValueError as error:
         sys.exit(f"{error}")

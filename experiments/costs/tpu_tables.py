@@ -1,9 +1,8 @@
 """The paper's cost tables, from the TPU compiler: no TPU is needed.
 
 Each table compiles the training step of a model of the paper for the slice of
-chips named in `TABLES`, plain and with LAuReL, and sets what a chip needs
-beside the paper's measurements. Compiling takes minutes for each program;
-programs that were compiled before are not compiled again.
+chips named in `TABLES`, plain and with LAuReL. Compiling takes minutes for each
+program; programs that were compiled before are not compiled again.
 
     make tpu-tables
     python -m experiments.costs.tpu_tables --tables table_5
@@ -13,11 +12,8 @@ Needs KERAS_BACKEND=jax and the extra `tpu`.
 
 import argparse
 import dataclasses
-import textwrap
 
 import keras
-import pandas
-from matplotlib.figure import Figure
 
 from experiments.costs.training_case import TrainingCase
 from experiments.files import RESULTS
@@ -36,14 +32,10 @@ class Table:
         model: As `TrainingCase` has it.
         topology: The slice of chips.
         batch_size: Global batch.
-        variants: Besides the baseline: names of variants, or of `cases`.
+        variants: Besides the baseline: names of variants, or of `CHOICES`.
         distribution: As `make_distribution` takes it.
         programs: What is compiled of each model.
         options: Arguments of `TrainingCase`.
-        cases: Its arguments for one variant, by the name that the table has
-            for it.
-        paper: The paper's step time and peak memory over its baseline's, in
-            percent, by variant; on other chips than these.
     """
 
     model: str
@@ -53,8 +45,6 @@ class Table:
     distribution: str = "data"
     programs: tuple = ("train",)
     options: dict = dataclasses.field(default_factory=dict)
-    cases: dict = dataclasses.field(default_factory=dict)
-    paper: dict = dataclasses.field(default_factory=dict)
 
 
 ALL = ("rw", "lr", "pa", "rw+lr", "rw+lr+pa", "deeper")
@@ -69,20 +59,7 @@ CHOICES = {
     "rw+lr+pa in stages 3 and 4": {"variant": "rw+lr+pa", "stages": (3, 4)},
 }
 TABLES = {
-    "table_5": Table(
-        "ablation-157m",
-        "v5e:4x4",
-        128,
-        ALL,
-        paper={
-            "rw": (0.0, 2.4),
-            "lr": (3.2, 5.5),
-            "pa": (5.3, 7.7),
-            "rw+lr": (4.2, 7.9),
-            "rw+lr+pa": (9.5, 10.7),
-            "deeper": (10.5, 13.6),
-        },
-    ),
+    "table_5": Table("ablation-157m", "v5e:4x4", 128, ALL),
     "table_6": Table(
         "llm-4b",
         "v5e:4x4",
@@ -90,7 +67,6 @@ TABLES = {
         ("rw+lr", "deeper"),
         "fsdp",
         options={"remat": True},
-        paper={"rw+lr": (2.42, None), "deeper": (1.81, None)},
     ),
     "llm_1b": Table(
         "llm-1b",
@@ -118,22 +94,8 @@ TABLES = {
         options={"remat": True},
     ),
     "resnet50": Table("resnet50", "v5e:4x4", 4096, ALL),
-    "resnet50_choices": Table(
-        "resnet50", "v5e:4x4", 4096, tuple(CHOICES), cases=CHOICES
-    ),
+    "resnet50_choices": Table("resnet50", "v5e:4x4", 4096, tuple(CHOICES)),
 }
-# What a picture shows, by the names in a table's rows.
-QUANTITIES = {
-    "cycles": "scheduled cycles",
-    "bytes_accessed": "bytes accessed",
-    "peak_memory": "peak memory",
-}
-PAPER = {
-    "paper_percent_step_time": "step time, paper",
-    "paper_percent_memory": "peak memory, paper",
-}
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00")
 
 
 def main():
@@ -147,34 +109,29 @@ def main():
 
 def make_table(name, table):
     """Compile what a table needs, print it, and write it after each part."""
-    rows, costs = [], {}
+    rows = []
     for program in table.programs:
         costs = {}
         for variant in ("baseline", *table.variants):
-            options = {"variant": variant, **table.cases.get(variant, {})}
-            case = TrainingCase(table.model, **options, **table.options)
+            choice = CHOICES.get(variant, {"variant": variant})
+            case = TrainingCase(table.model, **choice, **table.options)
             costs[variant] = case.compile(
                 table.batch_size,
                 table.distribution,
                 program=program,
                 topology=table.topology,
             )
-            rows.append(row_of(table, variant, program, costs))
+            rows.append(row_of(variant, program, costs))
             save(name, table, rows)
         print(f"\n{name}: {table.model} on {table.topology}, {program}")
         print(compare(costs), flush=True)
-    title = f"Training step of {table.model}, one chip of {table.topology}"
-    draw(rows, title, RESULTS / f"tpu_{name}.png")
 
 
-def row_of(table, variant, program, costs):
-    step_time, memory = table.paper.get(variant, (None, None))
+def row_of(variant, program, costs):
     return {
         "program": program,
         "variant": variant,
         "percent_added": overheads(costs[variant], costs["baseline"]),
-        "paper_percent_step_time": step_time,
-        "paper_percent_memory": memory,
         "cost": costs[variant].to_dict(),
     }
 
@@ -190,44 +147,6 @@ def save(name, table, rows):
         run_on=made_with(),
     )
     write_json(RESULTS / f"tpu_{name}.json", {**about, "rows": rows})
-
-
-def draw(rows, title, path):
-    """One group of bars for each variant of a training step.
-
-    Returns:
-        The matplotlib `Figure`.
-    """
-    rows = pandas.DataFrame(rows)
-    rows = rows[(rows["program"] == "train") & (rows["variant"] != "baseline")]
-    added = pandas.DataFrame(list(rows["percent_added"]), rows.index)
-    series = pandas.concat(
-        [
-            added[[*QUANTITIES]].rename(columns=QUANTITIES),
-            rows[[*PAPER]].rename(columns=PAPER).dropna(axis=1, how="all"),
-        ],
-        axis=1,
-    ).astype(float)
-    series.index = [textwrap.fill(name, 12) for name in rows["variant"]]
-    figure = Figure(figsize=(8, 4.2), layout="constrained")
-    axes = figure.subplots()
-    series.fillna(0).plot.bar(ax=axes, width=0.8, color=COLOURS, rot=0)
-    for bars, (_, values) in zip(axes.containers, series.items()):
-        axes.bar_label(
-            bars,
-            ["" if pandas.isna(v) else f"{v:.1f}" for v in values],
-            fontsize=8,
-            padding=2,
-            rotation=90,
-        )
-    axes.axhline(0, color="black", linewidth=0.8)
-    axes.margins(y=0.15)
-    axes.set_ylabel("added to the baseline, %")
-    axes.set_title(title, fontsize=11)
-    axes.legend(frameon=False, fontsize=9, loc="upper left")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110)
-    return figure
 
 
 if __name__ == "__main__":

@@ -51,7 +51,6 @@ class TrainingCase(Checked):
     rank: int | None = setting(
         None, "rank of the lr part; default: the paper's"
     )
-    num_activations: int = setting(3, "activations of the pa part")
     remat: bool = setting(False, "rematerialise a language model's blocks")
     blocks: int | None = setting(
         None, "another number of a language model's blocks"
@@ -60,7 +59,6 @@ class TrainingCase(Checked):
         None,
         "of a language model; default: 1024, or less where it is made for less",
     )
-    image_size: int = setting(224, "side of ResNet-50's images")
     stages: tuple[int, ...] = setting(
         STAGES,
         "those of ResNet-50 that get connections",
@@ -99,27 +97,20 @@ class TrainingCase(Checked):
         )
 
     def settings(self):
-        shared = {
-            "variant": self.variant,
-            "num_activations": self.num_activations,
-        }
         if not self.is_language_model:
             return VisionSettings(
-                backbone="keras_hub",
-                rank=self.rank or 16,
-                image_size=self.image_size,
-                **shared,
+                backbone="keras_hub", variant=self.variant, rank=self.rank or 16
             )
         # Steps of language models are to fill the memory.
         frugal = "rw" in self.variant.split("+")
         return LanguageSettings(
             layer_options={"keep_branch": False} if frugal else {},
             model=self.model,
+            variant=self.variant,
             rank=self.rank,
             remat=self.remat,
             depth=self.blocks,
             sequence_length=self.sequence_length,
-            **shared,
         )
 
     def architecture(self):
@@ -135,7 +126,7 @@ class TrainingCase(Checked):
     def batch(self, batch_size):
         """`(x, y, sample_weight)`: `keras.KerasTensor`s of a global batch."""
         if not self.is_language_model:
-            images = (batch_size, self.image_size, self.image_size, 3)
+            images = (batch_size, *[self.settings().image_size] * 2, 3)
             labels = keras.KerasTensor((batch_size,), "int32")
             return keras.KerasTensor(images), labels, None
         shape = (batch_size, self.length)
