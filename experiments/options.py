@@ -62,14 +62,7 @@ class Machine(Checked):
 
 
 def parse(experiment, arguments):
-    """An experiment with the options of a command applied to it.
-
-    Args:
-        experiment: An `Experiment`.
-        arguments: List of strings, without the experiment's name.
-
-    Returns:
-        Tuple of the `Experiment` and the `Machine`.
+    """An experiment with the options of a command, and its `Machine`.
 
     Raises:
         ValueError: If a value is out of its range.

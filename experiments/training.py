@@ -122,7 +122,7 @@ def fit(
         folder: Of the run.
         devices: `Devices`.
         measure: As `RoundNumbers` takes it.
-        callbacks: Further callbacks.
+        callbacks: Further ones.
 
     Returns:
         The history: a list of one dict per round; None except in the first

@@ -26,24 +26,17 @@ from keras_laurel.costs.tpu.comparison import overheads
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """The programs that a table compares.
-
-    Args:
-        model: As `TrainingCase` has it.
-        topology: The slice of chips.
-        batch_size: Global batch.
-        variants: Besides the baseline: names of variants, or of `CHOICES`.
-        distribution: As `make_distribution` takes it.
-        programs: What is compiled of each model.
-        options: Arguments of `TrainingCase`.
-    """
+    """The programs that a table compares."""
 
     model: str
     topology: str
+    # Of all chips.
     batch_size: int
+    # Besides the baseline; some are names in `CHOICES`.
     variants: tuple
     distribution: str = "data"
     programs: tuple = ("train",)
+    # Further arguments of `TrainingCase`.
     options: dict = dataclasses.field(default_factory=dict)
 
 

@@ -138,12 +138,10 @@ class TrainingCase(Checked):
         return x, tokens, keras.KerasTensor(shape)
 
     def compile(self, batch_size, distribution="data", mesh=None, **options):
-        """The `ProgramCost` of this model.
+        """The `ProgramCost` of this model, with a batch for all chips.
 
-        Args:
-            batch_size: Of all chips.
-            distribution: As `make_distribution` takes it, as well as `mesh`.
-            **options: Further arguments of `compile_program`.
+        `distribution` and `mesh` are those of `make_distribution`, `options`
+        further ones of `compile_program`.
         """
         language = self.is_language_model
         what = f"{self.variant}, {options.get('program', 'train')}"

@@ -26,11 +26,7 @@ RAND_AUGMENT_LAYERS = (
 def augment(encoded, settings, sizes_vary, seed):
     """Decodes an image, augments it and brings it to `(size, size, 3)`.
 
-    Args:
-        encoded: A JPEG or PNG image as a string.
-        settings: `VisionSettings`.
-        sizes_vary: Whether the set holds photographs of varying size.
-        seed: An integer tensor of shape `(2,)`.
+    The image is a JPEG or a PNG, the seed a tensor of two integers.
     """
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
     size, augmentations = settings.image_size, settings.augment
