@@ -192,7 +192,6 @@ bench: $(DEV)/stamp
 
 tpu-tables: $(DEV)/stamp $(LIBTPU)/stamp
 	$(WITH_LIBTPU) $(IN_DEV) experiments.costs.tpu_tables
-	$(WITH_LIBTPU) $(IN_DEV) experiments.costs.tpu_ideas
 
 # On a CPU small language models train fastest on PyTorch, and convolutional
 # networks on JAX. Upcycling begins with the baselines of Table 5.

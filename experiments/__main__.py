@@ -29,15 +29,14 @@ def main(arguments):
         return parser.print_help()
     try:
         experiment = find_experiment(options.name)
-        experiment, machine, only_count = parse(experiment, others)
+        experiment, machine = parse(experiment, others)
         for arm in experiment.arms:
             experiment.settings_of(arm)
         keep_compiled(machine.output)
         # Keras takes its seconds; what is wrong with a command is said before.
         from experiments.program import run
-        from experiments.program import show_parameters
 
-        (show_parameters if only_count else run)(experiment, machine, arguments)
+        run(experiment, machine, arguments)
     except ValueError as error:
         notes = "".join(f" {x}." for x in getattr(error, "__notes__", ()))
         sys.exit(f"error: {error}{notes}")

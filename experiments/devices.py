@@ -21,8 +21,6 @@ class Devices:
         scope: Makes a context in which models are built and trained.
         local_scope: Makes a context for what one process does alone, such as
             reading back what was saved.
-        process_index: Index of this process.
-        process_count: Number of processes.
         distribution: The `keras.distribution.Distribution`, if there is one.
     """
 

@@ -35,13 +35,7 @@ def check_same_data(file, about):
 
 
 def joined(file, about, rows):
-    """The contents of a file with the rows of this sitting.
-
-    Args:
-        file: What `take_over` returned.
-        about: Dict of what belongs to the numbers of this sitting.
-        rows: List of results; those that are in the file too replace them.
-    """
+    """The contents of a file with what this sitting added or replaced."""
     known = {(row["arm"], row["seed"]): row for row in [*file["rows"], *rows]}
     rows = list(known.values())
     data = {**file["about"].get("data", {}), **about["data"]}

@@ -62,21 +62,18 @@ class Machine(Checked):
 
 
 def parse(experiment, arguments):
-    """An experiment with the options of a command applied to it.
-
-    Args:
-        experiment: An `Experiment`.
-        arguments: List of strings, without the experiment's name.
-
-    Returns:
-        Tuple of the `Experiment`, the `Machine`, and whether only parameters
-        are to be counted.
+    """An experiment with the options of a command, and its `Machine`.
 
     Raises:
         ValueError: If a value is out of its range.
     """
     options = build_parser(experiment).parse_args(arguments)
-    check_arms(options.arms, experiment)
+    unknown = [name for name in options.arms if name not in experiment.arms]
+    if unknown:
+        raise ValueError(
+            f"`--arms` must be some of {', '.join(experiment.arms)}. "
+            f"Received: {', '.join(unknown)}."
+        )
     if options.seeds < 1:
         raise ValueError(
             f"`--seeds` must be 1 or more. Received: {options.seeds}."
@@ -85,25 +82,13 @@ def parse(experiment, arguments):
     if machine.output is None:
         output = Path("runs") / experiment.folder
         machine = dataclasses.replace(machine, output=output)
-    return (
-        dataclasses.replace(
-            experiment,
-            settings=options.settings,
-            arms={name: experiment.arms[name] for name in options.arms},
-            seeds=options.seeds,
-        ),
-        machine,
-        options.parameters,
+    chosen = dataclasses.replace(
+        experiment,
+        settings=options.settings,
+        arms={name: experiment.arms[name] for name in options.arms},
+        seeds=options.seeds,
     )
-
-
-def check_arms(names, experiment):
-    unknown = [name for name in names if name not in experiment.arms]
-    if unknown:
-        raise ValueError(
-            f"`--arms` must be some of {', '.join(experiment.arms)}. "
-            f"Received: {', '.join(unknown)}."
-        )
+    return chosen, machine
 
 
 def build_parser(experiment):
@@ -124,11 +109,6 @@ def build_parser(experiment):
     )
     parser.add_argument(
         "--seeds", type=int, default=experiment.seeds, help="runs of each arm"
-    )
-    parser.add_argument(
-        "--parameters",
-        action="store_true",
-        help="count each arm's parameters without training or memory, and stop",
     )
     return parser
 

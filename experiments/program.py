@@ -1,6 +1,5 @@
 """A command from its settings to its results."""
 
-import dataclasses
 import functools
 import importlib
 import time
@@ -47,13 +46,12 @@ def run(experiment, machine, arguments):
             f"{text}\nRuns in {machine.output}",
             flush=True,
         )
-    plain = dataclasses.replace(experiment, arms={"baseline": {}})
-    about["baseline_parameters"] = count_parameters(plain, machine)["baseline"]
     about = {
         "command": " ".join(["python -m experiments", *arguments]),
         "backend": keras.backend.backend(),
         "workers": machine.workers,
         **about,
+        "baseline_parameters": count_parameters(experiment.settings, machine),
         "made_with": made_with(),
     }
 
@@ -125,26 +123,9 @@ ENDS = ("md", "png")
 MODELS = ("model.keras", "preset")
 
 
-def show_parameters(experiment, machine, arguments):
-    """Print how many parameters each arm has and adds; train nothing."""
-    counts = count_parameters(experiment, machine)
-    plain = next(iter(counts.values()))
-    for arm, number in counts.items():
-        print(
-            f"{arm}: {number:,} parameters, {number - plain:+,} "
-            f"({100 * (number - plain) / plain:+.3f} %)"
-        )
-
-
-def count_parameters(experiment, machine):
-    """Dict of the parameters of each arm; no model gets memory."""
-    trainer = importlib.import_module(experiment.trainer)
+def count_parameters(settings, machine):
+    """The parameters of the model of some settings, which gets no memory."""
+    trainer = importlib.import_module(settings.trainer)
     devices = find_devices(machine, trainer.layout_map)
-    counts = {}
-    for arm in experiment.arms:
-        settings = experiment.settings_of(arm)
-        build = functools.partial(
-            trainer.build_model, settings, machine, devices
-        )
-        counts[arm] = trainer.parameters_of(without_memory(build))
-    return counts
+    build = functools.partial(trainer.build_model, settings, machine, devices)
+    return trainer.parameters_of(without_memory(build))

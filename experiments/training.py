@@ -35,6 +35,17 @@ def prepared(optimizer, settings, not_decayed):
     return keras_laurel.prepare_optimizer(optimizer, rates)
 
 
+def warmed_up(peak, warmup, steps, least=0.0):
+    """The rate by step: up to the peak, then half a cosine to a share of it."""
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else peak,
+        decay_steps=steps - warmup,
+        alpha=least,
+        warmup_target=peak if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
 class RoundNumbers(keras.callbacks.Callback):
     """Adds to each round's logs what Keras does not log.
 
@@ -111,7 +122,7 @@ def fit(
         folder: Of the run.
         devices: `Devices`.
         measure: As `RoundNumbers` takes it.
-        callbacks: Further callbacks.
+        callbacks: Further ones.
 
     Returns:
         The history: a list of one dict per round; None except in the first
@@ -138,6 +149,16 @@ def fit(
         )
     if devices.is_writer:
         return pandas.read_csv(history).to_dict("records")
+
+
+def evaluate(model, data):
+    """Dict of a compiled model's numbers on the held-out batches."""
+    return model.evaluate(
+        data.evaluation(),
+        steps=data.evaluation_steps,
+        return_dict=True,
+        verbose=0,
+    )
 
 
 def restore(model, folder):

@@ -9,11 +9,7 @@ PLAIN_VARIANTS = ("baseline", "deeper")
 def laurel_layer(settings, rank, a_initializer="glorot_uniform"):
     """The layer of a variant, with the sizes that belong to it.
 
-    Args:
-        settings: `LanguageSettings` or `VisionSettings`, whose `layer_options`
-            have the last word.
-        rank: r of the variants with a low-rank part.
-        a_initializer: Of the same.
+    `layer_options` of the settings have the last word.
     """
     parts = settings.variant.split("+")
     sizes = {}

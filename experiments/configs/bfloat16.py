@@ -43,16 +43,10 @@ BFLOAT16 = Experiment(
     seeds=text.FEWER_SEEDS,
     arms={
         "baseline": {},
+        **{x: {"variant": x} for x in VARIANTS},
         **{
-            name: changes
-            for variant in VARIANTS
-            for name, changes in {
-                variant: {"variant": variant},
-                f"{variant}-cast": {
-                    "variant": variant,
-                    "weights_in": "bfloat16",
-                },
-            }.items()
+            f"{x}-cast": {"variant": x, "weights_in": "bfloat16"}
+            for x in VARIANTS
         },
     },
     references={f"{variant}-cast": variant for variant in VARIANTS},

@@ -34,7 +34,6 @@ class Options(Checked):
     batch_size: int | None = setting(
         None, "of all chips; default: by the model"
     )
-    precision: str = setting("mixed_bfloat16", "Keras' dtype policy")
     output: Path | None = setting(None, "JSON file for what was found")
     topology: str | None = setting(
         None, "slice of TPUs, such as v5e:4x4; what follows is for it"
@@ -60,7 +59,7 @@ def main(arguments=None):
     )
     try:
         given = parser.parse_args(arguments)
-        keras.config.set_dtype_policy(given.options.precision)
+        keras.config.set_dtype_policy("mixed_bfloat16")
         results = run(given.case, given.options)
     except ValueError as error:
         sys.exit(f"{error}")
@@ -81,10 +80,6 @@ def run(case, options):
     if options.topology:
         costs = {}
         for name, each in cases.items():
-            print(
-                f"Compiling {case.model} {name}, {options.program} ...",
-                file=sys.stderr,
-            )
             costs[name] = each.compile(
                 batch_size,
                 options.distribution,
@@ -98,21 +93,17 @@ def run(case, options):
         results["tpu"] = {name: c.to_dict() for name, c in costs.items()}
         added = overheads(costs[case.variant], costs["baseline"])
         results["percent_added"] = added
-    counted = count(case, plain, batch_size)
+    models = [without_memory(x.build_model) for x in (case, plain)]
+    counted = footprint(
+        models[0],
+        models[1] if case != plain else None,
+        batch_size,
+        case.length if case.is_language_model else None,
+    )
     print(counted)
     about = {**dataclasses.asdict(case), **dataclasses.asdict(options)}
     about["output"] = str(options.output)
     return {"options": about, "footprint": counted.to_dict(), **results}
-
-
-def count(case, plain, batch_size):
-    """The `Footprint` of a case, against the plain one."""
-    models = [without_memory(x.build_model) for x in (case, plain)]
-    against = models[1] if case != plain else None
-    length = None
-    if case.is_language_model:
-        length = case.batch(batch_size)[1].shape[1]
-    return footprint(models[0], against, batch_size, length)
 
 
 if __name__ == "__main__":

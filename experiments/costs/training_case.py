@@ -1,6 +1,7 @@
 """One of the paper's models as it is trained, for what measures its cost."""
 
 import dataclasses
+import sys
 
 import keras
 
@@ -50,12 +51,6 @@ class TrainingCase(Checked):
     rank: int | None = setting(
         None, "rank of the lr part; default: the paper's"
     )
-    num_activations: int = setting(3, "activations of the pa part")
-    keep_branch: bool | None = setting(
-        None,
-        "argument of `Laurel`; default: yes for ResNet-50, no for language "
-        "models, whose steps are to fill the memory",
-    )
     remat: bool = setting(False, "rematerialise a language model's blocks")
     blocks: int | None = setting(
         None, "another number of a language model's blocks"
@@ -64,7 +59,6 @@ class TrainingCase(Checked):
         None,
         "of a language model; default: 1024, or less where it is made for less",
     )
-    image_size: int = setting(224, "side of ResNet-50's images")
     stages: tuple[int, ...] = setting(
         STAGES,
         "those of ResNet-50 that get connections",
@@ -103,59 +97,55 @@ class TrainingCase(Checked):
         )
 
     def settings(self):
-        keep_branch = self.keep_branch
-        if keep_branch is None:
-            keep_branch = not self.is_language_model
-        changed = "rw" in self.variant.split("+") and not keep_branch
-        shared = {
-            "variant": self.variant,
-            "num_activations": self.num_activations,
-            "layer_options": {"keep_branch": False} if changed else {},
-        }
         if not self.is_language_model:
             return VisionSettings(
-                backbone="keras_hub",
-                rank=self.rank or 16,
-                image_size=self.image_size,
-                **shared,
+                backbone="keras_hub", variant=self.variant, rank=self.rank or 16
             )
+        # Steps of language models are to fill the memory.
+        frugal = "rw" in self.variant.split("+")
         return LanguageSettings(
+            layer_options={"keep_branch": False} if frugal else {},
             model=self.model,
+            variant=self.variant,
             rank=self.rank,
             remat=self.remat,
             depth=self.blocks,
             sequence_length=self.sequence_length,
-            **shared,
         )
 
     def architecture(self):
         """The `Architecture` of a language model."""
         return architecture_of(self.settings())
 
+    @property
+    def length(self):
+        """Tokens of a sequence in a batch."""
+        longest = self.architecture().sequence_length
+        return self.sequence_length or min(1024, longest)
+
     def batch(self, batch_size):
         """`(x, y, sample_weight)`: `keras.KerasTensor`s of a global batch."""
         if not self.is_language_model:
-            images = (batch_size, self.image_size, self.image_size, 3)
+            images = (batch_size, *[self.settings().image_size] * 2, 3)
             labels = keras.KerasTensor((batch_size,), "int32")
             return keras.KerasTensor(images), labels, None
-        longest = self.architecture().sequence_length
-        length = self.sequence_length or min(1024, longest)
-        tokens = keras.KerasTensor((batch_size, length), "int32")
+        shape = (batch_size, self.length)
+        tokens = keras.KerasTensor(shape, "int32")
         x = {
             "token_ids": tokens,
-            "padding_mask": keras.KerasTensor((batch_size, length), "bool"),
+            "padding_mask": keras.KerasTensor(shape, "bool"),
         }
-        return x, tokens, keras.KerasTensor((batch_size, length))
+        return x, tokens, keras.KerasTensor(shape)
 
     def compile(self, batch_size, distribution="data", mesh=None, **options):
-        """The `ProgramCost` of this model.
+        """The `ProgramCost` of this model, with a batch for all chips.
 
-        Args:
-            batch_size: Of all chips.
-            distribution: As `make_distribution` takes it, as well as `mesh`.
-            **options: Further arguments of `compile_program`.
+        `distribution` and `mesh` are those of `make_distribution`, `options`
+        further ones of `compile_program`.
         """
         language = self.is_language_model
+        what = f"{self.variant}, {options.get('program', 'train')}"
+        print(f"Compiling {self.model} {what} ...", file=sys.stderr)
         return compile_program(
             self.build,
             *self.batch(batch_size),

@@ -103,7 +103,7 @@ def generate(causal_lm, prompts, max_tokens, stop_ids, max_length):
         prompts: Lists of tokens; `max_tokens` fit behind each.
         max_tokens: How many tokens to generate at most.
         stop_ids: Tokens that end the text.
-        max_length: Tokens of prompt and generated text together at most.
+        max_length: Of a prompt and its text together.
     """
     longest = max(map(len, prompts))
     length = padded_length(longest + max_tokens, max_length)

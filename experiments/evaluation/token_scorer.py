@@ -1,7 +1,6 @@
 """Log-probabilities of tokens under a KerasHub CausalLM."""
 
 import collections
-import dataclasses
 
 import keras
 import numpy as np
@@ -43,19 +42,9 @@ class TokenScorer(keras.Model):
         return ops.cast(chosen, dtype) - total, is_first
 
 
-@dataclasses.dataclass(frozen=True)
-class Ending:
-    """A question about a row of tokens that goes through the model.
-
-    Args:
-        request: The number of the request.
-        last: The token that follows the row.
-        length: How many tokens are scored, `last` being the last of them.
-    """
-
-    request: int
-    last: int
-    length: int
+# A question about a row of tokens: the number of the request, the token that
+# follows the row, and how many tokens are scored up to that one.
+Ending = collections.namedtuple("Ending", "request last length")
 
 
 def score(scorer, requests, batch_size, max_length, progress=True):

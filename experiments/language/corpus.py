@@ -16,7 +16,8 @@ from experiments.language.stream import batches
 from experiments.language.stream import prepare_tokens
 from experiments.language.stream import read_ahead
 from experiments.language.tokenizers import bytes_of_tokens
-from experiments.language.tokenizers import make_tokenizer
+from experiments.language.tokenizers import find_tokenizer
+from experiments.language.tokenizers import learn_byte_pairs
 from experiments.prepared_sets import choose_splits
 
 # As much of the evaluation split is looked at; what is used comes from all of
@@ -121,17 +122,18 @@ def open_corpus(settings, sizes, machine, devices, seed=0, preset=None):
 
 def open_tokenizer(data, kind, builder, split, vocabulary_size):
     """The tokenizer of a corpus; a learned one is kept."""
+    if kind != "bpe":
+        return find_tokenizer(kind, vocabulary_size)
     made_of = [builder.info.full_name, split, vocabulary_size]
     folder = data / "tokenizers" / digest(made_of)
-    if kind != "bpe" or folder.exists():
-        known = folder if kind == "bpe" else kind
-        return make_tokenizer(known, (), vocabulary_size)
-    documents = read_documents(builder, split)
-    tokenizer = make_tokenizer(kind, documents, vocabulary_size)
-    partial = folder.with_name(f"partial_{folder.name}")
-    tokenizer.save_to_preset(str(partial))
-    partial.rename(folder)
-    return tokenizer
+    if not folder.exists():
+        documents = read_documents(builder, split)
+        partial = folder.with_name(f"partial_{folder.name}")
+        learn_byte_pairs(documents, vocabulary_size).save_to_preset(
+            str(partial)
+        )
+        partial.rename(folder)
+    return find_tokenizer(folder, vocabulary_size)
 
 
 def content(tokenizer):

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 
 from experiments.training import prepared
+from experiments.training import warmed_up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,13 +89,7 @@ def build_schedule(settings, steps):
     if settings.schedule == "wsd":
         decay = max(1, round(settings.decay * steps))
         return WarmupStableDecay(peak, warmup, decay, steps)
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else peak,
-        decay_steps=steps - warmup,
-        alpha=0.1,
-        warmup_target=peak if warmup else None,
-        warmup_steps=warmup,
-    )
+    return warmed_up(peak, warmup, steps, least=0.1)
 
 
 def build_optimizer(settings, steps):

@@ -12,8 +12,6 @@ import itertools
 import grain
 import numpy as np
 
-from experiments.files import read_json
-from experiments.files import write_json
 from experiments.files import write_whole
 
 DOCUMENTS_AT_ONCE = 64
@@ -23,7 +21,7 @@ def prepare_tokens(path, documents, tokenizer, limit=None):
     """The tokens in the file `path`, written from `documents` if not there.
 
     Args:
-        path: A file; a JSON file beside it says what it holds.
+        path: A file of nothing but tokens.
         documents: Iterable of str; not read if the file exists.
         tokenizer: A KerasHub byte-pair tokenizer.
         limit: Stop after the document that reaches this many tokens.
@@ -31,17 +29,14 @@ def prepare_tokens(path, documents, tokenizer, limit=None):
     Returns:
         Array of integers, memory-mapped.
     """
-    record = path.with_suffix(".json")
-    if not record.exists():
-        dtype = "uint16" if tokenizer.vocabulary_size() <= 2**16 else "uint32"
+    dtype = "uint16" if tokenizer.vocabulary_size() <= 2**16 else "uint32"
+    if not path.exists():
         rows = limited(encode(documents, tokenizer), limit)
-        count = write_rows(path, rows, dtype)
-        write_json(record, {"dtype": dtype, "tokens": count})
-    about = read_json(record)
-    if not about["tokens"]:
-        # An empty file cannot be mapped.
-        return np.zeros(0, about["dtype"])
-    return np.memmap(path, about["dtype"], mode="r")
+        write_whole(path, lambda partial: write_rows(partial, rows, dtype))
+    # An empty file cannot be mapped.
+    if not path.stat().st_size:
+        return np.zeros(0, dtype)
+    return np.memmap(path, dtype, mode="r")
 
 
 def encode(documents, tokenizer):
@@ -64,18 +59,9 @@ def limited(rows, limit):
 
 
 def write_rows(path, rows, dtype):
-    """Write the rows one behind the other; return how many tokens they are."""
-    count = 0
-
-    def write(partial):
-        nonlocal count
-        with partial.open("wb") as file:
-            for row in rows:
-                file.write(np.asarray(row, dtype).tobytes())
-                count += len(row)
-
-    write_whole(path, write)
-    return count
+    with path.open("wb") as file:
+        for row in rows:
+            np.asarray(row, dtype).tofile(file)
 
 
 @dataclasses.dataclass(frozen=True)

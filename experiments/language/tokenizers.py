@@ -22,23 +22,13 @@ SMALLEST_VOCABULARY = 256 + len(SPECIAL)
 LEARNED_FROM = 50_000_000
 
 
-def make_tokenizer(kind, documents, vocabulary_size):
-    """The tokenizer that `--tokenizer` names.
-
-    Args:
-        kind: "bpe", "bytes" or the folder of a KerasHub preset.
-        documents: Iterable of str, to learn byte pairs from.
-        vocabulary_size: How many tokens the model can tell apart.
+def find_tokenizer(kind, vocabulary_size):
+    """The tokenizer "bytes", or that of a KerasHub preset's folder.
 
     Raises:
-        ValueError: If the tokenizer has more tokens than the model.
+        ValueError: If it has more tokens than the model can tell apart.
     """
-    if kind == "bpe":
-        tokenizer = learn_byte_pairs(documents, vocabulary_size)
-    elif kind == "bytes":
-        tokenizer = byte_tokenizer()
-    else:
-        tokenizer = load_tokenizer(kind)
+    tokenizer = byte_tokenizer() if kind == "bytes" else load_tokenizer(kind)
     check_fits(tokenizer, vocabulary_size)
     return tokenizer
 

@@ -11,6 +11,7 @@ import statistics
 import keras
 
 import keras_laurel
+from experiments import training
 from experiments.devices import check_batch_size
 from experiments.devices import find_devices
 from experiments.devices import writer_first
@@ -23,9 +24,6 @@ from experiments.language.models import architecture_of
 from experiments.language.optimizer import compile_language_model
 from experiments.language.optimizer import sizes_of
 from experiments.plan import count
-from experiments.training import fit
-from experiments.training import fresh_keras
-from experiments.training import gathered
 from keras_laurel.distribution import llama_layout_map
 
 layout_map = llama_layout_map
@@ -91,7 +89,7 @@ def train(settings, seed, folder, machine):
     corpus = open_corpus(settings, sizes, machine, devices, seed, preset)
     build = functools.partial(build_arm, settings, architecture, seed)
     numbers = {}
-    with fresh_keras(settings.precision, devices.scope):
+    with training.fresh_keras(settings.precision, devices.scope):
         if preset:
             keras.utils.set_random_seed(seed)
             model = build(start=saving.read_language_model(preset))
@@ -100,8 +98,8 @@ def train(settings, seed, folder, machine):
             initialize(model, settings, architecture, seed)
         compile_language_model(model, settings, sizes.steps)
         if preset:
-            numbers["held_out_loss_before"] = evaluate(model, corpus)
-        history = fit(
+            numbers["held_out_loss_before"] = held_out_loss(model, corpus)
+        history = training.fit(
             model,
             corpus,
             sizes.rounds,
@@ -117,7 +115,7 @@ def train(settings, seed, folder, machine):
         if learns_in_float32(model, settings):
             numbers |= evaluate_cast(model, settings, corpus, build)
         if settings.keep_model:
-            model = gathered(model, build, settings.precision, devices)
+            model = training.gathered(model, build, settings.precision, devices)
     if not devices.is_writer:
         return None
     numbers |= {"device": str(devices), **summarize(history)}
@@ -152,15 +150,8 @@ def step_memory(model, corpus):
     return total / 1e6
 
 
-def evaluate(model, corpus):
-    """The mean loss on the held-out batches; `model` is compiled."""
-    logs = model.evaluate(
-        corpus.evaluation(),
-        steps=corpus.evaluation_steps,
-        return_dict=True,
-        verbose=0,
-    )
-    return float(logs["loss"])
+def held_out_loss(model, corpus):
+    return training.evaluate(model, corpus)["loss"]
 
 
 def measure_of(corpus):
@@ -239,7 +230,7 @@ def evaluate_cast(model, settings, corpus, build):
     twin = build_arm(cast, *build.args[1:])
     twin.set_weights(model.get_weights())
     compile_language_model(twin, settings, corpus.sizes.steps)
-    return {"held_out_loss_after_casting": evaluate(twin, corpus)}
+    return {"held_out_loss_after_casting": held_out_loss(twin, corpus)}
 
 
 def keep(model, settings, seed, folder, corpus, devices):
@@ -251,5 +242,5 @@ def keep(model, settings, seed, folder, corpus, devices):
     saving.save_language_model(model, corpus.tokenizer, length, folder)
     if not settings.prompt:
         return {}
-    with fresh_keras(settings.precision, devices.local_scope):
+    with training.fresh_keras(settings.precision, devices.local_scope):
         return {"sample": saving.write_sample(folder, settings.prompt, seed)}

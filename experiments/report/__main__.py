@@ -78,7 +78,7 @@ def render(folder=RESULTS):
     }
     tables = {
         "compiled.md": cost_claims.compiled_table(compiled),
-        "full_scale.md": full_scale(counted),
+        "full_scale.md": cost_claims.full_scale_table(counted),
     }
     for name, table in tables.items():
         pages[f"results/{name}"] = template(name).format(table=table)
@@ -174,17 +174,6 @@ def describe(experiment, results):
         f"# {experiment.title}\n\n{describe_setup(results)}\n"
         f"{markdown(summary(results))}\n{NOTE}\n"
     )
-
-
-def full_scale(counted):
-    if not counted:
-        return "Not counted yet: `python -m experiments.costs.full_scale`\n"
-    chosen = [
-        experiment
-        for name, experiment in all_experiments().items()
-        if name.endswith("_full") or name in ("llm_1b", "llm_4b")
-    ]
-    return cost_claims.full_scale_table(chosen, counted)
 
 
 def draw(folder=RESULTS):

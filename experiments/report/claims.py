@@ -23,8 +23,7 @@ SHOWN = ["claim", "paper", "ours, 95 %", "parameters", "seeds", "verdict"]
 def claims_of(found):
     """Data frame with a row for each claim and measure, and its verdict.
 
-    Args:
-        found: Pairs of an `Experiment` and its `Results`, or None.
+    Of pairs of an `Experiment` and its `Results`, or None.
     """
     rows = [
         row_of(claim, experiment, results, measure)

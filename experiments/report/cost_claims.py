@@ -2,6 +2,7 @@
 
 import pandas
 
+from experiments.configs import all_experiments
 from experiments.configs.table_5 import NAMES
 from experiments.configs.table_5 import PAPER
 from experiments.files import read_json
@@ -159,10 +160,16 @@ def in_unit(count, plain, unit):
     return count / {"M": 1e6, "B": 1e9}[unit]
 
 
-def full_scale_table(experiments, counted):
+def full_scale_table(counted):
     """The experiments at full scale with their chip-hours."""
+    if not counted:
+        return "Not counted yet: `python -m experiments.costs.full_scale`\n"
     plain = {x["model"]: x for x in counted if x["variant"] == "baseline"}
-    rows = [plan(experiment, plain) for experiment in experiments]
+    rows = [
+        plan(experiment, plain)
+        for name, experiment in all_experiments().items()
+        if name.endswith("_full") or name in PAPER_HOURS
+    ]
     return markdown(pandas.DataFrame(rows))
 
 

@@ -18,14 +18,8 @@ SEEN = {"better": BLUE, "worse": VERMILION, "undecided": "#767676"}
 def draw_curves(path, results, arms=None, reference=None):
     """The held-out measure of every run as training goes on: thin lines.
 
-    The mean of the seeds is a thick line.
-
-    Args:
-        path: A PNG file.
-        results: `Results`.
-        arms: The arms that are drawn; the default is all.
-        reference: An arm from whose curve of the same seed the difference is
-            drawn.
+    The mean of the seeds is a thick line. With a `reference`, the name of an
+    arm, differences from its curve of the same seed are drawn.
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()

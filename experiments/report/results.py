@@ -58,13 +58,7 @@ class Results:
         return chosen.set_index("seed").sort_index()
 
     def values(self, arm, measure=None, name=None):
-        """Series of a number by seed, in the unit of a measure.
-
-        Args:
-            arm: Name of the arm.
-            measure: A `Measure`; the default is the experiment's first.
-            name: Another number of the runs than the measure's.
-        """
+        """Series of the measure by seed, or of another number in its unit."""
         measure = measure or self.measure
         name = name or measure.name
         if name not in self.rows:

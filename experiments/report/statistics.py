@@ -10,13 +10,9 @@ from scipy import stats
 class Difference:
     """Mean of paired differences.
 
-    Args:
-        mean: The mean.
-        pairs: Number of pairs.
-        deviation: Their sample deviation; None for one pair.
-        interval: Student's, 95 %; None for one pair.
-        chance: Probability of a mean so far from 0, by Student's test, if the
-            true one is 0; None for one pair.
+    `deviation` is that of the pairs, `interval` Student's of 95 %, and `chance`
+    the probability of a mean so far from 0, by Student's test, if the true one
+    is 0; None for one pair.
     """
 
     mean: float
@@ -48,12 +44,9 @@ def difference_of(values, reference):
 
 
 def power(effect, deviation, pairs):
-    """The probability that a 95 % interval of `pairs` leaves out 0.
+    """The probability that a 95 % interval of as many pairs leaves out 0.
 
-    Args:
-        effect: The true mean difference.
-        deviation: Of single differences.
-        pairs: Number of seeds.
+    `effect` is the true mean, and `deviation` that of single differences.
     """
     quantile = stats.t.ppf(0.975, pairs - 1)
     shift = effect / deviation * math.sqrt(pairs)

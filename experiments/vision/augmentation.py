@@ -26,18 +26,14 @@ RAND_AUGMENT_LAYERS = (
 def augment(encoded, settings, sizes_vary, seed):
     """Decodes an image, augments it and brings it to `(size, size, 3)`.
 
-    Args:
-        encoded: A JPEG or PNG image as a string.
-        settings: `VisionSettings`.
-        sizes_vary: Whether the set holds photographs of varying size, for
-            which "crop" is the random resized crop of Inception; otherwise it
-            is a shift by up to an eighth of the image.
-        seed: An integer tensor of shape `(2,)`.
+    The image is a JPEG or a PNG, the seed a tensor of two integers.
     """
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
     size, augmentations = settings.image_size, settings.augment
-    crop = choose_crop("crop" in augmentations, sizes_vary)
-    image = crop(encoded, size, seeds[0])
+    if "crop" in augmentations:
+        image = random_resized_crop(encoded, size, seeds[0])
+    else:
+        image = whole_image(encoded, size, sizes_vary)
     if "flip" in augmentations:
         image = tf.image.stateless_random_flip_left_right(image, seeds[1])
     if "rand_augment" in augmentations:
@@ -45,11 +41,9 @@ def augment(encoded, settings, sizes_vary, seed):
     return tf.ensure_shape(image, (size, size, 3))
 
 
-def choose_crop(is_random, sizes_vary):
-    if is_random:
-        return random_resized_crop if sizes_vary else shifted_crop
-    fit = center_crop if sizes_vary else resize
-    return lambda encoded, size, seed: fit(decode(encoded), size)
+def whole_image(encoded, size, sizes_vary):
+    """An encoded image as it is evaluated."""
+    return (center_crop if sizes_vary else resize)(decode(encoded), size)
 
 
 def decode(encoded):
@@ -71,7 +65,7 @@ def center_crop(image, size):
 
 
 def random_resized_crop(encoded, size, seed):
-    """A random 8 to 100 % of the image, of aspect 3:4 to 4:3, resized.
+    """Inception's crop: 8 to 100 % of the image, aspect 3:4 to 4:3, resized.
 
     Of a JPEG, only the window is decoded: decoding is what limits the speed
     of an ImageNet pipeline.
@@ -107,14 +101,6 @@ def random_window(shape, seed):
         use_image_if_no_bounding_boxes=True,
     )
     return begin, extent
-
-
-def shifted_crop(encoded, size, seed):
-    """The resized image, shifted by up to an eighth; edges are reflected."""
-    margin = max(1, size // 8)
-    padding = ((margin, margin), (margin, margin), (0, 0))
-    image = tf.pad(resize(decode(encoded), size), padding, "REFLECT")
-    return tf.image.stateless_random_crop(image, (size, size, 3), seed)
 
 
 def rand_augment(image, magnitude, seed):

@@ -12,9 +12,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from experiments.vision.augmentation import augment
-from experiments.vision.augmentation import center_crop
-from experiments.vision.augmentation import decode
-from experiments.vision.augmentation import resize
+from experiments.vision.augmentation import whole_image
 
 SHUFFLE_BUFFER = 16_384
 
@@ -136,8 +134,8 @@ class Images:
         )
 
     def _evaluated(self, example):
-        fit = center_crop if self.sizes_vary else resize
-        image = fit(decode(example["image"]), self.settings.image_size)
+        size = self.settings.image_size
+        image = whole_image(example["image"], size, self.sizes_vary)
         return normalize(image), self._one_hot(example["label"]), 1.0
 
     def _padding(self):

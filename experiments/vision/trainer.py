@@ -10,15 +10,12 @@ import functools
 
 import keras
 
+from experiments import training
 from experiments.devices import check_batch_size
 from experiments.devices import find_devices
 from experiments.devices import writer_first
 from experiments.plan import count
 from experiments.prepared_sets import choose_splits
-from experiments.training import fit
-from experiments.training import fresh_keras
-from experiments.training import gathered
-from experiments.training import prepared
 from experiments.vision.datasets import open_builder
 from experiments.vision.models import build_classifier
 from experiments.vision.pipeline import Images
@@ -80,19 +77,15 @@ def train(settings, seed, folder, machine):
     images = open_images(settings, machine, devices, seed)
     classes = images.num_classes
     build = functools.partial(build_classifier, settings, classes, seed)
-    with fresh_keras(settings.precision, devices.scope):
-        model = compiled(build(), settings, images.training_steps)
-        history = fit(
-            model,
-            images,
-            settings.epochs,
-            images.training_steps,
-            folder,
-            devices,
+    with training.fresh_keras(settings.precision, devices.scope):
+        steps = images.training_steps
+        model = compiled(build(), settings, steps)
+        history = training.fit(
+            model, images, settings.epochs, steps, folder, devices
         )
         parameters = parameters_of(model)
         if settings.keep_model:
-            model = gathered(model, build, settings.precision, devices)
+            model = training.gathered(model, build, settings.precision, devices)
     if not devices.is_writer:
         return None
     numbers = summarize(history, parameters)
@@ -119,17 +112,12 @@ def summarize(history, parameters):
 
 def save(model, images, folder, devices):
     """Write the model to `model.keras`; the accuracy of what is read back."""
-    with fresh_keras(images.settings.precision, devices.local_scope):
+    with training.fresh_keras(images.settings.precision, devices.local_scope):
         model.save(folder / "model.keras", include_optimizer=False)
         model = keras.models.load_model(folder / "model.keras")
         compiled(model, images.settings, steps_per_epoch=1)
         alone = dataclasses.replace(images, shard=(0, 1))
-        logs = model.evaluate(
-            alone.evaluation(),
-            steps=images.evaluation_steps,
-            return_dict=True,
-            verbose=0,
-        )
+        logs = training.evaluate(model, alone)
     return float(logs["accuracy"])
 
 
@@ -154,22 +142,16 @@ def compiled(model, settings, steps_per_epoch):
 
 def build_optimizer(settings, steps_per_epoch):
     """SGD or AdamW: linear warm-up to the peak, then half a cosine to 0."""
-    warmup = round(settings.warmup_epochs * steps_per_epoch)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else settings.learning_rate,
-        decay_steps=settings.epochs * steps_per_epoch - warmup,
-        warmup_target=settings.learning_rate if warmup else None,
-        warmup_steps=warmup,
+    schedule = training.warmed_up(
+        settings.learning_rate,
+        round(settings.warmup_epochs * steps_per_epoch),
+        settings.epochs * steps_per_epoch,
     )
+    decay = settings.weight_decay
     if settings.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(
-            schedule,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=settings.weight_decay,
+            schedule, momentum=0.9, nesterov=True, weight_decay=decay
         )
     else:
-        optimizer = keras.optimizers.AdamW(
-            schedule, weight_decay=settings.weight_decay
-        )
-    return prepared(optimizer, settings, NOT_DECAYED)
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=decay)
+    return training.prepared(optimizer, settings, NOT_DECAYED)

@@ -33,5 +33,5 @@ def test_all_commands_are_found():
 @pytest.mark.parametrize("name, arguments", COMMANDS)
 def test_a_command_has_options_that_there_are(name, arguments):
     words = shlex.split(arguments.replace("\\\n", " "))
-    _, machine, _ = parse(find_experiment(name), words)
+    _, machine = parse(find_experiment(name), words)
     assert str(machine.output) in words

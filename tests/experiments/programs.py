@@ -24,7 +24,7 @@ def command(name, output, *options):
 def run(name, output, *options):
     """The rows of an experiment that is run here, by arm and seed."""
     words = command(name, output, *options)
-    experiment, machine, _ = parse(find_experiment(words[0]), words[1:])
+    experiment, machine = parse(find_experiment(words[0]), words[1:])
     run_experiment(experiment, machine, words)
     return rows_in(machine.output, name)
 

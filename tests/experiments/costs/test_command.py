@@ -1,6 +1,7 @@
 """`python -m keras_laurel.costs`: what it counts, and what it refuses."""
 
 import json
+import re
 
 import keras
 import pytest
@@ -26,6 +27,13 @@ def dtype_policy():
 def test_what_cannot_be_counted(arguments, message, dtype_policy):
     with pytest.raises(SystemExit, match=message):
         main(["--model", "tiny", *arguments.split()])
+
+
+def test_parameters_of_the_papers_model(capsys, dtype_policy):
+    main(["--model", "ablation-157m", "--variant", "lr"])
+    (line,) = re.findall("^parameters.*", capsys.readouterr().out, re.M)
+    expected = ["158,400,144", "1,204,224", "1,204,224", "+0.766", "%"]
+    assert line.split()[1:] == expected
 
 
 def test_the_longest_sequences_are_counted(tmp_path, capsys, dtype_policy):

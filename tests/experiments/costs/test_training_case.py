@@ -11,7 +11,7 @@ from experiments.costs.training_case import TrainingCase
     [((4,), [2048] * 3), ((3, 4), [1024] * 6 + [2048] * 3)],
 )
 def test_stages_say_where_connections_stand(stages, widths):
-    case = TrainingCase("resnet50", "rw+lr", image_size=32, stages=stages)
+    case = TrainingCase("resnet50", "rw+lr", stages=stages)
     found = keras_laurel.laurel_layers(case.build_model())
     assert [layer.laurel_a.shape[1] for layer in found] == widths
 

@@ -19,7 +19,7 @@ from experiments.language.settings import LanguageSettings
 from experiments.language.stream import Windows
 from experiments.language.stream import prepare_tokens
 from experiments.language.tokenizers import byte_tokenizer
-from experiments.language.trainer import evaluate
+from experiments.training import evaluate
 
 SMALL = Architecture(3, 16, 2, 32, 300, 32, paper_rank=4)
 
@@ -99,7 +99,7 @@ def test_bits_per_byte_against_float64(tmp_path):
     model = build_model(LanguageSettings(variant="rw+lr"), SMALL, seed=0)
     compile_language_model(model, LanguageSettings(), 1)
     measured = bits_per_byte(
-        evaluate(model, corpus),
+        evaluate(model, corpus)["loss"],
         corpus.evaluation_tokens,
         corpus.evaluation_bytes(),
     )

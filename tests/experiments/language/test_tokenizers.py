@@ -8,8 +8,8 @@ from experiments.language.tokenizers import END
 from experiments.language.tokenizers import byte_tokenizer
 from experiments.language.tokenizers import bytes_of_tokens
 from experiments.language.tokenizers import check_fits
+from experiments.language.tokenizers import find_tokenizer
 from experiments.language.tokenizers import learn_byte_pairs
-from experiments.language.tokenizers import make_tokenizer
 
 TEXTS = [
     "def f(x):\n\treturn x  # 12345\n\n\n" * 20,
@@ -21,7 +21,9 @@ TEXTS = [
 
 @pytest.fixture(scope="module", params=["bpe", "bytes"])
 def tokenizer(request):
-    return make_tokenizer(request.param, TEXTS, 300)
+    if request.param == "bpe":
+        return learn_byte_pairs(TEXTS, 300)
+    return find_tokenizer("bytes", 300)
 
 
 def test_text_comes_back_byte_for_byte(tokenizer):
@@ -52,16 +54,16 @@ def test_byte_pairs_shorten_text_and_are_learned_alike():
 
 def test_a_tokenizer_is_read_from_a_preset(tokenizer, tmp_path):
     tokenizer.save_to_preset(str(tmp_path / "preset"))
-    loaded = make_tokenizer(str(tmp_path / "preset"), [], 300)
+    loaded = find_tokenizer(str(tmp_path / "preset"), 300)
     assert loaded.tokenize(TEXTS) == tokenizer.tokenize(TEXTS)
     with pytest.raises(ValueError, match="must be `bpe`, `bytes` or the fold"):
-        make_tokenizer(str(tmp_path / "nothing"), [], 300)
+        find_tokenizer(str(tmp_path / "nothing"), 300)
 
 
 def test_more_tokens_than_the_model_has_are_refused():
     size = byte_tokenizer().vocabulary_size()
     check_fits(byte_tokenizer(), size)
     with pytest.raises(ValueError, match=f"`--vocabulary-size {size}`"):
-        make_tokenizer("bytes", [], size - 1)
+        find_tokenizer("bytes", size - 1)
     with pytest.raises(ValueError, match="at least 261 tokens"):
-        make_tokenizer("bpe", TEXTS, 260)
+        learn_byte_pairs(TEXTS, 260)
