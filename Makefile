@@ -191,7 +191,7 @@ bench: $(DEV)/stamp
 	    $$script)
 
 tpu-tables: $(DEV)/stamp $(LIBTPU)/stamp
-	$(WITH_LIBTPU) $(IN_DEV) experiments.costs.tpu_tables
+	$(WITH_LIBTPU) $(IN_DEV) experiments.costs.tpu_tables --tables all
 
 # On a CPU small language models train fastest on PyTorch, and convolutional
 # networks on JAX. Upcycling begins with the baselines of Table 5.

@@ -25,6 +25,8 @@ def main(arguments):
     )
     parser.add_argument("name", nargs="?", help="of a config, see below")
     options, others = parser.parse_known_args(arguments)
+    if options.name is None and others:
+        parser.error(f"the name of a config comes first, before {others[0]}")
     if options.name is None:
         return parser.print_help()
     try:

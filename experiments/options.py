@@ -49,7 +49,9 @@ class Machine(Checked):
         ranges.one_of("data", "fsdp", "tensor"),
     )
     mesh: tuple[int, ...] | None = setting(
-        None, "sizes of the mesh of devices, such as 4 2 for tensor"
+        None,
+        "sizes of the mesh of devices, such as 4 2 for tensor",
+        several=True,
     )
 
     def __post_init__(self):

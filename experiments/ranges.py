@@ -36,13 +36,19 @@ def some_of(*names):
     )
 
 
-def setting(default, text, allowed=None):
-    """A field of a dataclass of settings, with its help and its range."""
+def setting(default, text, allowed=None, several=False):
+    """A field of a dataclass of settings, with its help and its range.
+
+    `several` says of one without a default that it takes several values.
+    Otherwise an option without a value would count as left out.
+    """
     options = {"default": default}
     if isinstance(default, dict):
         options = {"default_factory": default.copy, "type": json_object}
     elif isinstance(default, bool):
         options["negative_prefix"] = "--no-"
+    elif default is None:
+        options["nargs"] = "+" if several else None
     return simple_parsing.field(
         **options,
         help=text.replace("%", "%%"),
@@ -113,6 +119,7 @@ class Shared(Checked):
         None,
         "factors of the rate for LAuReL's scalars and low-rank maps",
         RATES,
+        several=True,
     )
     train_split: str = setting("train", "TFDS split to train on")
     eval_split: str | None = setting(

@@ -43,7 +43,7 @@ class Options(Checked):
     )
     distribution: str = setting("data", "data, fsdp or tensor")
     mesh: tuple[int, ...] | None = setting(
-        None, "sizes of the mesh for tensor, such as 4 4"
+        None, "sizes of the mesh for tensor, such as 4 4", several=True
     )
     effort: str | None = setting(
         None, "of the compiler, O0 to O3", ranges.one_of(*EFFORTS)
@@ -62,7 +62,7 @@ def main(arguments=None):
         keras.config.set_dtype_policy("mixed_bfloat16")
         results = run(given.case, given.options)
     except ValueError as error:
-        sys.exit(f"{error}")
+        sys.exit(f"error: {error}")
     if given.options.output:
         write_json(given.options.output, results)
     if not all(cost["fits"] for cost in results.get("tpu", {}).values()):

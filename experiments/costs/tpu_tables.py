@@ -92,9 +92,19 @@ TABLES = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], allow_abbrev=False
+    )
+    parser.add_argument(
+        "--tables",
+        nargs="+",
+        choices=["all", *TABLES],
+        help="those to compile, for minutes to hours each; none by default",
+    )
     names = parser.parse_args().tables
+    if names is None:
+        return parser.print_help()
+    names = TABLES if "all" in names else names
     keras.config.set_dtype_policy("mixed_bfloat16")
     for name in names:
         make_table(name, TABLES[name])

@@ -28,7 +28,7 @@ def main(arguments=None):
             options.sequence_length,
         )
     except ValueError as error:
-        sys.exit(f"{error}")
+        sys.exit(f"error: {error}")
     print(found)
     if options.output:
         text = json.dumps(found.to_dict(), indent=1) + "\n"

@@ -144,6 +144,8 @@ def test_a_wrong_command_is_told_before_keras_is_imported():
         (["table_1", "--epochs", "0"], "error: Setting `epochs` must be"),
         (["table_9"], "must be one of bfloat16"),
         (["table_1", "--epoch", "3"], "unrecognized arguments: --epoch"),
+        (["table_1", "--output"], "--output: expected one argument"),
+        (["--epochs"], "the name of a config comes first"),
     ):
         done = subprocess.run(
             [sys.executable, "-c", code, *words], capture_output=True, text=True
