@@ -65,8 +65,7 @@ def dtype_policy(node, branch_nodes, dtypes):
     compute_dtype = dtypes[id(node.outputs[0])]
     for other in reversed(branch_nodes):
         if getattr(other.operation, "compute_dtype", None) == compute_dtype:
-            # Not the policy itself: that of an int8 layer would quantize
-            # LAuReL.
+            # The policy of an int8 layer itself would quantize LAuReL.
             return plain_policy(other.operation.variable_dtype, compute_dtype)
     return plain_policy(compute_dtype, compute_dtype)
 
