@@ -371,6 +371,7 @@ def _gradients(g, out, weights, dtypes, others, product):
         codes, b = product
         of_b = ops.matmul(_as_matrix(codes, transpose=True), _as_matrix(g))
         of_product = ops.matmul(g, ops.transpose(b)), of_b
+        # The sum of g * (codes @ b), without that product.
         total = total - _sum_like(_widen(of_b) * _widen(b), weights[0])
     # A bounded weight may come close to 0. The gradient stays small all the
     # same: it is multiplied by the derivative of the bound, which goes to 0

@@ -595,6 +595,7 @@ def _same_random_state():
         return contextlib.nullcontext()
     import torch
 
+    # PyTorch warns if there are several devices and none is named.
     return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
 
 

@@ -511,6 +511,7 @@ class Laurel(keras.layers.Layer):
         )
         self.laurel_b = self.add_weight(
             name="laurel_b",
+            # One matrix, so that all up-projections are one product.
             shape=(pairs * self.rank, width),
             initializer=(
                 # Under a norm, B = 0 would multiply its gradient by 1 /
@@ -523,6 +524,8 @@ class Laurel(keras.layers.Layer):
 
     def _draw_a(self, shape, dtype=None):
         pairs, width, rank = shape
+        # One by one: an initializer would take the axis of pairs for one of a
+        # convolution kernel.
         draws = [self._draw((width, rank), i) for i in range(pairs)]
         return ops.cast(ops.stack(draws), dtype)
 

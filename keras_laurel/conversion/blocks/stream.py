@@ -146,6 +146,7 @@ class ResidualStream:
         self._check_turn(n)
         waiting = self._pass.waiting
         for reader, entry in self._pushed(n, x).items():
+            # Newest first, the order in which the layers read.
             waiting[reader] = entry + waiting.get(reader, [])
         carried = waiting.pop(n, None)
         self._pass.next = n + 1

@@ -42,6 +42,7 @@ class _Rebuilding:
         """Return `layer`, or its rebuilt copy if it holds a replaced call."""
         if not self._held(layer):
             return layer
+        # A model that is called several times stays one model.
         if id(layer) not in self._rebuilt:
             rebuild_one = (
                 self._sequential

@@ -161,7 +161,7 @@ class HubBackbone(LaurelOwner):
         trainable = [layer.trainable for layer in laurels]
         with self._without_laurel_layers():
             super().enable_lora(*args, **kwargs)
-        # KerasHub freezes the backbone as a whole, with all that is inside.
+        # They are hidden, but a block that is frozen freezes them with it.
         for layer, value in zip(laurels, trainable):
             layer.trainable = value
 

@@ -35,6 +35,7 @@ def lower(build, data, program, distribution):
 
 def _build_without_values(build, data, program):
     """Return the model with abstract variables, which take no memory."""
+    # `jax.eval_shape` returns shapes only, so the model comes out by a list.
     models = []
 
     def trace():
