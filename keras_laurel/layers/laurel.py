@@ -268,7 +268,7 @@ class Laurel(keras.layers.Layer):
             return self.scale, self.scale
         checks.check_built(self)
         return equation.residual_weights(
-            # `ops.unstack` in the equation fails on a bare variable.
+            # On JAX and PyTorch `ops.unstack` fails on a bare variable.
             ops.convert_to_tensor(self.laurel_residual_weights),
             self.residual_weights,
             self.scale,
