@@ -76,6 +76,7 @@ def down_project(activations, a, gamma=None):
     """
     if a.shape[0] < len(activations):
         total = weighted_history(activations, gamma)
+        # The map is linear, so one product of the sum serves all of them.
         activations, gamma = [_in_dtype(total, activations[0])], None
     pairs = zip(activations, ops.unstack(a))
     return [ops.matmul(x, a_j) for x, a_j in pairs], gamma
@@ -132,6 +133,7 @@ def history_weights(gamma, weight):
         gamma: Tensor of shape `(n,)`.
         weight: Float, or tensor of shape `()` or `(D,)`.
     """
+    # With `per_channel` the weight has the axis of features too.
     is_wide = _is_learned(weight) and len(weight.shape)
     return ops.unstack((gamma[:, None] if is_wide else gamma) * weight)
 
@@ -166,6 +168,7 @@ def low_rank_norms(a, b, gamma=None):
     of_a = ops.matmul(ops.swapaxes(a, 1, 2), a)
     of_b = ops.matmul(b, ops.swapaxes(b, 1, 2))
     total = ops.sum(of_a * of_b, axis=(1, 2))
+    # Rounding may bring a sum that is 0 below it.
     norms = ops.sqrt(ops.maximum(total, 0.0)) / width**0.5
     return norms if gamma is None else norms * ops.abs(_widen(gamma))
 
@@ -212,6 +215,8 @@ def weighted_sum(
             second derivatives nor forward mode. In PyTorch this option has no
             effect, since Keras' custom gradients keep their arguments there.
     """
+    # A constant weight of 0 drops its term, such as (beta - alpha) x around a
+    # block where both are `scale`.
     terms, weights = zip(
         *((x, w) for x, w in zip(terms, weights) if _is_learned(w) or w)
     )
@@ -228,6 +233,7 @@ def _sum(weights, tensors, addends, skip_first):
     out, *others = [_weigh(_widen(x), w) for x, w in pairs[:addends]]
     corrections = [_weigh(_widen(x), w) for x, w in pairs[addends:]]
     if corrections:
+        # A gamma of 0 times an infinite activation would be NaN.
         corrections = [_finite(_total(corrections))]
     if product:
         corrections.append(_widen(ops.matmul(*product)))
@@ -365,6 +371,7 @@ def _gradients(g, out, weights, dtypes, others, product):
         codes, b = product
         of_b = ops.matmul(_as_matrix(codes, transpose=True), _as_matrix(g))
         of_product = ops.matmul(g, ops.transpose(b)), of_b
+        # The sum of g * (codes @ b), without that product.
         total = total - _sum_like(_widen(of_b) * _widen(b), weights[0])
     # A bounded weight may come close to 0. The gradient stays small all the
     # same: it is multiplied by the derivative of the bound, which goes to 0

@@ -88,6 +88,7 @@ def prepare_optimizer(
             "`keras.optimizers.AdamW(1e-3)`."
         )
     _check_rates(rates)
+    # All are checked before the first is changed.
     for one in _all_inside(optimizer):
         _check_not_built(one)
         _check_takes_rates(one, rates)
@@ -99,13 +100,17 @@ def prepare_optimizer(
 def _prepare(optimizer, rates):
     _exclude_more_from_weight_decay(optimizer)
     if keras.backend.backend() == "torch":
+        # A bound method, since a closure around the former method would nest
+        # at each call.
         decay = types.MethodType(_decay_what_there_is, optimizer)
         optimizer._apply_weight_decay = decay
     if _is_a("Muon", optimizer):
+        # An optimizer that is prepared twice has the name once.
         others = [n for n in optimizer.exclude_layers if n != "laurel_"]
         optimizer.exclude_layers = [*others, "laurel_"]
     if _chooses_by_function(optimizer):
         _prepare_what_is_chosen(optimizer)
+    # A wrapper leaves the step to the optimizers inside it.
     if rates is not None and len(_all_inside(optimizer)) == 1:
         _set_rates(optimizer, rates)
 
@@ -259,6 +264,7 @@ def fresh_optimizer(optimizer):
             f"{type(error).__name__}: {error} Give your own learning rate "
             "schedule a `get_config`, or compile the model after conversion."
         ) from error
+    # Keras' config of an optimizer lacks what is excluded from decay.
     for old, new in zip(_all_inside(optimizer), _all_inside(copy)):
         for name in ("_exclude_from_weight_decay", _PATTERN):
             if hasattr(old, name):

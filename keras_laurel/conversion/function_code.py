@@ -5,6 +5,7 @@ import dis
 import inspect
 import types
 
+# Python 3.14 loads small integers by an instruction of their own.
 _CONSTANTS = ("LOAD_CONST", "LOAD_SMALL_INT")
 
 

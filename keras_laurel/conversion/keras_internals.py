@@ -155,6 +155,7 @@ def add_activity_loss(layer, output):
     """Add the loss that `Layer.__call__` adds for an `activity_regularizer`."""
     if layer.activity_regularizer is not None:
         loss = layer.activity_regularizer(output)
+        # Keras divides this loss by the batch size since 3.14.
         if _VERSION >= (3, 14):
             batch_size = keras.ops.cast(keras.ops.shape(output)[0], loss.dtype)
             loss = keras.ops.divide_no_nan(loss, batch_size)
@@ -212,8 +213,10 @@ def producer(tensor):
 def is_addition(node):
     """Return whether a call is one of `keras.layers.Add` or of `+`."""
     operation = node.operation
+    # A subclass of `Add` may add in another way: its `call` is opened.
     if isinstance(operation, keras.layers.Layer):
         return type(operation) is keras.layers.Add
+    # The class behind `+` and `keras.ops.add` is not exported by Keras.
     return type(operation).__name__ == "Add"
 
 
@@ -250,6 +253,7 @@ def new_calls_first(model):
     calls = NewCalls(_operations_inside(model))
     try:
         yield calls
+    # An interrupt by the user must leave no calls either.
     except BaseException:
         calls.take_back()
         raise
@@ -295,6 +299,8 @@ class NewCalls:
                 old_places |= {
                     make_node_key(operation, i) for i in range(len(old + new))
                 }
+        # The models are found before any call moves, since their `_nodes` have
+        # the old indices.
         models = [m for m in _all_models() if m._nodes & old_places]
         for operation, order in orders:
             _reorder(operation, order)
@@ -314,6 +320,8 @@ def _reorder(operation, order):
         for tensor in node.outputs:
             history = getattr(tensor, "_keras_history", None)
             if history and history.operation is operation:
+                # Each call sets the history of its outputs, so a tensor that
+                # several calls return belongs to the last one.
                 if before[history.node_index] is node:
                     tensor._keras_history = KerasHistory(
                         operation, place, history.tensor_index
@@ -335,6 +343,7 @@ def _all_models():
     return [
         x
         for x in gc.get_objects()
+        # `isinstance` would ask for `x.__class__`, and that may run code.
         if issubclass(type(x), Function) and "_nodes" in vars(x)
     ]
 
@@ -363,6 +372,7 @@ def initialize(model, *graph, name):
         *graph: Inputs and outputs, or the list of layers.
         name: String.
     """
+    # The constructor of a user's class would make a graph of its own.
     base = keras.Sequential if is_sequential(model) else Functional
     base.__init__(model, *graph, name=name)
 
@@ -400,6 +410,8 @@ LAYER_SETTINGS = ("_dtype_policy", "_trainable", "_auto_config")
 
 def own_attributes(model):
     """Return the attributes that the class of `model`, or its user, set."""
+    # A plain model shows which attributes this version of Keras sets on this
+    # backend.
     x, layer = keras.Input((1,)), keras.layers.Identity()
     sequential = is_sequential(model)
     plain = (
@@ -447,6 +459,7 @@ def copy_layer_settings(model, result):
 
 def become(model, other):
     """Turn `model` into `other` in place, for all who hold or call it."""
+    # Graphs that call `model` find their calls by index in these lists.
     calls = {
         name: model.__dict__[name]
         for name in ("_inbound_nodes", "_outbound_nodes")
@@ -535,6 +548,7 @@ def build_inside(layer, sublayer, shapes):
     """Build `sublayer` with variable paths as if `layer` had built it."""
     path = layer.path or layer.name
     with contextlib.ExitStack() as scopes:
+        # Keras refuses a name scope with a slash in its name.
         for part in path.split("/"):
             scopes.enter_context(keras.name_scope(part))
         sublayer.build(shapes)
@@ -581,6 +595,7 @@ def _same_random_state():
         return contextlib.nullcontext()
     import torch
 
+    # PyTorch warns if there are several devices and none is named.
     return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
 
 

@@ -153,6 +153,8 @@ def laurel_layers(model: keras.layers.Layer) -> list[Laurel]:
     layers = (model, *keras_internals.flatten_layers(model))
     inside = set(map(id, layers))
     found = {id(x): x for layer in layers for x in _laurels_of(layer)}
+    # A stream also has the layers of blocks outside of `model`, if `model` is
+    # a part of the converted one.
     return [x for key, x in found.items() if key in inside]
 
 
@@ -243,6 +245,8 @@ def _convert(model, pairs, found):
     ]
     nested = [(graph, planned) for graph, planned in nested if planned]
     planned = plan(found.inside, in_layers) if in_layers else {}
+    # A rebuilt model is new and not compiled. For one that is changed in place
+    # the optimizer is made first, since that may fail.
     optimizers = owner.fresh_optimizers([model]) if not replacements else []
     result = rebuild.rebuild(model, replacements) if replacements else model
     if found.inside:
@@ -313,6 +317,7 @@ def _checked(sites, model, found):
             "Received: an empty list. Pass sites from "
             "`residual_sites(model)`, or None for all of them."
         )
+    # The sites come from an earlier search; those of equal nodes are equal.
     possible = {x.site for x in found.left_out if x.site} | {*found.sites}
     for site in sites:
         if not isinstance(site, ResidualSite) or site not in possible:

@@ -110,6 +110,7 @@ class _Kind:
         self.has_sites, self._places = has_sites, places
         order = type(layers[0]).__mro__
         self._classes = [cls for cls in order if cls not in _BASES]
+        # From the bases up, so that the method of a subclass replaces theirs.
         of_users = {
             name: value
             for cls in reversed(self._classes)
@@ -155,6 +156,7 @@ class _Kind:
         for kind in holders:
             for name in kind.sublayers.keys() - known:
                 sublayers[name] = kind.sublayers[name]
+            # What the layer has under these names itself is not the holder's.
             helpers |= kind.helpers - known
         return [
             name

@@ -25,6 +25,7 @@ def copy_of(prototype, number, name, dtype_policy, **changes):
     dtype = keras.dtype_policies.serialize(dtype_policy)
     # The number of seeds that one layer uses: at most two draws for each
     # activation, A, and B if a norm follows.
+    # With `num_activations="all"` the number of activations is infinite.
     draws = 2 * min(max(prototype.most_activations, 1), 1000)
     _check_one_regularizer(prototype, name, changes)
     changes = {**changes, "name": name, "dtype": dtype}

@@ -113,5 +113,6 @@ def register_blocks(
                 streams=tuple(streams),
             ),
         )
+    # KerasHub finds the class of a preset by its registered name.
     if adopt.is_of_hub(cls):
         adopt.name_class(cls)

@@ -59,6 +59,8 @@ def remove_laurel(model: keras.Model) -> keras.Model:
     graphs = functional_models(model)
     removals = _removals(graphs)
     known = {id(graph) for graph in graphs}
+    # A layer may hold a model as an attribute and run it in its `call`, so
+    # that no graph shows it.
     hidden = [
         (graph, _removals([graph]))
         for graph in keras_internals.flatten_layers(model)
@@ -66,6 +68,8 @@ def remove_laurel(model: keras.Model) -> keras.Model:
     ]
     everywhere = [*removals, *(x for _, some in hidden for x in some)]
     _check_all_are_reached(model, layers, everywhere)
+    # This and the rebuilding may fail, so they come before the first change
+    # in place.
     optimizers = owner.fresh_optimizers([model]) if not removals else []
     result = rebuild(model, removals)
     rebuilt = [(graph, rebuild(graph, some)) for graph, some in hidden if some]
@@ -75,6 +79,7 @@ def remove_laurel(model: keras.Model) -> keras.Model:
         connection.detach(part)
         saving.detach(part)
     for graph, plain in rebuilt:
+        # The layer that holds the model keeps calling the same object.
         keras_internals.become(graph, plain)
     owner.set_optimizers(optimizers)
     return result

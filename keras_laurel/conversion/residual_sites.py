@@ -266,6 +266,8 @@ def _not_run(model, inside, graphs):
         graphs: List of the functional models whose additions are known.
     """
     layers = keras_internals.flatten_layers(model)
+    # Keras' layers run some of their sublayers, such as the cells of RNNs, out
+    # of sight.
     ran_by_keras = {
         id(x)
         for layer in layers
@@ -339,6 +341,7 @@ def _inside(model, graphs, inputs):
     try:
         return survey_inside(model, inputs), []
     except ValueError as error:
+        # Otherwise the sites in the graphs are still of use.
         if not graphs:
             raise
         names = sorted({type(layer).__name__ for layer in hidden})

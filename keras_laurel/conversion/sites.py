@@ -54,6 +54,7 @@ class ResidualSite:
         )
 
     def __eq__(self, other):
+        # Two searches of a model describe the same addition by one node.
         return isinstance(other, ResidualSite) and self.node == other.node
 
     def __hash__(self):

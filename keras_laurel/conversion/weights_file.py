@@ -84,6 +84,7 @@ def load_laurel_weights(
             for kind, found in layers.items()
             for pair in _pairs(model, path, file[kind], found, kind)
         ]
+    # Every layer has been checked before the first weight changes.
     for weight, value in pairs:
         weight.assign(value)
 

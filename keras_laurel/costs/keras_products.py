@@ -71,6 +71,7 @@ def product_flops(function, inputs, note=None):
         with replaced(_operators(count, keras.tree.flatten(inputs))):
             return function(inputs)
 
+    # Taken before it is replaced by one that pauses the count.
     ask, constant = backend.compute_output_spec, ops.convert_to_tensor(0.0)
     with (
         replaced(_replacements(count)),
@@ -134,6 +135,8 @@ class _Count:
 
         def counted(*args, **kwargs):
             output = outermost(*args, **kwargs)
+            # After `NotImplemented` Python asks the other operand, which
+            # counts.
             if not self.is_paused and output is not NotImplemented:
                 self.flops += getattr(products, name)(output, *args, **kwargs)
             return output

@@ -91,6 +91,7 @@ def _measure(model, baseline, batch_size, sequence_length):
     calls = []
 
     def run(inputs):
+        # PyTorch may run it again, see `product_flops`.
         calls.clear()
         return model(inputs)
 

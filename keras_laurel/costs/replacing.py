@@ -24,6 +24,7 @@ def replaced(replacements):
             if name in vars(owner):
                 restoring.callback(setattr, owner, name, original)
             else:
+                # The owner has inherited it, and gets no attribute of its own.
                 restoring.callback(delattr, owner, name)
             setattr(owner, name, _for_this_thread(original, make(original)))
         yield

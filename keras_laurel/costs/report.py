@@ -113,6 +113,7 @@ class Footprint:
     @property
     def history_bytes(self) -> int:
         """The most bytes of history held at once in a forward pass."""
+        # Connections hold the same activations, so their bytes do not add up.
         return max((row.history_bytes for row in self.connections), default=0)
 
     def added(self, quantity: str) -> tuple[int, float]:

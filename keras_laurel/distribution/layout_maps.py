@@ -219,6 +219,7 @@ def check_layout_map(
 
 def _check_rules(layout_map, model, paths):
     rules = [rule for rule in layout_map if "laurel_" in rule]
+    # Keras too matches a rule with the whole path of a variable.
     dead = [r for r in rules if not any(re.fullmatch(r, p) for p in paths)]
     if dead:
         raise ValueError(
@@ -259,5 +260,6 @@ def parts(variable, layout, device_mesh):
 
 def bytes_of(variable):
     """Return the size of a variable in bytes; it need not have a value."""
+    # A `bool` has no number in its name, and takes a byte.
     bits = re.search("[0-9]+", variable.dtype)
     return math.prod(variable.shape) * (int(bits[0]) if bits else 8) // 8

@@ -109,6 +109,7 @@ def fold(model: keras.Model) -> FoldedModel:
     """
     check_model("model", model)
     _check(model)
+    # Factors are multiplied into the weights in place.
     result = copy.deepcopy(model)
     neighbours = Neighbours(result)
     done = [
@@ -168,6 +169,7 @@ class _Replacement:
         x, fx, *previous = [tensors[id(t)] for t in inputs]
         terms = [_times(x, self.beta), _times(fx, self.alpha)]
         terms += added_terms(self.layer, x, previous)
+        # On PyTorch the order decides the memory layout of the sum.
         if self.layer.branch_first:
             terms[:2] = terms[1::-1]
         return keras.layers.Add(name=self.layer.name)(terms)
@@ -200,6 +202,7 @@ def _fold_one(node, neighbours):
             continue
         multiply_weights(maker, weight)
         folded.append(f"{name}, into {maker.name!r}")
+        # A factor of 1 is left, in the same shape.
         weights[name] = (tensor, weight**0, of)
     if layer.rank:
         left.append("B A x: a low-rank map has products of its own")

@@ -33,6 +33,7 @@ class Neighbours:
         self._readers = collections.Counter(
             id(t) for n in nodes for t in keras_internals.node_inputs(n)
         )
+        # An output of the model must keep its values too.
         self._readers.update(map(id, keras.tree.flatten(model.output)))
 
     def maker(self, tensor, weight):
@@ -75,6 +76,7 @@ def _why_not(layer, weight):
         return f"{layer.name!r} has its features on another axis"
     if layer.dtype_policy.quantization_mode:
         return f"{layer.name!r} is quantized"
+    # A factor of the kernel alone would miss what LoRA adds to it.
     if getattr(layer, "lora_enabled", False):
         return f"{layer.name!r} has LoRA weights beside its kernel"
     return None
@@ -83,10 +85,12 @@ def _why_not(layer, weight):
 def multiply_weights(layer, weight):
     """Multiply the output of `layer` by `weight`, through its weights."""
     if isinstance(layer, _NORM):
+        # In inference a norm is linear in these two.
         variables = [layer.gamma, layer.beta]
     else:
         variables = [layer.kernel, layer.bias]
     for variable in variables:
         if variable is not None:
+            # The product is rounded only once.
             value = ops.convert_to_numpy(variable).astype("float64")
             variable.assign((value * weight).astype(np.dtype(variable.dtype)))

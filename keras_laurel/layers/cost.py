@@ -102,7 +102,10 @@ class ConnectionCost:
         if terms > plain + 1:
             total += self.width
         if self._sums_history:
+            # n products with gamma and n - 1 sums.
             total += (2 * self.activations - 1) * self._summed_width
+        # The norm squares, adds up and multiplies by its inverse and its
+        # scale.
         return total + 4 * self.width + 1 if self.normalize else total
 
     @property

@@ -152,6 +152,7 @@ class Laurel(keras.layers.Layer):
         first_activation: bool = False,
         **kwargs: Any,
     ) -> None:
+        # Keras' constructor would refuse arguments that it does not know.
         for name in ADDITION:
             setattr(self, name, bool(kwargs.pop(name, False)))
         super().__init__(**kwargs)
@@ -174,6 +175,8 @@ class Laurel(keras.layers.Layer):
         checks.check_options(self)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        # Before Keras builds the layer on these inputs, so that it can still
+        # be used after an error.
         checks.check_inputs(self, inputs)
         return super().__call__(inputs, *args, **kwargs)
 
@@ -189,6 +192,8 @@ class Laurel(keras.layers.Layer):
         if self.rank:
             self._build_low_rank(width)
         if self.num_activations:
+            # A low-rank map starts at B = 0 and a norm at a scale of 0. With a
+            # gamma of 0 as well, neither would ever get a gradient.
             identity = not (self.rank or self.normalize)
             self.laurel_gamma = self._add_scalars(
                 "laurel_gamma",
@@ -213,6 +218,7 @@ class Laurel(keras.layers.Layer):
         """Combine the masks of `x` and `fx` by a logical or, as `Add` does."""
         masks = (previous_mask or [None])[:2]
         if self.of_sum:
+            # The plain additions have made the mask of the sum already.
             return masks[-1]
         if self.drops_mask or any(mask is None for mask in masks):
             return None
@@ -262,6 +268,7 @@ class Laurel(keras.layers.Layer):
             return self.scale, self.scale
         checks.check_built(self)
         return equation.residual_weights(
+            # On JAX and PyTorch `ops.unstack` fails on a bare variable.
             ops.convert_to_tensor(self.laurel_residual_weights),
             self.residual_weights,
             self.scale,
@@ -434,6 +441,7 @@ class Laurel(keras.layers.Layer):
             b = ops.convert_to_tensor(self.laurel_b)
             if gamma is not None and b.shape[0] > gamma.shape[0] * self.rank:
                 b = b[: gamma.shape[0] * self.rank]
+            # A norm would cancel a factor of its input: beta comes after it.
             product = equation.up_projection(
                 activations, b, gamma, 1.0 if self.normalize else beta
             )
@@ -488,6 +496,8 @@ class Laurel(keras.layers.Layer):
 
     def _start_weights(self, shape, dtype=None):
         start = self.scale if self.start is None else self.start
+        # Transposed, since NumPy broadcasts along leading axes only, and the
+        # features come last.
         values = np.broadcast_to(np.transpose(start), shape[::-1])
         return ops.convert_to_tensor(np.transpose(values), dtype)
 
@@ -501,15 +511,21 @@ class Laurel(keras.layers.Layer):
         )
         self.laurel_b = self.add_weight(
             name="laurel_b",
+            # One matrix, so that all up-projections are one product.
             shape=(pairs * self.rank, width),
             initializer=(
+                # Under a norm, B = 0 would multiply its gradient by 1 /
+                # sqrt(epsilon). There the scale of the norm is 0 instead.
                 _Initializer(self._draw_b) if self.normalize else "zeros"
             ),
+            # In float32, gamma and beta multiply B before it becomes narrow.
             autocast=False,
         )
 
     def _draw_a(self, shape, dtype=None):
         pairs, width, rank = shape
+        # One by one: an initializer would take the axis of pairs for one of a
+        # convolution kernel.
         draws = [self._draw((width, rank), i) for i in range(pairs)]
         return ops.cast(ops.stack(draws), dtype)
 
@@ -534,6 +550,7 @@ class Laurel(keras.layers.Layer):
             if isinstance(config.get("seed"), int):
                 config["seed"] += index
             initializer = type(initializer).from_config(config)
+        # Orthogonal initializers cannot draw in bfloat16.
         return initializer(shape, dtype="float32")
 
     def _add_scalars(self, name, shape, initializer):
@@ -555,6 +572,7 @@ class Laurel(keras.layers.Layer):
 def _around_block(terms, weights):
     """Return the terms and weights of a sum of `[y, skip, x]`."""
     alpha, beta = weights
+    # With y = x + f, alpha f + beta skip is alpha y + beta skip - alpha x.
     if terms[1] is terms[2]:
         return terms[:2], [alpha, beta - alpha]
     return terms, [alpha, beta, -alpha]

@@ -29,6 +29,7 @@ class LogFile:
         """
         kept = self._kept(step) if step else []
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        # A run that is killed here leaves the former file whole.
         partial = self.path.with_name(self.path.name + ".partial")
         with partial.open("w", newline="") as file:
             self._writer(file).writeheader()

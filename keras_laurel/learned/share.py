@@ -47,6 +47,7 @@ def _without_remat(method):
 
 
 def _mean_square(x):
+    # Squares of large activations overflow in float16.
     return float(ops.mean(ops.square(ops.cast(x, "float32"))))
 
 

@@ -54,6 +54,8 @@ def detach(block):
 def attach_containers(layers):
     """Let the layers that hold converted blocks save the connections too."""
     for layer in layers:
+        # A functional model has the blocks in its config, and they save their
+        # connections themselves.
         if keras_internals.config_has_layers(layer) or is_attached(layer):
             continue
         inside = keras_internals.flatten_layers(layer)
@@ -139,6 +141,7 @@ class BlockConnection:
             output = call()
             return _with_first(output, [self._combination(*x) for x in entered])
         except BaseException:
+            # The next pass must not read the history of one that broke off.
             for stream in self.streams:
                 stream.begin()
             raise
@@ -165,6 +168,8 @@ class BlockConnection:
             check_same_shape(self.block, tensor, y)
             (y,) = layer.features_last([y])
             out = layer.combine_sum(y, x, x, carried)
+            # The layers in the block set their mask on y, and a new tensor has
+            # none.
             return keras_internals.keep_mask(layer.features_back(out), y)
 
         return combine if layer is not None else None
@@ -200,6 +205,8 @@ class LaurelBlock:
     def compute_output_spec(self, *args, **kwargs):
         with contextlib.ExitStack() as suspended:
             for stream in self._laurel_connection.streams:
+                # Otherwise a run for shapes takes a turn in the pass of the
+                # model.
                 suspended.enter_context(stream.suspended())
             return super().compute_output_spec(*args, **kwargs)
 
@@ -298,6 +305,7 @@ def _connection(block, config):
 def _built(block, config):
     """Return a layer whose variables have paths inside the block."""
     shapes = config["build_config"]["input_shape"]
+    # Keras would build it here, with variable paths outside of the block.
     layer = keras.layers.deserialize({**config, "build_config": None})
     keras_internals.build_inside(block, layer, list(map(tuple, shapes)))
     return layer
@@ -353,6 +361,7 @@ def _connected(base, name, streams):
             return method(self, *args, **kwargs)
 
         def call():
+            # Keras rematerializes `call` only, not a `generate_call`.
             if name == "call" and keras_internals.is_rematerialized(self):
                 return self._run_rematerialized(run, args, kwargs)
             return run(args, kwargs)
@@ -402,6 +411,7 @@ def _with_first(output, functions):
         functions: List with a function or `None` for each of the first
             tensors.
     """
+    # The constructor of a named tuple takes no list.
     if isinstance(output, (tuple, list)) and not hasattr(output, "_fields"):
         first = _each(functions, output)
         return type(output)([*first, *output[len(first) :]])
@@ -423,4 +433,5 @@ def _subclass(base, mixin, methods):
         "__qualname__": base.__qualname__,
         "_laurel_base": base,
     }
+    # The metaclass of a block need not be `type`.
     return type(base)(base.__name__, (mixin, base), {**methods, **names})

@@ -38,6 +38,7 @@ def attach_blocks(owner, stacks, prototypes, granularity="block"):
     chosen = tuple(prototypes[block] for block in attach.all_blocks(stacks))
     layers = keras_internals.flatten_layers(owner)
     places = {id(layer): i for i, layer in enumerate(layers)}
+    # On loading, the class names show whether the code has changed since.
     named = [
         [[places[id(block)], type(block).__name__] for block in stack.blocks]
         for stack in stacks
@@ -116,6 +117,8 @@ def change(owner, recipe, classes, put_in, take_out):
 def _all_or_nothing(models, take_out):
     """Provide fresh optimizers, and undo the changes if the body raises."""
     before = [(x, type(x), getattr(x, "optimizer", None)) for x in models]
+    # Before any change: an optimizer with a schedule of the user's own may not
+    # be made again from its config.
     optimizers_to_set = fresh_optimizers(models)
     try:
         yield optimizers_to_set

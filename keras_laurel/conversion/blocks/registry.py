@@ -164,6 +164,7 @@ def _flattened(found):
 def _is_known(block, row):
     if not isinstance(block, keras.layers.Layer):
         return False
+    # The rows name classes, so that KerasHub need not be imported for them.
     names = {cls.__name__ for cls in type(block).__mro__}
     return row.block_classes is None or not names.isdisjoint(row.block_classes)
 

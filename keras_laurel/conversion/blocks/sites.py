@@ -23,6 +23,7 @@ def block_sites(stacks, model_name, paths=None):
         shapes = [(None, None, width_of(block)) for block in blocks]
     return [
         ResidualSite(
+            # Blocks in different stacks may have the same name.
             name=name if names.count(name) == 1 else block.path,
             kind="block",
             skip=0,

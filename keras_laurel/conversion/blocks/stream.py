@@ -41,6 +41,8 @@ class ResidualStream:
         self._earlier = earlier
         self.id = id or uuid.uuid4().hex
         self._pass = threading.local()
+        # The readers, and the layers for which they were found: on loading,
+        # the layers arrive block by block.
         self._known = [], {}
 
     def __getstate__(self):
@@ -119,6 +121,7 @@ class ResidualStream:
             self.begin()
             self._pass.call = call
         following = self._next
+        # If none of them follows, `enter` reports what was expected.
         return following if following in connections else connections[0]
 
     def enter(self, n, x):
@@ -137,15 +140,18 @@ class ResidualStream:
             ValueError: if the connection is neither the next one of the pass
                 nor the first of a new one.
         """
+        # A connection that reads its own skip only may run in any order.
         if not (self.carries_history or self.counts):
             return self._pushed(n, x).get(n)
         self._check_turn(n)
         waiting = self._pass.waiting
         for reader, entry in self._pushed(n, x).items():
+            # Newest first, the order in which the layers read.
             waiting[reader] = entry + waiting.get(reader, [])
         carried = waiting.pop(n, None)
         self._pass.next = n + 1
         if n + 1 == len(self.layers):
+            # No activation is held after the pass.
             self._pass.waiting = {}
         return carried
 
@@ -159,6 +165,7 @@ class ResidualStream:
             if n == 0:
                 self.begin()
             return
+        # The error also ends the pass, so that the next one starts clean.
         self.begin()
         raise ValueError(
             f"LAuReL connection {n} ran where {expected} was expected: "

@@ -84,6 +84,8 @@ def is_addition(node):
     else:
         adds, subtracts = kind.__name__ == "Add", kind.__name__ == "Subtract"
     tensors = node.arguments.keras_tensors
+    # A difference of two tensors is listed with its reason, as the stream of
+    # N-BEATS. `1 - x` is no addition at all.
     return adds or (
         subtracts and len(tensors) == 2 and all(map(_is_float, tensors))
     )
@@ -102,6 +104,7 @@ def _is_written_otherwise(graph, node):
     rank = len(stack.outputs[0].shape)
     axis = operation.axis
     axes = axis if isinstance(axis, (list, tuple)) else [axis]
+    # Over another axis it sums features or positions, not branches.
     if None in axes or {a % rank for a in axes} != {
         stack.operation.axis % rank
     }:
@@ -198,6 +201,8 @@ def _around_shortcut(graph, node, terms, parts=()):
             why_not = shortcut.why_not(graph, (node, *parts))
             branch, kind = shortcut.branch, shortcut.kind
             made.append(_made(node, skip, branch, kind, why_not))
+    # If each operand looks like a shortcut around the other, the reading that
+    # is residual counts.
     return min(made, key=lambda a: a.why_not is not None, default=None)
 
 
@@ -212,6 +217,7 @@ def _longer_sum(graph, node, terms, found):
         if (
             part is None
             or part.why_not is not None
+            # A sum that something else reads is a connection of its own.
             or graph.consumers(term) != [node]
             or graph.is_output(term)
         ):
@@ -220,6 +226,8 @@ def _longer_sum(graph, node, terms, found):
         parts = (*part.parts, part.node)
         longer = _around_itself(graph, node, flat, found, parts)
         longer = longer or _around_shortcut(graph, node, flat, parts)
+        # The end of a block inside another one is no part of a sum of three:
+        # the outer skip starts elsewhere.
         if longer and longer.why_not is None and longer.start is part.start:
             name = node.operation.name
             found[part.node] = dataclasses.replace(
@@ -262,6 +270,8 @@ def _guess(graph, node, terms):
         why_not = _LEARNS_NOTHING
     return dataclasses.replace(
         _made(node, skip, Branch(graph, skip, others), "identity", why_not),
+        # Nothing leads from the skip to the others. From these calls the layer
+        # still gets its dtype and feature axis.
         branch_nodes=tuple(filter(None, map(graph.producer, others))),
     )
 

@@ -147,6 +147,8 @@ class Branch:
         read = {id(t) for n in inside for t in self._graph.operands(n)}
         for node in self.nodes:
             for tensor in node.outputs:
+                # Nothing inside reads it: it is the scores of an attention, or
+                # the end state of an LSTM, that the model returns too.
                 if id(tensor) not in read:
                     continue
                 outside = set(self._graph.consumers(tensor)) - inside
@@ -219,4 +221,5 @@ class Branch:
 
 def _may_add(node):
     name = type(node.operation).__name__
+    # The graph does not show whether a user's layer adds inside.
     return name == "Add" or is_opaque(node.operation)

@@ -64,9 +64,11 @@ class Insides:
             return tensors
         traced = self.of_layer(node)
         if traced is None:
+            # If its `call` cannot be traced, only the name of the layer tells.
             return [] if _is_position_embedding(node.operation) else tensors
         inputs, graph, outputs = traced
         read = {id(t) for n in graph.nodes for t in graph.operands(n)}
+        # A layer may also return its input as it is.
         read.update(map(id, outputs))
         pairs = zip(keras_internals.node_inputs(node), inputs)
         stands_for = {id(t): id(x) for t, x in pairs}
@@ -88,6 +90,7 @@ def runs_graph(model):
     if not keras_internals.has_graph(model):
         return False
     call = own_call(model)
+    # A `call` that runs `super().call` extends the graph.
     return call is None or {"super", "call"} <= names_in(call)
 
 
@@ -100,6 +103,7 @@ def own_call(model):
 
 def is_opaque(operation):
     """Return whether only the `call` of a layer shows what it computes."""
+    # The class is Keras' own, but the function in it is the user's.
     if isinstance(operation, L.Lambda):
         return True
     return (

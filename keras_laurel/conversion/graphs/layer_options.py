@@ -32,6 +32,8 @@ def how_it_stood(node, skip, is_sum):
         skip: Tensor.
         is_sum: Whether the layer is called on `[skip, sum]`.
     """
+    # The plain additions still make the sum, with their mask, memory layout
+    # and regularizer.
     if is_sum:
         return {"of_sum": True}
     options = {}
@@ -63,6 +65,7 @@ def dtype_policy(node, branch_nodes, dtypes):
     compute_dtype = dtypes[id(node.outputs[0])]
     for other in reversed(branch_nodes):
         if getattr(other.operation, "compute_dtype", None) == compute_dtype:
+            # The policy of an int8 layer itself would quantize LAuReL.
             return plain_policy(other.operation.variable_dtype, compute_dtype)
     return plain_policy(compute_dtype, compute_dtype)
 
@@ -78,6 +81,7 @@ def real_dtypes(nodes):
     for node in nodes:
         inputs = keras_internals.node_inputs(node)
         wide = any(dtypes[id(t)] == "float64" for t in inputs)
+        # A layer, or a cast, chooses its dtype whatever its inputs are.
         chosen = is_layer(node) or getattr(node.operation, "dtype", None)
         for tensor, again in zip(node.outputs, _outputs_again(node, dtypes)):
             dtype = keras_internals.dtype_of(again)
@@ -153,11 +157,14 @@ class FeatureAxes:
                 axis = _first_axis(ways, len(shape))
                 if axis is not None:
                     return axis
+        # An axis of unknown size is none of features: weights have its size.
         return 1 if shape[-1] is None and shape[1] is not None else -1
 
 
 def _first_axis(nodes, ndim):
     for node in nodes:
+        # Beyond it the axes have other places, as in a ConvNeXt block that is
+        # channels_first and permutes for its dense layers.
         if type(node.operation).__name__ in _MOVES_AXES:
             return None
         axis = _axis_of(node, ndim)
@@ -201,6 +208,7 @@ def _axis_of(node, ndim):
         data_format = getattr(node.operation, "data_format", None)
         return None if data_format is None else _axis_in(data_format, ndim, 0)
     inside = keras_internals.flatten_layers(node.operation)
+    # The last layers of a nested model are nearest to the addition.
     for layer in [node.operation, *inside[::-1]]:
         rank = getattr(getattr(layer, "input_spec", None), "ndim", None)
         if rank not in (None, ndim):
@@ -224,6 +232,7 @@ def _axis_in(data_format, ndim, spatial_rank):
 
 
 def _spatial_rank(layer):
+    # A user's subclass of `Conv2D` may have no digit in its own name.
     names = " ".join(cls.__name__ for cls in type(layer).__mro__)
     digit = re.search(r"([123])D", names)
     return int(digit[1]) if digit else 0

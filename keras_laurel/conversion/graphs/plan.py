@@ -80,6 +80,7 @@ class Removal:
         if layer.of_sum:
             return fx
         operands = [fx, x] if layer.branch_first else [x, fx]
+        # It stood for `+`, which drops the mask that `Add` would pass on.
         if layer.drops_mask:
             return operands[0] + operands[1]
         return keras.layers.Add(
@@ -144,6 +145,8 @@ class _Graph:
         self._leading = _leading(
             self._nodes, [skip_of(site) for site, _ in self.chosen]
         )
+        # A replaced addition leaves its name to the layer. The additions of a
+        # sum of several branches stay, and keep theirs.
         self._names = {o.name for o in model.operations} - {
             site.node.operation.name
             for site, _ in self.chosen
@@ -169,6 +172,7 @@ class _Graph:
         node, branch = site.node, site.branch_nodes
         options = layer_options.how_it_stood(node, skip_of(site), site.is_sum)
         axis = prototype.axis
+        # Any other axis is the choice of the user.
         if axis == -1:
             axis = self._axes.of(node, branch)
         if not self._model.trainable:

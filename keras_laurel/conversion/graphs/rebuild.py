@@ -42,6 +42,7 @@ class _Rebuilding:
         """Return `layer`, or its rebuilt copy if it holds a replaced call."""
         if not self._held(layer):
             return layer
+        # A model that is called several times stays one model.
         if id(layer) not in self._rebuilt:
             rebuild_one = (
                 self._sequential
@@ -107,12 +108,17 @@ class _Rebuilding:
 
     def _assemble(self, model, graph, tensors):
         left = self._not_in_config(model)
+        # A model whose connections are removed gets back the class that it had
+        # before conversion.
         cls = getattr(type(model), "_laurel_base", type(model))
         cls = laurel_class(cls) if left else cls
+        # Its constructor would build the plain graph again.
         result = cls.__new__(cls)
         keras_internals.initialize(result, *graph, name=model.name)
         self._carry_attributes(model, result, tensors)
         if left:
+            # The indices are those of the plain graph, which `from_config`
+            # builds before it applies the plan.
             result._laurel_plan = saved_plan.serialize(left, model)
         return result
 
@@ -159,6 +165,7 @@ class _Rebuilding:
             return {k: self._carried(v, tensors) for k, v in value.items()}
         if isinstance(value, list):
             return [self._carried(v, tensors) for v in value]
+        # A named tuple, whose constructor takes no list, stays as it is.
         if type(value) is tuple:
             return tuple(self._carried(v, tensors) for v in value)
         return value

@@ -32,6 +32,7 @@ _RESIZING_OPS = frozenset(
 # Divisible by the numbers of windows into which an image may be divided.
 _BATCH = 2**8 * 3**2 * 5 * 7
 
+# The number of positions changes by these powers of the block size.
 _BLOCK_OPS = {"DepthToSpace": 2, "SpaceToDepth": -2}
 _ELEMENTWISE = frozenset(
     "Add Average Maximum Minimum Multiply Subtract".split()
@@ -105,11 +106,15 @@ def _scale_after(node, scales, graph):
     if _joins_sizes(node, operands):
         if any(scales[id(t)] < finest for t in operands):
             raise UpSampled
+    # The strips of a gate, one per row and one per column, have no common
+    # scale, and their product is no up-sampled image.
     elif _is_outer(node, operands):
         return None
     factor = scale_factor(node, graph, operands)
     if factor > 1:
         raise UpSampled
+    # Pooled to one position it is a gate, as in squeeze-and-excite, which
+    # multiplies an image of any size.
     if factor < 1 and _positions(node, node.outputs[0]) == 1:
         return None
     return finest * factor
@@ -121,6 +126,7 @@ def _joins_sizes(node, operands):
     shapes = [list(t.shape) for t in operands]
     if name == "Concatenate":
         axis = node.operation.axis
+        # Along an axis of positions, the parts may have different sizes.
         if axis not in (-1, len(shapes[0]) - 1):
             return False
         shapes = [shape[:-1] for shape in shapes]
@@ -223,9 +229,12 @@ def _opaque_factor(node, graph, sources):
     rank = len(before)
     if rank != len(after) or rank < 3:
         return 1
+    # The sizes are those of a channels_last tensor or, for images, of a
+    # channels_first one.
     layouts = [range(1, rank - 1)] + [range(2, rank)] * (rank > 3)
     factors = [_factor([(before[i], after[i]) for i in s]) for s in layouts]
     factor = next((f for f in factors if f != 1), 1)
+    # The windows of a Swin transformer are smaller, but there are more.
     return 1 if factor != 1 and _moves_to_batch(node, graph) else factor
 
 

@@ -72,6 +72,8 @@ def _are_known(*tensors):
 def _best_shapes(model):
     """Return the shapes for input sizes that all, or most, layers accept."""
     best = {}
+    # Different sizes come first: with equal ones, inputs that have nothing to
+    # do with each other would look alike.
     for is_own, size in itertools.product((True, False), _SIZES):
         found, complete = _shapes(model, size, is_own)
         if complete:

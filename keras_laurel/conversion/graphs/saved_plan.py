@@ -27,6 +27,8 @@ def serialize(replacements, model):
             "node": number[r.node],
             "skip": _skip(r, readers),
             "previous": [readers[id(t)] for t in r.previous],
+            # These two let loading notice that the class now builds another
+            # graph.
             "shape": list(r.node.outputs[0].shape),
             "nodes": len(nodes),
             "layer": keras.layers.serialize(r.layer),
@@ -139,6 +141,8 @@ class _Reading:
     def _check_order(self, node, tensors):
         home = self._homes[node]
         before = itertools.takewhile(lambda n: n is not node, self._nodes)
+        # A connection reads tensors of its own graph only, not those of a
+        # model nested in it or around it.
         known = {
             id(t) for n in before if self._homes[n] == home for t in n.outputs
         }

@@ -82,6 +82,8 @@ def _site(graph, addition, model, number):
     is_layer = isinstance(node.operation, keras.layers.Layer)
     shared = is_layer and len(graph.calls(node.operation)) > 1
     if shared or not is_layer or re.fullmatch(r"add(_\d+)?", name):
+        # A shared layer has one name for several sites, and a name made up by
+        # Keras depends on what was built before.
         name = f"residual_{number}"
     return ResidualSite(
         name=name,

@@ -8,6 +8,7 @@ from keras_laurel.conversion.graphs.resolution import scale_at
 from keras_laurel.conversion.graphs.steps import Steps
 from keras_laurel.conversion.graphs.steps import steps_of
 
+# Bounds the way back, so that the search stays linear in the model.
 _LONGEST = 40
 
 
@@ -41,6 +42,8 @@ class Shortcut:
         branch = self.branch
         if not branch.learns():
             return "the branch learns nothing from the values of the skip"
+        # One heavier branch is enough. The sum of three convolutions has none,
+        # whichever of them is taken for the shortcut.
         if not any(self._is_lighter(graph, s) for s in branch.steps()):
             return "a sum of branches of which none is a shortcut"
         if (
@@ -64,9 +67,13 @@ class Shortcut:
         if self.steps.linear:
             return (
                 branch.kernels > self.steps.kernels
+                # One convolution with its ReLU has no more kernels than a
+                # projection, but is no shortcut.
                 or branch.is_activated
                 or not (self.steps.learned or branch.linear)
             )
+        # With an activation it may be a branch as well as a shortcut, so more
+        # is asked of it: a closed 1 x 1 layer beside several layers.
         return (
             self.steps.learned
             and self.steps.pointwise
@@ -124,6 +131,8 @@ def find_shortcut(graph, skip, ends):
         if not (steps.linear or steps.one_layer):
             return None
         waiting = [t for t in waiting if id(t) not in made]
+        # A shortcut may consist of parts, such as the two shifted halves of a
+        # factorized reduction, which it concatenates.
         waiting += [t for t in operands if not any(t is w for w in waiting)]
         if not waiting:
             return None
@@ -135,5 +144,7 @@ def find_shortcut(graph, skip, ends):
 
 
 def _last_producer(graph, tensors):
+    # Going back from the latest tensor, no call is met before all calls that
+    # read from it.
     node = graph.producer(max(tensors, key=graph.position))
     return None if node is None or node.is_input else node

@@ -60,6 +60,7 @@ class Sizes:
             return False
         batches, *pairs = zip(*recorded)
         _, *computed = zip(self.of(tensor), self.of(other))
+        # A size of 1 is broadcast, which a connection would not do.
         one_batch = batches[0] == batches[1] or (
             None in batches and 1 not in batches
         )
@@ -113,6 +114,8 @@ class Sizes:
         shapes = [self._shapes.get(id(t)) or _filled(t) for t in tensors]
         inputs = _stand_ins(tensors, shapes)
         inside = self._graph.insides.of_model(node)
+        # A wrapper such as `TimeDistributed` gives the model tensors of
+        # another rank.
         if inside and unwrapped(node.operation) is node.operation:
             shapes = {id(x): t.shape for x, t in zip(inside[0], inputs)}
             sizes = Sizes(inside[1], shapes)

@@ -53,6 +53,7 @@ _PASSING = (
     L.Rescaling,
     L.Reshape,
 )
+# Sigmoid and the like are not among these: they make the factors of gates.
 _RECTIFIERS = (L.ReLU, L.LeakyReLU, L.PReLU, L.ELU)
 _RECTIFIER_NAMES = frozenset(
     "relu relu6 leaky_relu elu selu celu gelu silu swish hard_silu mish".split()
@@ -260,6 +261,7 @@ def slice_steps(node):
     """Return the steps of a slice, except those of batch and channels."""
     if type(node.operation).__name__ != "GetItem":
         return [1]
+    # Both may have been passed by name.
     x, key = (*node.arguments.args, *node.arguments.kwargs.values())[:2]
     key = key if isinstance(key, (tuple, list)) else (key,)
     if Ellipsis in key:

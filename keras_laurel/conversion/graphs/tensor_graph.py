@@ -33,6 +33,7 @@ class TensorGraph:
         self._position, self._producer = {}, {}
         self._consumers = collections.defaultdict(list)
         self._calls = collections.defaultdict(list)
+        # Filled when asked, since a user's layer may have to be traced for it.
         self._operands = {}
         self._outputs = {id(t) for t in outputs}
         for node in self.nodes:
@@ -48,6 +49,7 @@ class TensorGraph:
         for tensor in keras_internals.values(node):
             self._consumers[id(tensor)].append(node)
         for tensor in node.outputs:
+            # 0 is the position of tensors from outside the graph.
             self._position[id(tensor)] = len(self._position) + 1
             self._producer[id(tensor)] = node
         self._calls[id(node.operation)].append(node)

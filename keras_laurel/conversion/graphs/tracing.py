@@ -41,6 +41,7 @@ def _stand_in(tensor, batch, size, layer):
         (size if axis else batch) if d is None else d
         for axis, d in enumerate(tensor.shape)
     ]
+    # `Layer.__call__` casts its inputs to this dtype, `call` does not.
     is_float = keras.backend.is_float_dtype(tensor.dtype)
     casts = layer.autocast and layer.compute_dtype and is_float
     return keras.KerasTensor(
@@ -58,6 +59,7 @@ def call(layer, node, inputs):
     tensors = keras_internals.node_inputs(node)
     replaced = {id(t): x for t, x in zip(tensors, inputs)}
     args, kwargs = node.arguments.fill_in(replaced)
+    # What `call` assigns to variables in this scope does not reach them.
     with (
         keras_internals.forgotten_calls(layer),
         keras.StatelessScope(),

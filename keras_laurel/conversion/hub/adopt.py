@@ -161,6 +161,7 @@ class HubBackbone(LaurelOwner):
         trainable = [layer.trainable for layer in laurels]
         with self._without_laurel_layers():
             super().enable_lora(*args, **kwargs)
+        # They are hidden, but a block that is frozen freezes them with it.
         for layer, value in zip(laurels, trainable):
             layer.trainable = value
 
@@ -197,6 +198,7 @@ class LaurelBackbone(HubBackbone):
 
     def get_config(self):
         with self._without_laurel():
+            # In this scope `self` has its plain class, whose method this is.
             config = self.get_config()
         return {**config, "laurel": self._laurel_recipe.get_config()}
 
@@ -229,6 +231,7 @@ class HubTask(LaurelOwner):
     def compile(self, *args, **kwargs):
         super().compile(*args, **kwargs)
         optimizer = getattr(self, "optimizer", None)
+        # One that is built has settled already which variables decay.
         if optimizer is not None and not optimizer.built:
             optimizers.prepare_optimizer(optimizer)
 
@@ -237,6 +240,8 @@ class LaurelTask(HubTask):
     """Mixin for tasks over a converted backbone whose class has a name."""
 
     def get_config(self):
+        # The backbone in the task's config has the recipe, so the `get_config`
+        # of `LaurelOwner` is passed over.
         return super(LaurelOwner, self).get_config()
 
     @classmethod

@@ -112,6 +112,7 @@ FAMILIES = {
     "RWKV7Backbone": Family(
         ("rwkv_layers",),
         ("RWKV7_Block",),
+        # Decoding runs `generate_call`, and not `call`.
         entry_points=("call", "generate_call"),
         input_norm="ln0",
     ),
@@ -138,6 +139,8 @@ FAMILIES = {
     ),
     "DINOV2Backbone": _vision("encoder.layers", "DINOV2Layer"),
     "DINOV3Backbone": _vision("encoder.layers", "DINOV3Layer"),
+    # Its groups of blocks run several times, so no attribute lists them in the
+    # order they run.
     "AlbertBackbone": Family(
         (_albert_blocks,),
         ("TransformerEncoder",),

@@ -38,6 +38,7 @@ def _class_names():
 
 def _register_classes():
     for name in _class_names():
+        # An older KerasHub lacks some of the families.
         if hasattr(sys.modules["keras_hub"].models, name):
             _converted_class(name)
 
@@ -63,6 +64,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name != "keras_hub":
             return None
+        # Otherwise `importlib.util.find_spec` would call this finder again.
         sys.meta_path.remove(self)
         try:
             spec = importlib.util.find_spec(name)
@@ -82,7 +84,10 @@ class _Loader(importlib.abc.Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module):
+        # The module shows its own loader, as if it had been imported without
+        # this hook.
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
+        # Only now, so that an import that fails may be tried again.
         sys.meta_path.remove(self._finder)
         _register_classes()

@@ -116,6 +116,8 @@ def compile_program(
     versions = _versions()
     flags = [os.environ.get(name) for name in _FLAGS]
     called = [program, topology, effort, versions, flags]
+    # The text stands for model, shapes and layouts. Tracing takes little time
+    # beside compiling.
     path = _cache_path(cache_dir, [_READING, lowered.as_text(), *called])
     if path.exists():
         return ProgramCost.from_dict(json.loads(path.read_text()))
@@ -173,6 +175,7 @@ def _compile(lowered, chip, effort, about):
         with _compiling_with(effort):
             compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
+        # That a program does not fit is a result, not a failure.
         needed = _OUT_OF_MEMORY.search(str(error))
         if needed is None:
             raise
@@ -198,6 +201,7 @@ def _compiling_with(effort):
 
 
 def _cost(compiled, chip, about):
+    # Its `optimal_seconds` is not used: it is negative for some programs.
     counted = compiled.cost_analysis()
     memory = compiled.memory_analysis()
     text = compiled.as_text()

@@ -22,6 +22,8 @@ def lower(build, data, program, distribution):
         )
         state = jax.tree.map(_variable_shape(distribution), state)
         arguments = jax.tree.map(_data_shape(distribution), arguments)
+        # The new state takes the memory of the donated one, so it is divided
+        # in the same way.
         shardings = None, jax.tree.map(lambda s: s.sharding, state)
         step = jax.jit(
             function,
@@ -33,6 +35,7 @@ def lower(build, data, program, distribution):
 
 def _build_without_values(build, data, program):
     """Return the model with abstract variables, which take no memory."""
+    # `jax.eval_shape` returns shapes only, so the model comes out by a list.
     models = []
 
     def trace():

@@ -6,6 +6,7 @@ from typing import Any
 from keras_laurel.costs.tpu.chips import find_chip
 
 # Bytes sent through a ring of chips, per byte of the buffer; 1 by default.
+# An all-reduce sends parts to add them up, and the sum to share it.
 _TRIPS = {"all-reduce": 2.0}
 
 
