@@ -12,7 +12,8 @@ runs on one of them, a = 0, 1, 0, 1, ...; both are predicted and corrected:
     p_i = sum_j P_ij x_j,    y = block(p_a),    x_i = p_i + g_i (y - p_a)
 
 P starts as the identity, g as ones, both streams as the embeddings; the output
-is their sum. That is "recycled" AltUp with K = 2.
+is their sum. That is "recycled" AltUp with K = 2. Run this after
+`pip install ".[jax,hub]"`, with `KERAS_BACKEND=jax`.
 """
 
 import keras

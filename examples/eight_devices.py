@@ -10,10 +10,10 @@ Accelerator: None
 """
 ## Eight virtual devices
 
-JAX can split a CPU into virtual devices, on which programs for many chips can
-be tried. The flag has to be set before JAX starts. On a machine with several
-GPUs or TPU chips leave it out; the rest stays the same. `keras.distribution`
-is for JAX.
+JAX can split a CPU into virtual devices, to try programs for many chips. The
+flag has to be set before JAX starts. On a machine with several GPUs or TPU
+chips leave it out; the rest stays the same. `keras.distribution` is for JAX.
+Run this after `pip install ".[jax]"`.
 """
 
 import os

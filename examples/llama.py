@@ -10,9 +10,9 @@ Accelerator: GPU
 """
 ## The model
 
-A tiny one is made here; `keras_hub.models.CausalLM.from_preset(...)` gives you
-a trained one, and everything below is the same. It is converted in place, one
-connection around each block.
+This makes a tiny one; `keras_hub.models.CausalLM.from_preset(...)` gives you a
+trained one, and everything below is the same. It is converted in place, with
+one connection around each block. Run this after `pip install ".[jax,hub]"`.
 """
 
 import os

@@ -13,6 +13,7 @@ Accelerator: GPU
 LoRA learns a low-rank change of weights that stay as they are; LAuReL learns
 how blocks add to the stream. They go together. A tiny Llama is trained here to
 count up; `keras_hub.models.CausalLM.from_preset(...)` gives you a larger one.
+Run this after `pip install ".[jax,hub]"`.
 """
 
 import os

@@ -11,8 +11,8 @@ Accelerator: None
 ## A layer in the place of the addition
 
 In a model that you write yourself, a LAuReL layer stands where the addition
-stood. It takes `[x, f(x)]`, and previous activations behind them, the newest
-first.
+stood. It takes `[x, f(x)]`, followed by previous activations, the newest first.
+Run this after `pip install ".[jax]"`.
 """
 
 import os

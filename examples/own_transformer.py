@@ -10,8 +10,8 @@ Accelerator: GPU
 """
 ## The model
 
-Nothing in it knows LAuReL: a block adds twice in its `call`, and the model
-calls its blocks in turn.
+It is written without LAuReL: a block adds twice in its `call`, and the model
+calls its blocks in turn. Run this after `pip install ".[jax]"`.
 """
 
 import os

@@ -10,8 +10,9 @@ Accelerator: GPU
 """
 ## The model
 
-Any functional model will do; `laurelize` finds its residual additions and puts
-a layer at each. ResNet-50 has 16. Convert before you compile.
+`laurelize` finds the residual additions of a functional model and puts a layer
+at each. ResNet-50 has 16. Convert before you compile. Run this after
+`pip install ".[jax]" scikit-learn`, which has the images.
 """
 
 import os

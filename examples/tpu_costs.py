@@ -10,8 +10,9 @@ Accelerator: None
 """
 ## The TPU compiler
 
-libtpu holds the compiler, and it runs on any Linux machine: `pip install
-".[jax,tpu]"` (0.5 GB). Keras has to run on JAX.
+libtpu has the compiler, which runs on any Linux machine with an x86-64
+processor. Keras has to run on JAX. Run this after `pip install ".[jax,tpu]"`
+(0.5 GB).
 """
 
 import os

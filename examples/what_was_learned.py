@@ -10,8 +10,9 @@ Accelerator: None
 """
 ## A residual network
 
-Eight blocks, converted with all that LAuReL has: weights on both terms, a
-low-rank map, and previous activations.
+It has eight blocks, converted with all that LAuReL has: weights on both terms,
+a low-rank map, and previous activations. Run this after
+`pip install ".[jax,plots]"`.
 """
 
 import os

@@ -146,16 +146,14 @@ def size_of(experiment, results):
 
 
 def list_found(judged):
-    """The claims that were confirmed and refuted, in a sentence each."""
-    found = {
-        "Confirmed": judged["verdict"] == CONFIRMED,
-        "Refuted": judged["verdict"].str.startswith("refuted"),
-    }
+    """The claims that were confirmed, and how many were refuted."""
+    confirmed = judged[judged["verdict"] == CONFIRMED]["claim"]
+    refuted = judged["verdict"].str.startswith("refuted").sum()
     lines = []
-    for said, chosen in found.items():
-        texts = list(dict.fromkeys(judged[chosen]["claim"]))
-        if texts:
-            lines.append(f"{said}: {'; '.join(texts)}.")
+    if len(confirmed):
+        lines.append(f"Confirmed: {'; '.join(dict.fromkeys(confirmed))}.")
+    if refuted:
+        lines.append(f"Refuted: {refuted} claims, each in the table below.")
     return "\n".join(lines) or "No claim is decided yet."
 
 

@@ -33,7 +33,7 @@ def draw_curves(path, results, arms=None, reference=None):
     vision = results.experiment.is_vision
     axes.set_title(results.experiment.title, loc="left", color=INK, fontsize=11)
     axes.set_xlabel("epoch" if vision else "million tokens", color=INK)
-    name = "accuracy, %" if vision else "held-out loss, nats a token"
+    name = "accuracy, %" if vision else "held-out loss, nats per token"
     over = f", over {reference}" if reference else ""
     axes.set_ylabel(name + over, color=INK)
     axes.xaxis.get_major_locator().set_params(integer=vision)

@@ -11,8 +11,8 @@ from experiments.report.summary import markdown
 
 ABOUT = """\
 The pilot varied the baseline alone. Its null arms are the baseline with noise
-on its first weights (`moved`: 1e-6; `shaken`: 1e-2), and LAuReL frozen at its
-start (`frozen`); their differences from it are chance. More:
+on its initial weights (`moved`: 1e-6; `shaken`: 1e-2), and LAuReL frozen at its
+start (`frozen`). Their differences from the baseline are due to chance. More:
 [language_pilot](results/language_pilot.md).
 
 """

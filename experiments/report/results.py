@@ -33,8 +33,8 @@ class Measure:
 # The margins: the paper's deviations in Table 1 are up to 0.12 points, and a
 # tenth of its gains in Table 5 is 0.006 nats.
 ACCURACY = Measure("accuracy_last", 100, "points", 2, 1, 0.1)
-IMAGE_LOSS = Measure("held_out_loss", 1, "nats an image", 4, -1, 0.005)
-LOSS = Measure("held_out_loss", 1, "nats a token", 4, -1, 0.005)
+IMAGE_LOSS = Measure("held_out_loss", 1, "nats per image", 4, -1, 0.005)
+LOSS = Measure("held_out_loss", 1, "nats per token", 4, -1, 0.005)
 
 
 class Results:

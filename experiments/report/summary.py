@@ -123,7 +123,7 @@ def describe_setup(results):
         f"{hours:.1f} hours of training altogether, {about['workers']} at a "
         "time",
         "Machine": f"{about['backend']} on {about['device']}; {made_with}",
-        "Command": f"`{about['command']}`",
+        "Command at the time of the run": f"`{about['command']}`",
     }
     return "".join(f"- {name}: {text}\n" for name, text in items.items())
 

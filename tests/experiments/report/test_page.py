@@ -15,6 +15,7 @@ from experiments.costs import full_scale
 from experiments.files import RESULTS
 from experiments.report import __main__ as report
 from experiments.report import pictures
+from experiments.report.cost_claims import COMPILED_WITH as OPTION
 from experiments.report.results import Results
 from experiments.report.results import load
 from experiments.report.summary import summary
@@ -167,14 +168,14 @@ def rows_of(page, text):
         ("More blocks lower the loss", ["confirmed"]),
         ("RW lowers the loss", ["refuted: the opposite"]),
         ("LR lowers the loss", []),
-        ("RW, 157M model: step time", ["confirmed"]),
-        ("RW, 157M model: peak memory", ["refuted: it costs more"]),
+        (f"RW{OPTION}, 157M model: step time", ["confirmed"]),
+        (f"RW{OPTION}, 157M model: peak memory", ["refuted: it costs more"]),
         ("PA, 157M model: step time", ["refuted: it does not fit the chip"]),
         (
-            "RW+LR, 157M model: peak memory",
+            f"RW+LR{OPTION}, 157M model: peak memory",
             ["undecided: the program fills the chip"],
         ),
-        ("RW+LR+PA, 157M model: step time", ["not run"]),
+        (f"RW+LR+PA{OPTION}, 157M model: step time", ["not run"]),
         ("One more layer, resnet50", ["not run"]),
     ],
 )
