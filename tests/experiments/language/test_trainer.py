@@ -177,7 +177,8 @@ def test_bfloat16_models_are_also_evaluated_with_cast_weights(tmp_path):
 MESH = ("--distribution", "tensor", "--mesh", "4", "2")
 FSDP = ("--distribution", "fsdp")
 JOB = "--arms rw+lr --tokens-per-step 256 --tokens 6144 --rounds 3".split()
-JOB += ["--prompt", ""]
+# Two heads, which the mesh divides.
+JOB += ["--width", "64", "--prompt", ""]
 
 
 @pytest.fixture(scope="module")
