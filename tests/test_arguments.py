@@ -16,10 +16,18 @@ def mesh(*shape):
     return keras.distribution.DeviceMesh(shape, axes, ["cpu:0"])
 
 
-def summary():
+def residual_model():
     x = keras.Input((4,))
-    model = keras.Model(x, keras_laurel.LaurelRW()([x, 2 * x]))
-    return keras_laurel.laurel_summary(model)
+    return keras.Model(x, x + keras.layers.Dense(4)(x))
+
+
+def summary_model():
+    x = keras.Input((4,))
+    return keras.Model(x, keras_laurel.LaurelRW()([x, 2 * x]))
+
+
+def summary():
+    return keras_laurel.laurel_summary(summary_model())
 
 
 Laurel = keras_laurel.Laurel
@@ -83,6 +91,36 @@ BAD = {
     "a number for a folder": (
         "tensorboard",
         lambda: keras_laurel.LaurelLogger(tensorboard=5),
+    ),
+    "no path": ("path", lambda: keras_laurel.LaurelLogger("")),
+    "a folder for a path": ("path", lambda: keras_laurel.LaurelLogger(".")),
+    "no folder": (
+        "tensorboard",
+        lambda: keras_laurel.LaurelLogger(tensorboard=""),
+    ),
+    "a word for a batch": (
+        "inputs",
+        lambda: keras_laurel.LaurelLogger("log.csv", inputs="a"),
+    ),
+    "lists for a batch": (
+        "inputs",
+        lambda: keras_laurel.laurel_summary(summary_model(), [[1.0, 2.0]]),
+    ),
+    "a word for example inputs": (
+        "inputs",
+        lambda: keras_laurel.laurelize(
+            residual_model(), keras_laurel.LaurelRW(), inputs="a"
+        ),
+    ),
+    "a size for example inputs": (
+        "inputs",
+        lambda: keras_laurel.residual_sites(residual_model(), inputs=5),
+    ),
+    "a word for verbose": (
+        "verbose",
+        lambda: keras_laurel.laurelize(
+            residual_model(), keras_laurel.LaurelRW(), verbose="no"
+        ),
     ),
     "a word for is_writer": (
         "is_writer",
