@@ -30,6 +30,13 @@ def summary():
     return keras_laurel.laurel_summary(summary_model())
 
 
+def register(*stacks, **options):
+    class Registered(keras.Model):
+        pass
+
+    keras_laurel.register_blocks(Registered, *stacks or ["blocks"], **options)
+
+
 Laurel = keras_laurel.Laurel
 FSDP = distribution.FullyShardedDataParallel
 
@@ -75,6 +82,39 @@ BAD = {
         "shape",
         lambda: ColumnOrthogonal()((4.0, 2)),
     ),
+    "a dtype without fractions": (
+        "dtype",
+        lambda: ColumnOrthogonal()((3, 2), dtype="int32"),
+    ),
+    "a number for a file of weights": (
+        "filepath",
+        lambda: keras_laurel.save_laurel_weights(summary_model(), 5),
+    ),
+    "no file of weights": (
+        "filepath",
+        lambda: keras_laurel.load_laurel_weights(summary_model(), None),
+    ),
+    "a number for a table": (
+        "path",
+        lambda: footprint(summary_model()).to_csv(5),
+    ),
+    "a folder for a table": (
+        "path",
+        lambda: footprint(summary_model()).to_csv("."),
+    ),
+    "a word for entry_points": (
+        "entry_points",
+        lambda: register(entry_points="call"),
+    ),
+    "a number of entry_points": (
+        "entry_points",
+        lambda: register(entry_points=5),
+    ),
+    "no entry_points": ("entry_points", lambda: register(entry_points=[])),
+    "a number of streams": ("streams", lambda: register(streams=5)),
+    "numbers for streams": ("streams", lambda: register(streams=[1, 2])),
+    "a number for input_norm": ("input_norm", lambda: register(input_norm=5)),
+    "an empty stack": ("stacks", lambda: register("")),
     "a number of quantities": (
         "quantities",
         lambda: plots.residual_weights(summary(), quantities=5),
