@@ -160,7 +160,7 @@ def make_distribution(
     check_boolean("auto_shard_dataset", auto_shard_dataset)
     _check_backend(kind)
     mesh = _make_mesh(kind, mesh_shape, devices)
-    _check_layout_map(kind, layout_map)
+    make_map = _checked_layout_map(kind, layout_map)
     if kind == "data":
         return keras.distribution.DataParallel(
             mesh, auto_shard_dataset=auto_shard_dataset
@@ -170,22 +170,22 @@ def make_distribution(
             mesh, auto_shard_dataset=auto_shard_dataset
         )
     return keras.distribution.ModelParallel(
-        layout_map=layout_map(mesh),
+        layout_map=make_map(mesh),
         batch_dim_name=BATCH,
         auto_shard_dataset=auto_shard_dataset,
     )
 
 
-def _check_layout_map(kind, layout_map):
-    if layout_map is None and kind != "tensor":
-        return
-    if not callable(layout_map):
+def _checked_layout_map(kind, layout_map):
+    is_needed = kind == "tensor" or layout_map is not None
+    if is_needed and not callable(layout_map):
         raise ValueError(
             "Argument `layout_map` must be a function that makes the layout "
             f"map of a mesh, with kind={kind!r}. Received: "
             f"layout_map={layout_map!r}. Pass, for example, "
             "`keras_laurel.distribution.llama_layout_map`."
         )
+    return layout_map
 
 
 def _check_backend(kind):
