@@ -134,6 +134,9 @@ test-oldest: $(DEV)/stamp $(OLDEST)/stamp
 NOT_ON_NEWEST := gemma3n or hub or transformer or keras_cv or cv_csp or \
     loaded_model_can_be_saved
 test-newest: $(NEWEST)/stamp
+	@echo "On $$($(NEWEST)/bin/python --version), with which $(NEWEST) was set" \
+	    "up. That is the newest on PATH unless PYTHON names one. For another:" \
+	    "rm -r $(NEWEST); make test-newest PYTHON=/path/to/python"
 	KERAS_BACKEND=jax $(NEWEST)/bin/python -m pytest $(PYTEST_ARGS) \
 	    -k "not ($(NOT_ON_NEWEST))" $(CORE_TESTS)
 
@@ -168,9 +171,10 @@ test-export: $(EXPORT)/stamp
 	$(EXPORT)/bin/python -m tests.export.matrix
 
 # Material announces its successor at each start.
+# Warnings are errors, but not with --quiet, which drops them uncounted.
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(DOCS)/stamp
-	$(DOCS)/bin/python -m mkdocs build --quiet --strict
+	$(DOCS)/bin/python -m mkdocs build --strict
 
 GUIDES := $(basename $(notdir $(wildcard examples/*.py)))
 guides: $(DEV)/stamp $(LIBTPU)/stamp
@@ -260,10 +264,8 @@ $(EXPORT)/stamp: constraints.txt pyproject.toml
 	@grep -v -e '^immutabledict==' -e '^typing_extensions==' \
 	    -e '^tabulate==' -e '^anyio==' constraints.txt \
 	    > $(EXPORT)/constraints.txt
-	@$(EXPORT)/bin/python -m pip install -q \
-	    -c $(EXPORT)/constraints.txt litert-torch
-	@$(EXPORT)/bin/python -m pip install -q -c constraints.txt \
-	    anyio typing_extensions
+	$(call pip,$(EXPORT),$(EXPORT),-c $(EXPORT)/constraints.txt litert-torch)
+	$(call install,$(EXPORT),anyio typing_extensions)
 	@touch $@
 
 # Preparing and compiling take the first minute or two of the eight.
@@ -306,7 +308,7 @@ define environment
     2>/dev/null || { echo "Python 3.11, 3.12 or 3.13 is needed, and this is" \
     "$(PYTHON): $$($(PYTHON) --version 2>&1)." \
     "Name another: make PYTHON=python3.12" >&2; exit 1; }
-@echo "Setting up $(1); this takes a few minutes."
+@echo "Setting up $(1) with $$($(PYTHON) --version); this takes a few minutes."
 @rm -rf $(1)
 @$(PYTHON) -m venv $(1)
 $(call install,$(1),--upgrade setuptools wheel)
@@ -316,15 +318,18 @@ $(if $(3),$(call install,$(1),$(3)))
 endef
 
 # $(call install,environment,packages)
-define install
-@$(1)/bin/python -m pip install -q -c $(CONSTRAINTS) $(2) || { \
-    echo "$(1) could not be set up: pip did not find or install a package." \
-    "Is the package registry in reach? See pip's message above." >&2; exit 1; }
-endef
+install = $(call pip,$(1),$(1),-c $(CONSTRAINTS) $(2))
 
 # $(call beside,folder,package): in a folder that PYTHONPATH names.
 define beside
 @rm -rf $(1)
-@$(IN_DEV) pip install -q --no-deps --target $(1) $(2)
+$(call pip,$(DEV),$(1),--no-deps --target $(1) $(2))
 @touch $@
+endef
+
+# $(call pip,environment,folder,arguments): the folder is what is set up.
+define pip
+@$(1)/bin/python -m pip install -q $(3) || { \
+    echo "$(2) could not be set up: pip did not find or install a package." \
+    "Is the package registry in reach? See pip's message above." >&2; exit 1; }
 endef

@@ -27,6 +27,10 @@ def check_integer(name, value, least=None, optional=False):
 
 
 def is_integer(value, least=None):
+    """Return whether a value is an integer, and is at least `least`.
+
+    Integers of NumPy are integers, booleans are not.
+    """
     is_number = isinstance(value, numbers.Integral)
     if not is_number or isinstance(value, bool):
         return False
@@ -48,13 +52,49 @@ def check_boolean(name, value):
     return bool(value)
 
 
-def check_path(name, value):
-    """Raise if `value` is neither a path nor `None`."""
-    if value is not None and not isinstance(value, (str, os.PathLike)):
+def check_path(name, value, optional=False):
+    """Raise if `value` is not a path, or is an empty one.
+
+    `None` is accepted only if `optional`.
+    """
+    if optional and value is None:
+        return
+    # `Path("")` is the current folder.
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
         raise ValueError(
-            f"Argument `{name}` must be a string or a `pathlib.Path`. "
-            f"Received: {name}={value!r}."
+            f"Argument `{name}` must be a path: a string that is not empty, "
+            f"or a `pathlib.Path`. Received: {name}={value!r}."
         )
+
+
+def check_file_path(name, value, optional=False):
+    """Raise if `value` is not the path of a file, which may not exist yet."""
+    check_path(name, value, optional)
+    if value is not None and os.path.isdir(value):
+        raise ValueError(
+            f"Argument `{name}` must be the path of a file. Received: "
+            f"{name}={value!r}, which is a folder. Add the name of a file."
+        )
+
+
+def check_batch(name, value):
+    """Raise if `value` holds nothing that may be a tensor.
+
+    Objects of other classes than Python's numbers and strings are accepted,
+    since they may hold tensors.
+    """
+    plain = (str, bytes, numbers.Number, type(None))
+    leaves = keras.tree.flatten(value)
+    if value is None or not all(isinstance(x, plain) for x in leaves):
+        return
+    sizes = leaves and all(x is None or is_integer(x) for x in leaves)
+    what = "is a shape" if sizes else "holds no tensors"
+    raise ValueError(
+        f"Argument `{name}` must be a batch, or `keras.Input`s. Received: "
+        f"{name}={value!r}, which {what}. Pass a batch of arrays, or a "
+        "`keras.Input` of the shape without the batch axis, with "
+        '`dtype="int32"` for tokens.'
+    )
 
 
 def check_model(name, value):
@@ -65,7 +105,7 @@ def check_model(name, value):
         )
         raise ValueError(
             f"Argument `{name}` must be a `keras.Model`. Received: "
-            f"{name}={value!r}, a {type(value).__name__}."
+            f"{name}={value!r}, of type {type(value).__name__}."
             f"{how_to_load(value) or of_one_layer}"
         )
 

@@ -6,7 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_laurel.checks import is_integer
+from keras_laurel import checks
+
+__all__ = ["ColumnOrthogonal"]
 
 
 @keras.saving.register_keras_serializable(package="keras_laurel")
@@ -21,7 +23,7 @@ class ColumnOrthogonal(keras.initializers.Initializer):
 
     Raises:
         ValueError: if the shape does not have two dimensions, or has more
-            columns than rows.
+            columns than rows, or if `dtype` is not a floating point dtype.
 
     Example:
 
@@ -38,15 +40,24 @@ class ColumnOrthogonal(keras.initializers.Initializer):
                 f"Received: shape={shape!r}. Use another initializer for "
                 "this weight."
             )
+        dtype = keras.backend.standardize_dtype(dtype)
+        if not keras.backend.is_float_dtype(dtype):
+            raise ValueError(
+                "Argument `dtype` must be a floating point dtype, since the "
+                "values are fractions. Received: "
+                f"dtype={dtype!r}. Use 'float32', or leave it out."
+            )
         width, rank = shape
         rows = ops.arange(width)[:, None]
         ones = ops.equal(ops.mod(rows, rank), ops.arange(rank)[None, :])
         values = ops.cast(ones, "float32") / (rank * width) ** 0.5
-        return ops.cast(values, dtype or keras.config.floatx())
+        return ops.cast(values, dtype)
 
 
 def _is_tall_matrix(shape):
     is_pair = isinstance(shape, (tuple, list)) and len(shape) == 2
     return (
-        is_pair and is_integer(shape[1], 1) and is_integer(shape[0], shape[1])
+        is_pair
+        and checks.is_integer(shape[1], 1)
+        and checks.is_integer(shape[0], shape[1])
     )

@@ -12,8 +12,8 @@ fails if one of them changes:
 """
 
 import functools
-import math
 import re
+import sys
 import types
 
 import keras
@@ -227,7 +227,8 @@ def _check_rates(rates):
 
 def _is_factor(value):
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value > 0
+    # Python compares integers that are beyond any float.
+    return number and 0 < value <= sys.float_info.max
 
 
 def _check_takes_rates(optimizer, rates):

@@ -16,10 +16,25 @@ def mesh(*shape):
     return keras.distribution.DeviceMesh(shape, axes, ["cpu:0"])
 
 
-def summary():
+def residual_model():
     x = keras.Input((4,))
-    model = keras.Model(x, keras_laurel.LaurelRW()([x, 2 * x]))
-    return keras_laurel.laurel_summary(model)
+    return keras.Model(x, x + keras.layers.Dense(4)(x))
+
+
+def summary_model():
+    x = keras.Input((4,))
+    return keras.Model(x, keras_laurel.LaurelRW()([x, 2 * x]))
+
+
+def summary():
+    return keras_laurel.laurel_summary(summary_model())
+
+
+def register(*stacks, **options):
+    class Registered(keras.Model):
+        pass
+
+    keras_laurel.register_blocks(Registered, *stacks or ["blocks"], **options)
 
 
 Laurel = keras_laurel.Laurel
@@ -67,6 +82,39 @@ BAD = {
         "shape",
         lambda: ColumnOrthogonal()((4.0, 2)),
     ),
+    "a dtype without fractions": (
+        "dtype",
+        lambda: ColumnOrthogonal()((3, 2), dtype="int32"),
+    ),
+    "a number for a file of weights": (
+        "filepath",
+        lambda: keras_laurel.save_laurel_weights(summary_model(), 5),
+    ),
+    "no file of weights": (
+        "filepath",
+        lambda: keras_laurel.load_laurel_weights(summary_model(), None),
+    ),
+    "a number for a table": (
+        "path",
+        lambda: footprint(summary_model()).to_csv(5),
+    ),
+    "a folder for a table": (
+        "path",
+        lambda: footprint(summary_model()).to_csv("."),
+    ),
+    "a word for entry_points": (
+        "entry_points",
+        lambda: register(entry_points="call"),
+    ),
+    "a number of entry_points": (
+        "entry_points",
+        lambda: register(entry_points=5),
+    ),
+    "no entry_points": ("entry_points", lambda: register(entry_points=[])),
+    "a number of streams": ("streams", lambda: register(streams=5)),
+    "numbers for streams": ("streams", lambda: register(streams=[1, 2])),
+    "a number for input_norm": ("input_norm", lambda: register(input_norm=5)),
+    "an empty stack": ("stacks", lambda: register("")),
     "a number of quantities": (
         "quantities",
         lambda: plots.residual_weights(summary(), quantities=5),
@@ -83,6 +131,36 @@ BAD = {
     "a number for a folder": (
         "tensorboard",
         lambda: keras_laurel.LaurelLogger(tensorboard=5),
+    ),
+    "no path": ("path", lambda: keras_laurel.LaurelLogger("")),
+    "a folder for a path": ("path", lambda: keras_laurel.LaurelLogger(".")),
+    "no folder": (
+        "tensorboard",
+        lambda: keras_laurel.LaurelLogger(tensorboard=""),
+    ),
+    "a word for a batch": (
+        "inputs",
+        lambda: keras_laurel.LaurelLogger("log.csv", inputs="a"),
+    ),
+    "lists for a batch": (
+        "inputs",
+        lambda: keras_laurel.laurel_summary(summary_model(), [[1.0, 2.0]]),
+    ),
+    "a word for example inputs": (
+        "inputs",
+        lambda: keras_laurel.laurelize(
+            residual_model(), keras_laurel.LaurelRW(), inputs="a"
+        ),
+    ),
+    "a size for example inputs": (
+        "inputs",
+        lambda: keras_laurel.residual_sites(residual_model(), inputs=5),
+    ),
+    "a word for verbose": (
+        "verbose",
+        lambda: keras_laurel.laurelize(
+            residual_model(), keras_laurel.LaurelRW(), verbose="no"
+        ),
     ),
     "a word for is_writer": (
         "is_writer",

@@ -102,6 +102,11 @@ def text_of(part):
     return part.value if isinstance(part, ast.Constant) else "…"
 
 
+def test_the_citation_has_the_version():
+    version = f"\nversion: {keras_laurel.__version__}\n"
+    assert version in (ROOT / "CITATION.cff").read_text("utf-8")
+
+
 def test_troubleshooting_quotes_messages_that_there_are():
     page = (DOCS / "troubleshooting.md").read_text("utf-8")
     quotes = re.findall(r"```text\n(.*?)\n```", page, re.S)

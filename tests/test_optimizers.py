@@ -415,7 +415,14 @@ class TestRates:
         assert output.split()[-1] == "same", output
 
     @pytest.mark.parametrize(
-        "rates", [0.1, {"alpha": 0.1}, {"scalars": 0}, {"low_rank": "1"}]
+        "rates",
+        [
+            0.1,
+            {"alpha": 0.1},
+            {"scalars": 0},
+            {"scalars": 10**400},
+            {"low_rank": "1"},
+        ],
     )
     def test_bad_rates(self, rates):
         with pytest.raises(ValueError, match="`rates` must be a dict .*Rece"):

@@ -33,7 +33,11 @@ guides = {
     for path in sorted((ROOT / "examples").glob("*.py"))
 }
 places = {**PAGES, **guides}
-origins = {place: source for source, place in places.items()}
+origins = {
+    place: source
+    for source, place in places.items()
+    if not (ROOT / "docs" / place).exists()
+}
 
 
 def on_files(files, config):

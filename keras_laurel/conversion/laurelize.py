@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_laurel.checks import check_boolean
 from keras_laurel.checks import how_to_load
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks import owner
@@ -112,6 +113,7 @@ def laurelize(
     16
     """
     _check_arguments(layer, sites, granularity, blocks)
+    verbose = check_boolean("verbose", verbose)
     _check_not_converted(model)
     check_scope(model)
     found = survey_model(model, inputs, granularity, blocks)
@@ -148,7 +150,8 @@ def laurel_layers(model: keras.layers.Layer) -> list[Laurel]:
     if not isinstance(model, keras.layers.Layer):
         raise ValueError(
             "Argument `model` must be a `keras.Model` or a layer. Received: "
-            f"model={model!r}, a {type(model).__name__}.{how_to_load(model)}"
+            f"model={model!r}, of type {type(model).__name__}."
+            f"{how_to_load(model)}"
         )
     layers = (model, *keras_internals.flatten_layers(model))
     inside = set(map(id, layers))

@@ -49,8 +49,8 @@ def register_blocks(
 
     Raises:
         ValueError: if `cls` is not a class of layers, if a stack is neither a
-            string nor a function, or if there is no stack and no base class
-            has one.
+            string nor a function, if an attribute or argument is not named by
+            a string, or if there is no stack and no base class has one.
 
     Example:
 
@@ -89,12 +89,19 @@ def register_blocks(
             f"cls={cls!r}."
         )
     for where in stacks:
-        if not (isinstance(where, str) or callable(where)):
+        if not (_is_name(where) or callable(where)):
             raise ValueError(
                 "Argument `stacks` must hold paths of attributes, such as "
                 '"encoder.blocks", or functions of the model. Received: '
                 f"{where!r}."
             )
+    _check_names("entry_points", entry_points, "methods", '("call",)')
+    _check_names("streams", streams, "arguments", '("x", "context")', least=0)
+    if input_norm is not None and not _is_name(input_norm):
+        raise ValueError(
+            "Argument `input_norm` must be the name of an attribute of the "
+            f"blocks, or None. Received: input_norm={input_norm!r}."
+        )
     known = adopt.is_class_known(cls)
     if not stacks and not known:
         raise ValueError(
@@ -116,3 +123,17 @@ def register_blocks(
     # KerasHub finds the class of a preset by its registered name.
     if adopt.is_of_hub(cls):
         adopt.name_class(cls)
+
+
+def _is_name(value):
+    return isinstance(value, str) and value != ""
+
+
+def _check_names(name, value, of, example, least=1):
+    is_list = isinstance(value, (list, tuple)) and len(value) >= least
+    if not is_list or not all(_is_name(x) for x in value):
+        raise ValueError(
+            f"Argument `{name}` must be a tuple of the names of {of}, as "
+            f"strings. Received: {name}={value!r}. Pass, for example, "
+            f"`{name}={example}`."
+        )

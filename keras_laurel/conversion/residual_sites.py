@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_laurel.checks import check_batch
 from keras_laurel.checks import check_model
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks import owner
@@ -126,6 +127,7 @@ def survey_model(model, inputs=None, granularity=None, blocks=None):
     """Return the `ModelSurvey` of a model, for arguments of `laurelize`."""
     if blocks is None:
         check_model("model", model)
+    check_batch("inputs", inputs)
     with (
         keras_internals.keeping_losses(model),
         keras_internals.unseen_by_outer_call(),

@@ -8,6 +8,7 @@ import h5py
 import keras
 import numpy as np
 
+from keras_laurel.checks import check_file_path
 from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.laurelize import laurel_layers
 
@@ -173,6 +174,7 @@ def _opened(path):
 
 
 def _checked_path(filepath):
+    check_file_path("filepath", filepath)
     path = pathlib.Path(filepath)
     if not path.name.endswith(_SUFFIX):
         raise ValueError(

@@ -13,12 +13,15 @@ from pathlib import Path
 
 import keras
 
+from keras_laurel.checks import check_file_path
 from keras_laurel.costs.measure import footprint
 
 
 def main(arguments=None):
     options = parse(arguments)
     try:
+        if options.output is not None:
+            check_output(options.output)
         for module in options.modules:
             import_module(module)
         found = footprint(
@@ -30,9 +33,21 @@ def main(arguments=None):
     except ValueError as error:
         sys.exit(f"error: {error}")
     print(found)
-    if options.output:
+    if options.output is not None:
         text = json.dumps(found.to_dict(), indent=1) + "\n"
         Path(options.output).write_text(text)
+
+
+def check_output(path):
+    """Raise if no file can be written at `path`."""
+    check_file_path("--output", path)
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise ValueError(
+            "Argument `--output` must be a file in a folder that exists. "
+            f"Received: --output {path}, and there is no folder {folder}. "
+            "Make the folder, or name another file."
+        )
 
 
 def import_module(name):

@@ -5,6 +5,7 @@ import dataclasses
 import os
 from typing import Any
 
+from keras_laurel.checks import check_file_path
 from keras_laurel.costs import table
 from keras_laurel.layers import Laurel
 from keras_laurel.layers.cost import ConnectionCost
@@ -165,7 +166,12 @@ class Footprint:
         return figures
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write a CSV file with a row per connection, and one for the total."""
+        """Write a CSV file with a row per connection, and one for the total.
+
+        Raises:
+            ValueError: if `path` is not the path of a file.
+        """
+        check_file_path("path", path)
         names = [f.name for f in dataclasses.fields(ConnectionFootprint)]
         total = {"layer": "total", "history_bytes": self.history_bytes}
         for name in names[names.index("parameters") : -1]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_laurel.checks import check_boolean
 from keras_laurel.checks import check_integer
 from keras_laurel.checks import is_integer
 from keras_laurel.distribution.checks import check_type
@@ -39,7 +40,8 @@ class FullyShardedDataParallel(keras.distribution.DataParallel):
 
     Raises:
         ValueError: if `device_mesh` is not a mesh of one axis, `minimum_size`
-            is not an integer, or `activations` is not a regular expression.
+            is not an integer, `activations` is not a regular expression, or
+            `auto_shard_dataset` is not a boolean.
 
     Example:
 
@@ -57,6 +59,7 @@ class FullyShardedDataParallel(keras.distribution.DataParallel):
         auto_shard_dataset: bool = True,
     ) -> None:
         _check_fsdp(device_mesh, minimum_size, activations)
+        check_boolean("auto_shard_dataset", auto_shard_dataset)
         super().__init__(
             device_mesh=device_mesh, auto_shard_dataset=auto_shard_dataset
         )
@@ -126,10 +129,13 @@ def make_distribution(
             each layer divided along the second axis of a mesh.
         mesh_shape: Tuple of integers: `(devices,)` for `"data"` and `"fsdp"`,
             for which it is optional, and `(batch, model)` for `"tensor"`.
-        devices: List of devices. By default all devices, with those of a
-            process next to each other, as Keras expects when it divides data.
+        devices: List of devices: names such as `"cpu:0"`, or JAX's. By
+            default all devices, with those of a process next to each other,
+            as Keras expects when it divides data.
         layout_map: For `"tensor"`, a function that makes the layout map of a
-            mesh, such as `keras_laurel.distribution.llama_layout_map`.
+            mesh, such as `keras_laurel.distribution.llama_layout_map`. The
+            other kinds need none and ignore it, so a program whose user
+            chooses the kind can pass it for all of them.
         auto_shard_dataset: Boolean. True if each process is given all data
             and takes its part; False if it is given its part only.
 
@@ -151,8 +157,10 @@ def make_distribution(
             f"Argument `kind` must be one of {sorted(AXES)}. Received: "
             f"kind={kind!r}."
         )
+    check_boolean("auto_shard_dataset", auto_shard_dataset)
     _check_backend(kind)
     mesh = _make_mesh(kind, mesh_shape, devices)
+    make_map = _checked_layout_map(kind, layout_map)
     if kind == "data":
         return keras.distribution.DataParallel(
             mesh, auto_shard_dataset=auto_shard_dataset
@@ -161,18 +169,23 @@ def make_distribution(
         return FullyShardedDataParallel(
             mesh, auto_shard_dataset=auto_shard_dataset
         )
-    if not callable(layout_map):
+    return keras.distribution.ModelParallel(
+        layout_map=make_map(mesh),
+        batch_dim_name=BATCH,
+        auto_shard_dataset=auto_shard_dataset,
+    )
+
+
+def _checked_layout_map(kind, layout_map):
+    is_needed = kind == "tensor" or layout_map is not None
+    if is_needed and not callable(layout_map):
         raise ValueError(
             "Argument `layout_map` must be a function that makes the layout "
             f"map of a mesh, with kind={kind!r}. Received: "
             f"layout_map={layout_map!r}. Pass, for example, "
             "`keras_laurel.distribution.llama_layout_map`."
         )
-    return keras.distribution.ModelParallel(
-        layout_map=layout_map(mesh),
-        batch_dim_name=BATCH,
-        auto_shard_dataset=auto_shard_dataset,
-    )
+    return layout_map
 
 
 def _check_backend(kind):
@@ -193,6 +206,8 @@ def _make_mesh(kind, shape, devices):
             "Argument `devices` must be a list of devices. Received: "
             f"devices={devices!r}. Leave it out to use all devices."
         )
+    for device in devices or ():
+        _check_device(device)
     if devices is None:
         devices = _devices_by_process()
     if shape is None and len(axes) == 1:
@@ -211,6 +226,20 @@ def _make_mesh(kind, shape, devices):
             f"{math.prod(shape)} devices."
         )
     return keras.distribution.DeviceMesh(tuple(shape), axes, devices)
+
+
+def _check_device(device):
+    """Raise if a device is neither a device of JAX nor named as one.
+
+    It need not exist: a mesh may be planned on another machine.
+    """
+    is_plain = isinstance(device, (str, int, float, type(None)))
+    if is_plain and not re.fullmatch(r"\w+:\d+", str(device)):
+        raise ValueError(
+            "Argument `devices` must hold devices of JAX, or their names with "
+            f"a number, such as 'cpu:0' or 'tpu:3'. Received: {device!r} in "
+            "`devices`. Use those of `keras.distribution.list_devices()`."
+        )
 
 
 def _devices_by_process():

@@ -41,6 +41,11 @@ def check_options(layer):
             f"Received: a_initializer={layer.a_initializer!r}. Pass, for "
             "example, 'glorot_uniform'."
         )
+    if layer.axis == 0:
+        raise ValueError(
+            "Argument `axis` must not be 0, which is the axis of the batch. "
+            "Received: axis=0. Use axis=-1, or axis=1 for channels_first."
+        )
     _check_every_option_has_an_effect(layer)
 
 
@@ -210,15 +215,20 @@ def _check_number(layer, inputs):
         )
 
 
-def check_shapes(layer, shapes):
-    """Check the inputs' shapes and return their width D."""
-    name = type(layer).__name__
+def check_equal_shapes(layer, shapes):
+    """Raise if these are not as many shapes as the layer takes, all equal."""
     if not isinstance(shapes, (list, tuple)):
         shapes = []
     if any(d is None or isinstance(d, numbers.Integral) for d in shapes):
         shapes = [shapes]
     _check_number(layer, shapes)
     _check_equal(layer, shapes)
+
+
+def check_shapes(layer, shapes):
+    """Check the inputs' shapes and return their width D."""
+    name = type(layer).__name__
+    check_equal_shapes(layer, shapes)
     ndim = len(shapes[0])
     if ndim < 2 or not -ndim <= layer.axis < ndim or layer.axis % ndim == 0:
         raise ValueError(

@@ -92,7 +92,7 @@ class Laurel(keras.layers.Layer):
             augmentation. The scale starts at 0, and B starts as A does.
         a_initializer: Initializer of each `A`, drawn in float32. An integer
             seed is advanced by one for every further draw.
-        axis: Integer, the axis of the `D` features.
+        axis: Integer, the axis of the `D` features. It is not 0, the batch.
         keep_branch: Boolean. If False, JAX and TensorFlow do not keep f(x)
             for the gradient of `alpha`, but compute this gradient from the
             output of the layer. It needs bounded `residual_weights`. In a
@@ -212,6 +212,7 @@ class Laurel(keras.layers.Layer):
         return self.features_back(out)
 
     def compute_output_shape(self, input_shape):
+        checks.check_equal_shapes(self, input_shape)
         return tuple(input_shape[0])
 
     def compute_mask(self, inputs, previous_mask=None):

@@ -26,8 +26,12 @@ class LogFile:
 
         Returns:
             The last step that was kept, or `None`.
+
+        Raises:
+            ValueError: if the file is no log, or if rows are to be kept and
+                it is the log of another model. Nothing is written then.
         """
-        kept = self._kept(step) if step else []
+        kept = self._kept(step)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # A run that is killed here leaves the former file whole.
         partial = self.path.with_name(self.path.name + ".partial")
@@ -47,14 +51,26 @@ class LogFile:
     def _kept(self, step):
         if not self.path.exists():
             return []
-        reader = _whole_lines(self.path)
-        # `None` for an empty file.
-        self._check(reader.fieldnames or self.columns)
-        rows = _whole_steps(list(reader), self.connections)
+        with self.path.open(newline="", errors="replace") as file:
+            header = file.readline()
+        # An empty file has no header.
+        if header:
+            self._check(header.rstrip().split(","), step)
+        if not step:
+            return []
+        rows = _whole_steps(list(_whole_lines(self.path)), self.connections)
         return [row for row in rows if int(row["step"]) <= step]
 
-    def _check(self, found):
-        if found != self.columns:
+    def _check(self, found, step):
+        if not set(KEYS) <= set(found):
+            raise ValueError(
+                "Argument `path` must be a new file, or the log of a "
+                f"`LaurelLogger`. Received: {str(self.path)!r}, which begins "
+                f"with {','.join(found)[:80]!r} and would be replaced. Pass "
+                "another path, or remove the file."
+            )
+        # At step 0 any log is replaced.
+        if step and found != self.columns:
             raise ValueError(
                 "Argument `path` must be a new file, or the log of the same "
                 f"model. Received: {str(self.path)!r}, which has the columns "

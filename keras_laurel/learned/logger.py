@@ -5,7 +5,9 @@ from typing import Any
 
 import keras
 
+from keras_laurel.checks import check_batch
 from keras_laurel.checks import check_boolean
+from keras_laurel.checks import check_file_path
 from keras_laurel.checks import check_path
 from keras_laurel.checks import is_integer
 from keras_laurel.learned.connection import quantities
@@ -29,7 +31,8 @@ class LaurelLogger(keras.callbacks.Callback):
 
     A resumed run continues its file. Rows after the step at which `fit`
     starts are dropped and no row is written twice, so the file is the same as
-    that of an uninterrupted run. At step 0 a new file is started.
+    that of an uninterrupted run. At step 0 the log is started anew, and an
+    earlier log at `path` is replaced. A file that is no log is left alone.
 
     `keras_laurel.learned.plots.residual_weights(path)` draws the file.
 
@@ -50,7 +53,8 @@ class LaurelLogger(keras.callbacks.Callback):
 
     Raises:
         ValueError: if the arguments are invalid; in `fit`, if the model has no
-            LAuReL layer, or if the file is the log of another model.
+            LAuReL layer, or if the file is no log, or that of another model
+            while `fit` resumes.
 
     Example:
 
@@ -67,6 +71,7 @@ class LaurelLogger(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         _check(path, every, tensorboard)
+        check_batch("inputs", inputs)
         is_writer = check_boolean("is_writer", is_writer)
         self.path = path
         self.every = every
@@ -148,8 +153,8 @@ class LaurelLogger(keras.callbacks.Callback):
 
 
 def _check(path, every, tensorboard):
-    check_path("path", path)
-    check_path("tensorboard", tensorboard)
+    check_file_path("path", path, optional=True)
+    check_path("tensorboard", tensorboard, optional=True)
     if path is None and tensorboard is None:
         raise ValueError(
             "`LaurelLogger` must have a `path` or a `tensorboard` folder. "

@@ -12,7 +12,11 @@ from keras_laurel.layers.laurel import observed
 def shares(model, inputs):
     """Measure `ConnectionSummary.share` of each layer on a batch.
 
-    The model runs op by op, in inference.
+    The model runs op by op, in inference. Keras decides whether a layer is
+    rematerialized when the layer is made, and has no way to suspend this. A
+    rematerialized call is traced, so its tensors have no values to measure.
+    Hence the public `Layer.rematerialized_call` is replaced during the run:
+    `replaced` puts it back, and does not affect other threads.
 
     Returns:
         Dict from layer to float, without layers that add nothing to the skip.
@@ -26,7 +30,6 @@ def shares(model, inputs):
             pairs = squares.setdefault(layer, [])
             pairs.append((_mean_square(added), _mean_square(skip)))
 
-    # A rematerialized connection would be traced, without values.
     values = [(keras.layers.Layer, "rematerialized_call", _without_remat)]
     with without_gradients(), replaced(values), observed(note):
         model(inputs, training=False)

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_laurel.checks import check_batch
 from keras_laurel.checks import check_model
 from keras_laurel.conversion import laurel_layers
 from keras_laurel.learned import table
@@ -35,7 +36,8 @@ def laurel_summary(model: keras.Model, inputs: Any = None) -> "LaurelSummary":
         `keras_laurel.learned.ConnectionSummary` defines each number.
 
     Raises:
-        ValueError: if `model` has no LAuReL layer, or one that is not built.
+        ValueError: if `model` has no LAuReL layer, or one that is not built,
+            or if `inputs` is no batch.
 
     Example:
 
@@ -50,6 +52,7 @@ def laurel_summary(model: keras.Model, inputs: Any = None) -> "LaurelSummary":
     0  residual  1.0000  1.0000  0.00
     """
     check_model("model", model)
+    check_batch("inputs", inputs)
     layers = laurel_layers(model)
     _check(model, layers)
     share = {} if inputs is None else shares(model, inputs)

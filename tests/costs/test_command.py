@@ -28,6 +28,19 @@ def test_a_saved_model_is_counted(tmp_path, capsys):
     assert "parameters" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("missing/cost.json", "--output missing/cost.json, and there is no"),
+        (".", "--output='.', which is a folder"),
+        ("", "`--output` must be a path"),
+    ],
+)
+def test_the_output_is_checked_before_the_work(output, message):
+    with pytest.raises(SystemExit, match=message):
+        main(["missing.keras", "--output", output])
+
+
 def test_a_class_of_ones_own_is_imported(tmp_path):
     """In fresh processes: here the class is known."""
     (tmp_path / "tiny_models.py").write_text(OWN_MODELS)

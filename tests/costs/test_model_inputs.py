@@ -1,4 +1,4 @@
-"""Which sizes a model is measured at, and what is asked for."""
+"""Sizes at which a model is measured, and errors that ask for one."""
 
 import keras
 import numpy as np
@@ -102,6 +102,6 @@ def test_the_remedy_for_images_is_one():
 @pytest.mark.parametrize("argument", ["model", "baseline"])
 def test_only_models_have_a_footprint(argument):
     arguments = {"model": model_of((4,)), argument: keras.layers.Dense(3)}
-    message = f"`{argument}` must be a `keras.Model`.*a Dense"
+    message = f"`{argument}` must be a `keras.Model`.*of type Dense"
     with pytest.raises(ValueError, match=message):
         keras_laurel.costs.footprint(**arguments)

@@ -76,11 +76,19 @@ def test_distributions_by_name(kind, shape, expected):
         (("tensor",), "tuple of 2 sizes.*Received: mesh_shape=None"),
         (("fsdp", (6,)), "the 8 devices. Received: .*a mesh of 6 devices"),
         (("tensor", (4, 2)), "must be a function.*layout_map=None"),
+        (("data", None, EIGHT, 5), "must be a function.*layout_map=5"),
+        (("data", None, ["foo"]), "such as 'cpu:0'.*Received: 'foo' in `dev"),
+        (("data", None, [None]), "such as 'cpu:0'.*Received: None in `dev"),
+        (
+            ("data", None, EIGHT, None, "no"),
+            "must be True or False. Received: auto_shard_dataset='no'",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(arguments, message):
+    devices = {"devices": EIGHT} if len(arguments) < 3 else {}
     with pytest.raises(ValueError, match=message):
-        distribution.make_distribution(*arguments, devices=EIGHT)
+        distribution.make_distribution(*arguments, **devices)
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX can")

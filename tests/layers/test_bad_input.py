@@ -38,6 +38,7 @@ OPTIONS = [
         dict(rank=2, axis="last"),
         "`axis` must be an integer. Received: axis='last'",
     ),
+    (dict(rank=2, axis=0), "`axis` must not be 0.*Received: axis=0. Use ax"),
     (dict(rank=2, scale=0.0), SCALE.format("0.0")),
     (dict(rank=2, scale=float("inf")), SCALE.format("inf")),
     (dict(rank=2, scale="1"), SCALE.format("'1'")),
@@ -160,7 +161,6 @@ CALLS = {
     ),
     "rank 1": (LaurelRW(), [x(8)] * 2, AXIS),
     "rank 0": (LaurelRW(), [x()] * 2, AXIS),
-    "the batch axis": (LaurelRW(axis=0), [x(2, 8)] * 2, AXIS),
     "the batch axis from the right": (LaurelRW(axis=-2), [x(2, 8)] * 2, AXIS),
     "an axis too many": (LaurelRW(axis=2), [x(2, 8)] * 2, AXIS),
 }
@@ -175,10 +175,16 @@ def test_calls(layer, inputs, message):
     assert layer.weights == []
 
 
-@pytest.mark.parametrize("shapes", [None, [], [(None, 8)], (None, 8)])
-def test_build_with_too_few_shapes(shapes):
+@pytest.mark.parametrize("method", ["build", "compute_output_shape"])
+@pytest.mark.parametrize("shapes", [None, 5, [], [(None, 8)], (None, 8)])
+def test_too_few_shapes(shapes, method):
     with pytest.raises(ValueError, match="Received: (no|1) input. Call it"):
-        LaurelRW().build(shapes)
+        getattr(LaurelRW(), method)(shapes)
+
+
+def test_the_output_shape_of_unequal_shapes():
+    with pytest.raises(ValueError, match=UNEQUAL):
+        LaurelRW().compute_output_shape([(2, 8), (2, 4)])
 
 
 @pytest.mark.parametrize(

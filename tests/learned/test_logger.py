@@ -183,6 +183,20 @@ def test_training_from_the_start_starts_the_log_anew(tmp_path):
     assert "of_another_model" not in path.read_text()
 
 
+@pytest.mark.parametrize(
+    "text", ["date,revenue\n2026-01-01,5\n", "date,revenue", "\nnotes", "\xff"]
+)
+@pytest.mark.parametrize("start", ["anew", "resumed"])
+def test_a_file_that_is_no_log_is_left_alone(tmp_path, text, start):
+    path = tmp_path / "results.csv"
+    path.write_bytes(text.encode("latin1"))
+    model = build() if start == "anew" else fit(build())
+    with pytest.raises(ValueError, match="results.csv', which begins with '"):
+        fit(model, LaurelLogger(path))
+    assert path.read_bytes() == text.encode("latin1")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_goes_on_with_an_empty_file(tmp_path):
     path = tmp_path / "log.csv"
     path.touch()

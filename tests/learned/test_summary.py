@@ -253,5 +253,7 @@ class TestRefuses:
             laurel_summary(small_models.Loop())
 
     def test_what_is_no_model(self):
-        with pytest.raises(ValueError, match="must be a `keras.Model`.*a str"):
+        with pytest.raises(
+            ValueError, match="must be a `keras.Model`.*of type str"
+        ):
             laurel_summary("model")

@@ -169,7 +169,8 @@ def _check_block(row, block):
         if missing:
             raise ValueError(
                 f"The block {block.name!r} of class {type(block).__name__} "
-                f"has no {missing}, which were passed to `register_blocks`. "
+                "must have the methods and attributes that were passed to "
+                f"`register_blocks`. Received: a block that lacks {missing}. "
                 "Correct that call."
             )
         return

@@ -298,7 +298,7 @@ def named_stacks(owner, blocks):
     if not isinstance(owner, keras.layers.Layer):
         raise ValueError(
             "Argument `model` must be a `keras.Model` or a layer. Received: "
-            f"model={owner!r}, a {type(owner).__name__}."
+            f"model={owner!r}, of type {type(owner).__name__}."
         )
     if not isinstance(blocks, (list, tuple)) or not len(blocks):
         raise ValueError(
@@ -332,18 +332,20 @@ def _checked_shape(row, block):
     kind = f"The block {block.name!r} of class {type(block).__name__}"
     if isinstance(block, (Laurel, connection.LaurelBlock)):
         raise ValueError(
-            f"{kind} is converted already, or a LAuReL layer. Leave it out, "
-            "or start from a model without LAuReL layers, which "
+            f"{kind} must be without LAuReL. Received: a block that is "
+            "converted already, or a LAuReL layer. Leave it out, or start "
+            "from a model without LAuReL layers, which "
             "`keras_laurel.remove_laurel` returns."
         )
     if not block.built:
         raise ValueError(
-            f"{kind} is not built. Call the model on an example batch first."
+            f"{kind} must be built. Received: a block that is not built. Call "
+            "the model on an example batch first."
         )
     if not keras.backend.is_float_dtype(block.compute_dtype):
         raise ValueError(
-            f"{kind} computes in {block.compute_dtype}; a connection needs "
-            "floats. Leave the block out."
+            f"{kind} must compute in floats, as a connection does. Received: "
+            f"a block that computes in {block.compute_dtype}. Leave it out."
         )
     first = connection.tensors_of(type(block).call, row.streams)
     shapes = []
@@ -354,9 +356,9 @@ def _checked_shape(row, block):
         for tensor in (x, y):
             if not keras.backend.is_float_dtype(tensor.dtype):
                 raise ValueError(
-                    f"{kind} has a first input or output of dtype "
-                    f"{tensor.dtype}; a connection needs floats. Leave the "
-                    "block out."
+                    f"{kind} must have a first input and output of floats, "
+                    "as a connection has. Received: a block with one of dtype "
+                    f"{tensor.dtype}. Leave it out."
                 )
     return shapes[0] if shapes else attach.shape_of(block)
 
@@ -371,11 +373,18 @@ def _stacks_of_places(owner, named):
             block = layers[place] if place < len(layers) else None
             if type(block).__name__ != class_name:
                 raise ValueError(
-                    f"{owner.name!r} was saved with a connection around layer "
-                    f"{place}, a {class_name}; it is a {type(block).__name__} "
-                    "now. The code of the model has changed since it was "
-                    "saved. Load it with the code as it was then."
+                    f"Layer {place} of {owner.name!r} must be of class "
+                    f"{class_name}, as when it was saved with a connection "
+                    f"around that layer. Received: {_named(block)}. The code "
+                    "of the model has changed since it was saved. Load it "
+                    "with the code as it was then."
                 )
             blocks.append(block)
         stacks.append(Stack(registry.NAMED, blocks))
     return stacks
+
+
+def _named(block):
+    if block is None:
+        return "a model with fewer layers"
+    return f"a layer of class {type(block).__name__}"

@@ -168,10 +168,11 @@ class ResidualStream:
         # The error also ends the pass, so that the next one starts clean.
         self.begin()
         raise ValueError(
-            f"LAuReL connection {n} ran where {expected} was expected: "
-            "previous activations come from the blocks before it, in the "
-            "same pass. Run the blocks from the first in order, or "
-            "convert with a layer without `num_activations`."
+            "Blocks around which connections read previous activations must "
+            "run in order, all in the same pass. Received: a pass in which "
+            f"LAuReL connection {n} ran where {expected} was expected. Run "
+            "the blocks from the first in order, or convert with a layer "
+            "without `num_activations`."
         )
 
     def _pushed(self, n, x):

@@ -5,6 +5,12 @@ KerasHub, a placeholder is registered under each name. Once KerasHub is
 imported, by any code, the classes replace the placeholders: KerasHub's
 `from_preset` looks for subclasses among the registered classes, where it would
 not find placeholders.
+
+To register a class only when a model is converted, or loaded, is not enough: a
+fresh process has converted nothing, and `from_preset` searches the registered
+classes before it calls any of them. So it must be done by then in each process,
+in whichever order the two packages are imported. This is the purpose of the
+import hook.
 """
 
 import importlib

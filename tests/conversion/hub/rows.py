@@ -349,7 +349,7 @@ class Family:
 
     @property
     def preset_options(self):
-        """What `from_preset` of the task must be told."""
+        """Options that `from_preset` of the task needs."""
         lacks_dtype = "preset_dtype" in self.lacks
         return {"dtype": "float32"} if lacks_dtype else {}
 

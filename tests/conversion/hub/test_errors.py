@@ -175,7 +175,7 @@ class TestModel:
 
 @pytest.mark.parametrize("part", ["task", "backbone", "named blocks"])
 def test_a_hugging_face_export(part, tmp_path):
-    """Which would leave LAuReL out, and say nothing."""
+    """It would leave LAuReL out without a word."""
     gpt2 = ALL["GPT2"]
     if part == "task":
         model = plain_task(gpt2)

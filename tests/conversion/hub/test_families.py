@@ -22,10 +22,12 @@ from tests.conversion.hub import oracle
 from tests.conversion.hub import rows
 from tests.conversion.hub.checks import VARIANTS
 from tests.conversion.hub.checks import generated
+from tests.conversion.hub.checks import laurel_weights
 from tests.conversion.hub.checks import logits
 from tests.conversion.hub.checks import perturb
 from tests.conversion.hub.checks import prototype
 from tests.conversion.hub.checks import quantize_int8
+from tests.conversion.hub.checks import values
 from tests.conversion.hub.family_results import absent
 from tests.conversion.hub.family_results import proves
 from tests.conversion.hub.family_results import refused
@@ -115,14 +117,6 @@ def finest(family):
 
 def backbone_of(model):
     return getattr(model, "backbone", model)
-
-
-def laurel_weights(model):
-    return [w for x in keras_laurel.laurel_layers(model) for w in x.weights]
-
-
-def values(variables):
-    return [ops.convert_to_numpy(ops.cast(v, "float32")) for v in variables]
 
 
 def assert_lacks(attempt, *arguments):

@@ -415,7 +415,7 @@ class TestLora:
         plain = [v.path for v in task.trainable_variables]
         task = converted_task(family)
         task.backbone.enable_lora(2)
-        assert_trains(task, plain)
+        assert_trainable(task, plain)
 
     def test_convert_after_it(self, family):
         x = family.inputs(**SIZE)
@@ -426,7 +426,7 @@ class TestLora:
         expected = logits(task, x)
         keras_laurel.laurelize(task, prototype("rw+lr+pa"))
         np.testing.assert_array_equal(logits(task, x), expected)
-        assert_trains(task, plain)
+        assert_trainable(task, plain)
 
     def test_frozen_laurel_layers_stay_frozen(self):
         task = converted_task(ALL["Llama"])
@@ -460,8 +460,8 @@ def move_lora(task):
         variable.assign(rng.normal(size=variable.shape))
 
 
-def assert_trains(task, plain):
-    """Check that LoRA's weights and all LAuReL weights are trained."""
+def assert_trainable(task, plain):
+    """Check that `plain` and all LAuReL weights are what is trainable."""
     laurels = [v.path for v in laurel_weights(task)]
     paths = [v.path for v in task.trainable_variables]
     assert sorted(paths) == sorted([*plain, *laurels])

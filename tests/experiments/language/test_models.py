@@ -171,7 +171,7 @@ def test_rematerialised_models_train_alike(variant):
 
 
 def test_a_preset_in_mixed_precision_is_read_back(tmp_path):
-    """Which KerasHub does only when it is given the precision."""
+    """KerasHub does so only when it is given the precision."""
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         model = build_model(LanguageSettings(variant="rw+lr"), SMALL, seed=0)
