@@ -21,7 +21,9 @@
 ##                    torch.export, on each backend, and the table in
 ##                    docs/export.md made of them; an hour or two;
 ##                    ONLY_MISSING=1 resumes a run that was interrupted
-##   make docs        the documentation site, in build/site; open index.html
+##   make docs        the documentation site, in build/site; open index.html,
+##                    or, for the search too, run
+##                    python -m http.server -d build/site
 ##   make guides      what the examples print, for their pages: run them all
 ##   make lint        what ruff and mypy find
 ##   make format      what ruff can put right itself

@@ -16,7 +16,6 @@ SIZES = (24, 8, 32, 64, 128, 224, 16, 4, 2, 4096)
 def examples(model, inputs=None):
     """Yield arguments to try: tuples of `KerasTensor`s of known sizes."""
     if inputs is not None:
-        _check_not_a_shape(inputs)
         yield from _with_sizes(_arguments(model, inputs))
     elif keras_internals.has_graph(model):
         graph = keras_internals.functional(model)
@@ -25,18 +24,6 @@ def examples(model, inputs=None):
     else:
         for dtypes in _dtypes(model):
             yield from _with_sizes(_from_build(model, dtypes))
-
-
-def _check_not_a_shape(inputs):
-    """Raise if `inputs` has sizes in place of tensors."""
-    leaves = keras.tree.flatten(inputs)
-    if leaves and all(x is None or isinstance(x, int) for x in leaves):
-        raise ValueError(
-            "Argument `inputs` must be a batch, or `keras.Input`s. Received: "
-            f"inputs={inputs!r}, which is a shape. Pass a batch, or a "
-            "`keras.Input` of the shape without the batch axis, with "
-            '`dtype="int32"` for tokens.'
-        )
 
 
 def _arguments(model, inputs):
