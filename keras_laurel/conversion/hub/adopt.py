@@ -7,6 +7,7 @@ import functools
 import keras
 
 from keras_laurel import optimizers
+from keras_laurel.conversion import keras_internals
 from keras_laurel.conversion.blocks import owner
 from keras_laurel.conversion.blocks import registry
 from keras_laurel.conversion.blocks import sites
@@ -90,7 +91,8 @@ def convert(model, prototypes, granularity):
         shapes = owner.checked_shapes(stacks)
         shapes = [shapes[i] for i in indices]
         recipe = dataclasses.replace(recipe, shapes=shapes)
-    return owner.convert(part, recipe, _classes(model, part))
+    with _training_beside_lora(part, chosen):
+        return owner.convert(part, recipe, _classes(model, part))
 
 
 def convert_inside(model, planned, survey):
@@ -109,7 +111,29 @@ def convert_inside(model, planned, survey):
 
     classes = _classes(model, part)
     recipe = saving.InsideRecipe(part)
-    return owner.change(part, recipe, classes, put_in, saving.detach)
+    layers = [x.layer for xs in planned.values() for x in xs.values()]
+    with _training_beside_lora(part, layers):
+        return owner.change(part, recipe, classes, put_in, saving.detach)
+
+
+@contextlib.contextmanager
+def _training_beside_lora(backbone, layers):
+    """Let the LAuReL layers that this scope adds train beside LoRA.
+
+    KerasHub's LoRA freezes all other layers. A block without any, such as one
+    of linear attention in Qwen 3.5, looks like one that its owner has frozen.
+
+    Args:
+        backbone: The backbone.
+        layers: List of the layers, or their prototypes. None is freed if one
+            of them is frozen itself.
+    """
+    every = keras_internals.flatten_layers(backbone)
+    has_lora = any(getattr(layer, "lora_enabled", False) for layer in every)
+    frees = has_lora and all(layer.trainable for layer in layers)
+    yield
+    for layer in _laurel_layers(backbone) if frees else ():
+        layer.trainable = True
 
 
 def _classes(model, part):

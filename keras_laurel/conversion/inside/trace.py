@@ -366,7 +366,18 @@ class _Recorder:
         It is run for its shapes only, and may return values that are not
         tensors.
         """
-        return symbolic_spec(functools.partial(original, layer), args, kwargs)
+        run = functools.partial(original, layer)
+        try:
+            return symbolic_spec(run, args, kwargs)
+        except Exception as error:
+            # PyTorch runs it on ones, which may be no valid index, such as
+            # that of a cache.
+            call = functools.partial(type(layer).call, layer)
+            try:
+                with keras_internals.autocast(layer):
+                    return trace(call, args, kwargs, self._known).outputs
+            except CannotTrace:
+                raise error from None
 
     def _inside(self, function, *args, **kwargs):
         self._depth += 1

@@ -263,7 +263,7 @@ class Family:
             `dtype`), "contrastive" (sampling), "beam" (search with more than
             one), "quantized_reload" (from `.keras` after `quantize("int8")`),
             "quantize" (that itself), "remat" (train with rematerialised
-            blocks, on JAX and PyTorch).
+            blocks, on JAX and PyTorch), "remat_on_jax" (the same on JAX).
         slow: Whether a first call takes longer than some seconds; see
             `short_chunks`.
         times: How often each block runs in a row.
@@ -665,7 +665,7 @@ DECODERS = [
         "QwenMoeTransformerDecoder",
         4,
         "QwenMoeCausalLM",
-        lacks=("quantized_reload", "remat"),
+        lacks=("quantized_reload", "remat_on_jax"),
     ),
     Family(
         "Qwen3Moe",
@@ -680,7 +680,7 @@ DECODERS = [
         "Qwen3MoeTransformerDecoder",
         4,
         "Qwen3MoeCausalLM",
-        lacks=("quantized_reload", "remat"),
+        lacks=("quantized_reload", "remat_on_jax"),
     ),
     Family(
         "Qwen3_5Moe",
@@ -697,7 +697,7 @@ DECODERS = [
         "Qwen3_5MoeTransformerDecoder",
         4,
         "Qwen3_5MoeCausalLM",
-        lacks=("decode", "remat"),
+        lacks=("decode", "remat_on_jax"),
         slow=True,
     ),
     Family(
@@ -954,7 +954,7 @@ ENCODERS = [
         "DeiTEncoderBlock",
         4,
         inputs=picture,
-        lacks=("remat",),
+        lacks=("remat_on_jax",),
     ),
     Family(
         "DINOV2",

@@ -428,6 +428,24 @@ class TestLora:
         np.testing.assert_array_equal(logits(task, x), expected)
         assert_trainable(task, plain)
 
+    @each_granularity
+    def test_also_around_blocks_without_lora(self, granularity):
+        """As those of linear attention in Qwen 3.5, which have no query."""
+        for trainable in (True, False):
+            task = plain_task(ALL["Llama"])
+            task.backbone.enable_lora(2)
+            block = task.backbone.transformer_layers[0]
+            for layer in block._flatten_layers():
+                layer.trainable = False
+            plain = [v.path for v in task.trainable_variables]
+            layer = prototype("rw+lr+pa")
+            layer.trainable = trainable
+            keras_laurel.laurelize(task, layer, granularity=granularity)
+            if trainable:
+                assert_trainable(task, plain)
+            else:
+                assert [v.path for v in task.trainable_variables] == plain
+
     def test_frozen_laurel_layers_stay_frozen(self):
         task = converted_task(ALL["Llama"])
         for layer in keras_laurel.laurel_layers(task):

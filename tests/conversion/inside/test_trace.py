@@ -9,11 +9,13 @@ from keras.src.backend.common.variables import Variable
 from keras.src.ops.operation import Operation
 from keras.src.random.seed_generator import SeedGenerator
 
+import keras_laurel
 from keras_laurel.conversion.inside import keras_recording
 from keras_laurel.conversion.inside import trace as tracing
 from keras_laurel.conversion.inside.program import Program
 from keras_laurel.conversion.inside.unknown_sizes import trace_unknown
 from keras_laurel.conversion.inside.values import signature
+from tests.conversion.inside.running import as_array
 
 ADAPT = "Keras changed; adapt keras_laurel/conversion/inside/keras_recording.py"
 
@@ -218,3 +220,55 @@ def test_signatures():
         ((x,), {"training": 0}),
     ]:
         assert signature(other) != base
+
+
+class Cached(layers.Layer):
+    """As the attention of SmolLM3, which states no shapes of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(8)
+        self.table = ops.ones(8)
+
+    def call(self, x, cache=None, index=None):
+        keys = self.dense(x) * self.table
+        if cache is None:
+            return keys, None
+        cache = ops.slice_update(cache, (0, index, 0), keys)
+        return keys + ops.mean(cache, axis=1, keepdims=True), cache
+
+
+class WithCache(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.cached = Cached()
+
+    def call(self, x, cache=None, index=None):
+        y, cache = self.cached(x, cache=cache, index=index)
+        return x + y, cache
+
+
+class Decodes(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.block = WithCache()
+
+    def call(self, x, **kwargs):
+        return self.block(x, **kwargs)
+
+
+def test_an_index_into_a_cache():
+    """PyTorch runs the inner layer on ones, where 1 is no valid index.
+
+    It would not, but for a tensor that is no input.
+    """
+    x = np.random.default_rng(0).normal(size=(2, 6, 8)).astype("float32")
+    model = Decodes()
+    model(x)
+    cache, index = ops.zeros((2, 6, 8)), ops.convert_to_tensor(0, "int32")
+    expected = model(x, cache=cache, index=index)
+    keras_laurel.laurelize(
+        model, keras_laurel.LaurelRW(), inputs=x, verbose=False
+    )
+    for y, z in zip(model(x, cache=cache, index=index), expected, strict=True):
+        np.testing.assert_array_equal(*map(as_array, (y, z)))
