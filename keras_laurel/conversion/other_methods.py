@@ -20,6 +20,7 @@ from keras_laurel.conversion.function_code import names_in
 from keras_laurel.conversion.function_code import places_of
 from keras_laurel.conversion.inside.layer_paths import layer_paths
 from keras_laurel.conversion.inside.layer_paths import layers_in
+from keras_laurel.conversion.inside.trace import innermost
 from keras_laurel.conversion.sites import LeftOut
 
 _LIBRARIES = ("keras", "keras_cv", "keras_hub", "keras_laurel", "keras_nlp")
@@ -79,7 +80,7 @@ def _kinds(model, sites, stacks):
     }
     holders = {id(x.node[0] if x.is_inside else x.node) for x in sites}
     graphs = {x.model for x in sites if not x.is_inside and x.kind != "block"}
-    places = {x.node[1][:3] for x in sites if x.is_inside}
+    places = {innermost(x.node[1])[:3] for x in sites if x.is_inside}
     layers, with_sites = {}, set()
     for layer in (model, *keras_internals.flatten_layers(model)):
         layers.setdefault(type(layer), []).append(layer)

@@ -25,6 +25,7 @@ from keras_laurel.conversion.inside.trace import Trace
 from keras_laurel.conversion.inside.trace import symbolic_spec
 from keras_laurel.conversion.inside.trace import trace
 from keras_laurel.conversion.inside.values import flatten
+from keras_laurel.conversion.inside.values import flatten_as
 from keras_laurel.conversion.inside.values import signature
 from keras_laurel.conversion.inside.values import spec_of
 
@@ -88,9 +89,13 @@ class Observed:
 
 def _tensors(structure, made_by):
     """Return the tensors of outputs in the order that a call has them in."""
-    # Keras' nodes sort the keys of dicts.
-    of_keras = not isinstance(made_by, (Call, type(None)))
-    leaves = (keras.tree.flatten if of_keras else flatten)(structure)
+    if isinstance(made_by, Call):
+        leaves = flatten_as(structure, made_by.structure)
+    elif made_by is None:
+        leaves = flatten(structure)
+    else:
+        # Keras' nodes sort the keys of dicts.
+        leaves = keras.tree.flatten(structure)
     return [x for x in leaves if isinstance(x, keras.KerasTensor)]
 
 

@@ -4,6 +4,7 @@ import keras
 
 from keras_laurel.conversion.inside.unknown_sizes import Expression
 from keras_laurel.conversion.inside.values import flatten
+from keras_laurel.conversion.inside.values import flatten_as
 
 
 class Program:
@@ -34,14 +35,14 @@ class Program:
     def run(self, tensors):
         """Return the outputs of the `call` for these inputs of the trace."""
         values = [*tensors, *[None] * (len(self._slots) - len(tensors))]
-        for function, arguments, positions, slots in self._steps:
+        for function, arguments, call, slots in self._steps:
             args, kwargs = arguments(values)
             result = function(*args, **kwargs)
             if isinstance(slots, int):
                 values[slots] = result
                 continue
-            leaves = flatten(result)
-            for slot, position in zip(slots, positions):
+            leaves = flatten_as(result, call.structure)
+            for slot, position in zip(slots, call.positions):
                 values[slot] = leaves[position]
         return self._outputs(values)
 
@@ -64,7 +65,7 @@ class Program:
         slots = [self._slot(x) for x in call.outputs]
         if call.returns_one_tensor:
             (slots,) = slots
-        return function, fill, call.positions, slots
+        return function, fill, call, slots
 
     def _varying(self, call, fill):
         """Return a call whose operation is made again for the actual sizes."""

@@ -22,6 +22,7 @@ from keras_laurel.conversion.inside.known_outputs import KnownOutputs
 from keras_laurel.conversion.inside.layer_paths import layer_paths
 from keras_laurel.conversion.inside.observe import observe
 from keras_laurel.conversion.inside.run_order import RunOrder
+from keras_laurel.conversion.inside.trace import innermost
 from keras_laurel.conversion.inside.trace import why
 
 
@@ -80,10 +81,10 @@ class Inside:
         residual = [k for k, a in self.additions.items() if a.why_not is None]
         plain = [k for k in residual if k in before - now]
         new = [k for k in residual if k in now - before]
-        for line in {_innermost(key) for key in new}:
+        for line in {innermost(key) for key in new}:
             self._pair_alike(
-                [k for k in plain if _innermost(k) == line],
-                [k for k in new if _innermost(k) == line],
+                [k for k in plain if innermost(k) == line],
+                [k for k in new if innermost(k) == line],
             )
         paired = {*self.instead_of, *self.instead_of.values()}
         self._pair_alike(
@@ -103,11 +104,6 @@ class Inside:
     def key_of(self, key):
         """Return the key of the connection at an addition."""
         return self.instead_of.get(key, key)
-
-
-def _innermost(key):
-    place, _ = key
-    return place[0]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -57,7 +57,8 @@ class Call:
         operation: The layer or operation.
         arguments: Its arguments, with `KerasTensor`s for tensors.
         outputs: List of the `KerasTensor`s it returned.
-        positions: Tuple of their indices among all flattened outputs.
+        structure: The structure of all its outputs.
+        positions: Tuple of the indices of `outputs` in it, flattened.
         returns_one_tensor: True if it returned a single tensor.
         place: Tuple of `(file, line, function, span)` of the user's code that
             made it, the innermost function first. `span` has the lines and
@@ -72,6 +73,7 @@ class Call:
     operation: object
     arguments: SymbolicArguments
     outputs: list
+    structure: object = None
     positions: tuple | None = None
     returns_one_tensor: bool = False
     place: tuple | None = None
@@ -418,6 +420,7 @@ class _Recorder:
                 operation,
                 arguments,
                 [leaves[i] for i in positions],
+                outputs,
                 positions,
                 isinstance(outputs, keras.KerasTensor),
                 place,
@@ -586,6 +589,12 @@ def where(place):
     """Return a text with the line of a `Call.place`."""
     file, line, function, _ = place[0]
     return f"{file}:{line}, in {function}"
+
+
+def innermost(key):
+    """Return `(file, line, function, span)` of a `Call.key`."""
+    place, _ = key
+    return place[0]
 
 
 def _here():

@@ -55,6 +55,23 @@ def flatten(structure):
     return [leaf for part in structure for leaf in flatten(part)]
 
 
+def flatten_as(structure, like):
+    """Return the leaves of a structure in the order that `like` has them.
+
+    On PyTorch a functional model returns a dict with its keys sorted, and on
+    symbolic tensors one with those of its definition.
+    """
+    if isinstance(like, dict) and isinstance(structure, dict):
+        pairs = [(structure[key], like[key]) for key in like]
+    elif isinstance(like, (list, tuple)) and isinstance(
+        structure, (list, tuple)
+    ):
+        pairs = zip(structure, like)
+    else:
+        return [structure]
+    return [leaf for x, y in pairs for leaf in flatten_as(x, y)]
+
+
 def map_leaves(function, structure):
     """Return a structure in which `function` is applied to each leaf."""
     if isinstance(structure, dict):
