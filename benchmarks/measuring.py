@@ -75,9 +75,13 @@ def interleaved(functions, rounds, warm_up=2):
 
 def ratio(measured, name, baseline="baseline"):
     """Median and quartiles over two rounds or more of one over another."""
-    ratios = [seconds[name] / seconds[baseline] for seconds in measured]
-    low, median, high = statistics.quantiles(ratios, n=4)
-    return {"median": median, "quartiles": [low, high], "rounds": len(ratios)}
+    return spread([seconds[name] / seconds[baseline] for seconds in measured])
+
+
+def spread(values):
+    """Median and quartiles of two values or more."""
+    low, median, high = statistics.quantiles(values, n=4)
+    return {"median": median, "quartiles": [low, high], "rounds": len(values)}
 
 
 def write(name, rows, **about):

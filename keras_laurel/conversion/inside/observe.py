@@ -7,7 +7,6 @@ not a graph itself is traced with the arguments of its call.
 
 import contextlib
 import dataclasses
-import functools
 
 import keras
 from keras.src import backend
@@ -22,6 +21,7 @@ from keras_laurel.conversion.inside.known_outputs import is_pure
 from keras_laurel.conversion.inside.trace import Call
 from keras_laurel.conversion.inside.trace import CannotTrace
 from keras_laurel.conversion.inside.trace import Trace
+from keras_laurel.conversion.inside.trace import call_of
 from keras_laurel.conversion.inside.trace import symbolic_spec
 from keras_laurel.conversion.inside.trace import trace
 from keras_laurel.conversion.inside.values import flatten
@@ -194,7 +194,7 @@ class _Observer:
         try:
             known = self._known
             _check_reads_no_kept(layer, self._kept)
-            return trace(_call_of(layer), args, kwargs, known), None
+            return trace(call_of(layer), args, kwargs, known), None
         except CannotTrace as error:
             return None, str(error)
         finally:
@@ -227,14 +227,6 @@ def _zeros(x):
 
 def _plain_call(call):
     return lambda layer, *args, **kwargs: call(*args, **kwargs)
-
-
-def _call_of(layer):
-    """Return the `call` of the layer's class, bound to the layer.
-
-    An attribute of the layer may replace it during the observation.
-    """
-    return functools.partial(type(layer).call, layer)
 
 
 def _as_symbolic(structure):

@@ -198,6 +198,14 @@ def trace(function, args, kwargs, known=None):
     return Trace(recorder.calls, inputs, outputs)
 
 
+def call_of(layer):
+    """Return the `call` of the layer's class, bound to the layer.
+
+    An attribute of the layer may replace it during the observation.
+    """
+    return functools.partial(type(layer).call, layer)
+
+
 def _layer_of(function):
     """Return the layer of a bound method or partial function, or `None`."""
     if isinstance(function, functools.partial):
@@ -374,10 +382,10 @@ class _Recorder:
         except Exception as error:
             # PyTorch runs it on ones, which may be no valid index, such as
             # that of a cache.
-            call = functools.partial(type(layer).call, layer)
             try:
                 with keras_internals.autocast(layer):
-                    return trace(call, args, kwargs, self._known).outputs
+                    found = trace(call_of(layer), args, kwargs, self._known)
+                    return found.outputs
             except CannotTrace:
                 raise error from None
 
