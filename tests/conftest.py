@@ -1,5 +1,6 @@
 """Settings that must be made before Keras and matplotlib are imported."""
 
+import gc
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -7,6 +8,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import keras  # noqa: E402
 import pytest  # noqa: E402
+
+# The collector would search what the imports made again and again: on PyTorch
+# a quarter of the tests' time.
+gc.collect()
+gc.freeze()
+gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)
