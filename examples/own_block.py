@@ -69,4 +69,4 @@ model.compile(
 )
 history = model.fit(x, y, epochs=10, verbose=0).history["loss"]
 print(f"loss {history[0]:.3f} at first, {history[-1]:.3f} at last")
-print(keras_laurel.laurel_summary(model, x[:8]))
+print(keras_laurel.learned.laurel_summary(model, x[:8]))

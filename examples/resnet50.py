@@ -59,7 +59,7 @@ argument also what the low-rank parts add. A saved model loads wherever
 `keras_laurel` is imported.
 """
 
-print(keras_laurel.laurel_summary(model))
+print(keras_laurel.learned.laurel_summary(model))
 model.save("resnet50_laurel.keras")
 loaded = keras.models.load_model("resnet50_laurel.keras")
 print(len(keras_laurel.laurel_layers(loaded)), "connections in the loaded one")

@@ -49,7 +49,9 @@ With `tensorboard="runs/tensorboard"` the same numbers go to TensorBoard.
 rng = np.random.default_rng(0)
 features = rng.normal(size=(1024, 16)).astype("float32")
 targets = np.sin(features).sum(axis=1, keepdims=True)
-logger = keras_laurel.LaurelLogger("laurel.csv", every=8, inputs=features[:64])
+logger = keras_laurel.learned.LaurelLogger(
+    "laurel.csv", every=8, inputs=features[:64]
+)
 model.compile(
     keras_laurel.prepare_optimizer(keras.optimizers.AdamW(3e-3)), "mse"
 )
@@ -61,7 +63,7 @@ model.fit(features, targets, epochs=3, callbacks=[logger], verbose=2)
 One row per connection, in the order in which they run.
 """
 
-print(keras_laurel.laurel_summary(model, features[:64]))
+print(keras_laurel.learned.laurel_summary(model, features[:64]))
 
 """
 ## As a picture

@@ -18,8 +18,6 @@ from keras_laurel.layers import LaurelLR
 from keras_laurel.layers import LaurelPA
 from keras_laurel.layers import LaurelRW
 from keras_laurel.layers import get
-from keras_laurel.learned import LaurelLogger
-from keras_laurel.learned import laurel_summary
 from keras_laurel.optimizers import prepare_optimizer
 
 __version__ = "0.1.0"
@@ -29,7 +27,6 @@ _register_hub()
 __all__ = [
     "Laurel",
     "LaurelLR",
-    "LaurelLogger",
     "LaurelPA",
     "LaurelRW",
     "costs",
@@ -38,7 +35,6 @@ __all__ = [
     "get",
     "initializers",
     "laurel_layers",
-    "laurel_summary",
     "laurelize",
     "learned",
     "load_laurel_weights",

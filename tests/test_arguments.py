@@ -8,6 +8,8 @@ import keras_laurel
 from keras_laurel import distribution
 from keras_laurel.costs import footprint
 from keras_laurel.initializers import ColumnOrthogonal
+from keras_laurel.learned import LaurelLogger
+from keras_laurel.learned import laurel_summary
 from keras_laurel.learned import plots
 
 
@@ -27,7 +29,7 @@ def summary_model():
 
 
 def summary():
-    return keras_laurel.laurel_summary(summary_model())
+    return laurel_summary(summary_model())
 
 
 def register(*stacks, **options):
@@ -127,24 +129,24 @@ BAD = {
         "quantities",
         lambda: plots.residual_weights(summary(), quantities=[["alpha"]]),
     ),
-    "a number for a path": ("path", lambda: keras_laurel.LaurelLogger(path=5)),
+    "a number for a path": ("path", lambda: LaurelLogger(path=5)),
     "a number for a folder": (
         "tensorboard",
-        lambda: keras_laurel.LaurelLogger(tensorboard=5),
+        lambda: LaurelLogger(tensorboard=5),
     ),
-    "no path": ("path", lambda: keras_laurel.LaurelLogger("")),
-    "a folder for a path": ("path", lambda: keras_laurel.LaurelLogger(".")),
+    "no path": ("path", lambda: LaurelLogger("")),
+    "a folder for a path": ("path", lambda: LaurelLogger(".")),
     "no folder": (
         "tensorboard",
-        lambda: keras_laurel.LaurelLogger(tensorboard=""),
+        lambda: LaurelLogger(tensorboard=""),
     ),
     "a word for a batch": (
         "inputs",
-        lambda: keras_laurel.LaurelLogger("log.csv", inputs="a"),
+        lambda: LaurelLogger("log.csv", inputs="a"),
     ),
     "lists for a batch": (
         "inputs",
-        lambda: keras_laurel.laurel_summary(summary_model(), [[1.0, 2.0]]),
+        lambda: laurel_summary(summary_model(), [[1.0, 2.0]]),
     ),
     "a word for example inputs": (
         "inputs",
@@ -164,11 +166,11 @@ BAD = {
     ),
     "a word for is_writer": (
         "is_writer",
-        lambda: keras_laurel.LaurelLogger("log.csv", is_writer="no"),
+        lambda: LaurelLogger("log.csv", is_writer="no"),
     ),
     "a summary of a layer": (
         "model",
-        lambda: keras_laurel.laurel_summary(keras.layers.Dense(2)),
+        lambda: laurel_summary(keras.layers.Dense(2)),
     ),
     "a footprint of None": (
         "model",

@@ -15,10 +15,16 @@ from tests.backends import once
 ROOT = pathlib.Path(__file__).parent.parent
 README, DOCS = ROOT / "README.md", ROOT / "docs"
 NAMES = {"keras": keras, "keras_laurel": keras_laurel}
+# By name after `keras_laurel.`.
+PUBLIC = {
+    **{name: getattr(keras_laurel, name) for name in keras_laurel.__all__},
+    "learned.LaurelLogger": keras_laurel.learned.LaurelLogger,
+    "learned.laurel_summary": keras_laurel.learned.laurel_summary,
+}
 
 
 def examples_of(name):
-    docstring = getattr(keras_laurel, name).__doc__
+    docstring = PUBLIC[name].__doc__
     return doctest.DocTestParser().get_doctest(
         docstring, dict(NAMES), name, None, None
     )
@@ -67,6 +73,19 @@ def test_variants_snippets_run_in_order():
 def test_costs_snippets_run_in_order(capsys):
     run_snippets(DOCS / "costs.md")
     assert "3 x rw+lr" in capsys.readouterr().out
+
+
+@once
+def test_export_snippets_run_in_order(capsys):
+    namespace = run_snippets(DOCS / "export.md")
+    assert "left: B A x" in capsys.readouterr().out
+    assert not keras_laurel.laurel_layers(namespace["plain_layers"])
+
+
+@once
+def test_tpu_costs_snippet_runs():
+    namespace = run_snippets(DOCS / "tpu_costs.md")
+    assert len(keras_laurel.laurel_layers(namespace["model"])) == 9
 
 
 def test_the_reference_has_every_public_name():
@@ -118,12 +137,7 @@ def test_troubleshooting_quotes_messages_that_there_are():
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        n
-        for n in keras_laurel.__all__
-        if ">>>" in (getattr(keras_laurel, n).__doc__ or "")
-    ],
+    "name", [n for n, x in PUBLIC.items() if ">>>" in (x.__doc__ or "")]
 )
 def test_docstring_example_runs(name):
     result = doctest.DocTestRunner(
@@ -132,6 +146,6 @@ def test_docstring_example_runs(name):
     assert result.attempted and not result.failed
 
 
-@pytest.mark.parametrize("name", keras_laurel.__all__)
+@pytest.mark.parametrize("name", PUBLIC)
 def test_public_name_has_a_docstring(name):
-    assert len(getattr(keras_laurel, name).__doc__.strip()) > 40
+    assert len(PUBLIC[name].__doc__.strip()) > 40

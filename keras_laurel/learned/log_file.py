@@ -90,13 +90,15 @@ def read_log(path):
         rows = list(_whole_lines(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
-            "A log must be a CSV file of a `keras_laurel.LaurelLogger`. "
+            "A log must be a CSV file of a "
+            "`keras_laurel.learned.LaurelLogger`. "
             f"Received: {str(path)!r}, which cannot be read: {error}. Give "
             "the `path` of a logger that has run."
         ) from error
     if not rows or not set(KEYS) <= set(rows[0]):
         raise ValueError(
-            "A log must be a CSV file of a `keras_laurel.LaurelLogger`. "
+            "A log must be a CSV file of a "
+            "`keras_laurel.learned.LaurelLogger`. "
             f"Received: {str(path)!r}, which has no rows of a logger. Give "
             "the `path` of a logger that has run."
         )

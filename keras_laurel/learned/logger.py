@@ -23,7 +23,7 @@ class LaurelLogger(keras.callbacks.Callback):
     The columns are `step` (`optimizer.iterations`, the updates so far),
     `epoch` (the current one, from 0), `connection` (its index in
     `keras_laurel.laurel_layers`), `layer` and `variant`, then the numbers of
-    `keras_laurel.laurel_summary`: `alpha`, `beta` (with `alpha_min`,
+    `keras_laurel.learned.laurel_summary`: `alpha`, `beta` (with `alpha_min`,
     `alpha_max`, ... if `per_channel`), `gamma_0`, ..., `norm_0`, ..., `share`.
     A number that a connection lacks is left empty. The start of training is
     logged too. The file is closed after each write, so it can be read during
@@ -58,7 +58,7 @@ class LaurelLogger(keras.callbacks.Callback):
 
     Example:
 
-    >>> logger = keras_laurel.LaurelLogger("runs/laurel.csv", every=100)
+    >>> logger = keras_laurel.learned.LaurelLogger("runs/laurel.csv", every=100)
     """
 
     def __init__(

@@ -30,19 +30,20 @@ def residual_weights(
 ) -> Any:
     """Draw alpha, beta, gamma, norms and shares by depth and over time.
 
-    The figure has a row for each quantity of `keras_laurel.laurel_summary`.
-    The left panel shows its last values by connection, in the order of
-    `keras_laurel.laurel_layers`. For a log of several steps, the right panel
-    shows its values over time: a line for each connection, in the colour it
-    has on the left. For weights `per_channel` the means are drawn, on the left
-    with their range. The dashed line is the weight of a plain addition, 1.
+    The figure has a row for each quantity of
+    `keras_laurel.learned.laurel_summary`. The left panel shows its last values
+    by connection, in the order of `keras_laurel.laurel_layers`. For a log of
+    several steps, the right panel shows its values over time: a line for each
+    connection, in the colour it has on the left. For weights `per_channel` the
+    means are drawn, on the left with their range. The dashed line is the
+    weight of a plain addition, 1.
 
     The figure is 3.3 inches wide, as a column of a paper, and 0.8 inches
     higher for each row. `figure.savefig("weights.pdf")` writes it.
 
     Args:
         model_or_log: A built `keras.Model`, its `LaurelSummary`, or the path
-            of the CSV file of a `keras_laurel.LaurelLogger`.
+            of the CSV file of a `keras_laurel.learned.LaurelLogger`.
         inputs: A batch of the model's inputs, on which shares are measured.
         quantities: List of names such as `["alpha", "beta", "gamma_0"]`, the
             rows to draw. `None` draws all.

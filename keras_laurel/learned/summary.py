@@ -45,7 +45,7 @@ def laurel_summary(model: keras.Model, inputs: Any = None) -> "LaurelSummary":
     >>> fx = keras.layers.Dense(64, activation="relu")(x)
     >>> layer = keras_laurel.get("rw+lr", rank=4, name="residual")
     >>> model = keras.Model(x, layer([x, fx]), name="small")
-    >>> print(keras_laurel.laurel_summary(model))
+    >>> print(keras_laurel.learned.laurel_summary(model))
     small: 1 x rw+lr
     <BLANKLINE>
     #  layer      alpha    beta  norm

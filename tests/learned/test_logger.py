@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import keras_laurel
-from keras_laurel import LaurelLogger
-from keras_laurel import laurel_summary
+from keras_laurel.learned import LaurelLogger
+from keras_laurel.learned import laurel_summary
 
 BATCHES, BATCH_SIZE, WIDTH = 3, 4, 8
 

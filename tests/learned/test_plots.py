@@ -154,7 +154,7 @@ def test_a_model_is_drawn_by_depth():
             [generator.normal(size=w.shape) for w in layer.weights]
         )
     batch = generator.normal(size=(2, 8)).astype("float32")
-    summary = keras_laurel.laurel_summary(model, batch)
+    summary = keras_laurel.learned.laurel_summary(model, batch)
     connections = summary.connections
     expected = [
         [row.alpha for row in connections],
@@ -220,7 +220,7 @@ class TestRefuses:
 
     def test_what_is_neither_a_model_nor_a_path(self, log):
         with pytest.raises(ValueError, match="Give the `path` of a `LaurelLo"):
-            residual_weights(keras_laurel.LaurelLogger(log))
+            residual_weights(keras_laurel.learned.LaurelLogger(log))
 
     def test_a_model_without_laurel_layers(self):
         model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)])

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import keras_laurel
-from keras_laurel import laurel_summary
 from keras_laurel.layers import laurel
 from keras_laurel.learned import ConnectionSummary
+from keras_laurel.learned import laurel_summary
 from tests import small_models
 from tests.conversion.hub import checks
 from tests.conversion.hub import oracle
