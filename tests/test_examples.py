@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import keras_laurel
+from tests.backends import IS_FASTEST
 from tests.backends import once
 from tests.conversion.hub import checks
 
@@ -22,7 +23,9 @@ SLOW = ("evaluation", "lora", "resnet50", "what_was_learned")
 ALONE = ("eight_devices", "tpu_costs")
 CONNECTIONS = {"resnet50": 16, "own_transformer": 6, "llama": 3}
 SCRIPTS = [
-    pytest.param(path, marks=pytest.mark.slow if path.stem in SLOW else ())
+    pytest.param(path, marks=pytest.mark.slow)
+    if path.stem in SLOW and not IS_FASTEST
+    else path
     for path in sorted(FOLDER.glob("*.py"))
 ]
 SIZES = {"vocabulary_size": 64, "num_layers": 4, "hidden_dim": 32}

@@ -73,12 +73,11 @@ class Shortcut:
                 or not (self.steps.learned or branch.linear)
             )
         # With an activation it may be a branch as well as a shortcut, so more
-        # is asked of it: a closed 1 x 1 layer beside several layers.
+        # is asked of it: a closed 1 x 1 layer beside several kernels.
         return (
             self.steps.learned
             and self.steps.pointwise
             and self._is_shut(graph)
-            and not branch.one_layer
             and branch.kernels >= max(self.steps.kernels, 2)
         )
 

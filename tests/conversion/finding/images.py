@@ -368,6 +368,11 @@ def excitation(h):
     return conv(conv(g, 4, kernel=1), h.shape[-1], 1, "sigmoid", 1)
 
 
+def repeated_excitation(h):
+    g = L.Dense(h.shape[-1], "sigmoid")(L.GlobalAveragePooling2D()(h))
+    return L.UpSampling2D(h.shape[1])(L.Reshape((1, 1, -1))(g))
+
+
 def hard_excitation(h):
     g = ops.mean(h, axis=(1, 2), keepdims=True)
     g = linear(conv(g, 4, kernel=1), h.shape[-1])
@@ -579,6 +584,7 @@ ROWS = {
     "diffusion 3D": Row(diffusion(8, 3, own_up), 4, 2, rejected=6),
     "SE": Row(squeeze_and_excite(excitation), 1, 1),
     "SE, hard": Row(squeeze_and_excite(hard_excitation), 1, 1, rejected=2),
+    "SE, repeated": Row(squeeze_and_excite(repeated_excitation), 1, 1),
     "SE, strips": Row(squeeze_and_excite(coarse_excitation), 1, 1),
     "inner residuals": Row(inner_residuals, 2, 2),
     "one kernel": Row(one_kernel, 0, 2),

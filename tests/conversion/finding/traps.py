@@ -134,6 +134,15 @@ def inception_sum():
     return keras.Model(x, [L.Add()(kernels), L.Add()(linears)])
 
 
+def activated_paths():
+    """Neither a wider kernel nor what also goes on before its ReLU skips."""
+    x = inputs = image()
+    x = conv(x) + body(x)
+    h = linear(x)
+    x = L.ReLU()(h) + body(x)
+    return keras.Model(inputs, L.Concatenate()([x, conv(h)]))
+
+
 def multires():
     x = image()
     s = L.BatchNormalization()(linear(x, 12))
@@ -418,6 +427,7 @@ ROWS = {
     "Res2Net": Row(res2net, 1, rejected=2),
     "Inception-ResNet": Row(inception_resnet, 1),
     "sum of an inception": Row(inception_sum, rejected=2),
+    "activated paths": Row(activated_paths, rejected=2),
     "MultiResUNet": Row(multires, 0, 2),
     "Runge-Kutta": Row(runge_kutta, 4, rejected=3),
     "selective kernels": Row(selective_kernels, 1, rejected=2),
