@@ -297,7 +297,7 @@ FOUND = {
     "squeeze-excite": Row(squeeze_excite, 1, rejected=1),
     "mixer": Row(mixer, 1),
     "projections": Row(projections, 0, 2),
-    "pooled": Row(pooled, 0, 0, 1),
+    "pooled": Row(pooled, resampled=1),
     "recurrent": Row(recurrent, 1),
     "sum of three": Row(sum_of_three, 1),
     "subclassed branch": Row(subclassed_branch, 1),

@@ -17,14 +17,14 @@ class Row(NamedTuple):
     build: callable
     identity: int = 0
     projection: int = 0
-    pooled: int = 0
+    resampled: int = 0
     rejected: int = 0
     names: str = ""  # how the sites' names begin, where some were rejected
     slow: bool = False
 
     @property
     def sites(self):
-        return self.identity + self.projection + self.pooled
+        return self.identity + self.projection + self.resampled
 
 
 def app(name, size=SIZE, **kwargs):

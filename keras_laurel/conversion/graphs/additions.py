@@ -28,7 +28,7 @@ class Addition:
         skip: Index of the operand that is the skip; `None` if the skip is
             added earlier in `x + a + b`, or if no LAuReL layer can replace
             the sum.
-        kind: `"identity"`, `"projection"` or `"pooled"`; `None` if there is
+        kind: `"identity"`, `"projection"` or `"resampled"`; `None` if there is
             no skip.
         start: The tensor from which skip and branch start.
         skip_tensor: The tensor that is the skip.

@@ -1,7 +1,7 @@
 """The branch of an addition: the calls between its start and its ends."""
 
 from keras_laurel.conversion.graphs.insides import is_opaque
-from keras_laurel.conversion.graphs.resolution import UpSampled
+from keras_laurel.conversion.graphs.resolution import CameBack
 from keras_laurel.conversion.graphs.resolution import scale_at
 from keras_laurel.conversion.graphs.steps import learns
 from keras_laurel.conversion.graphs.steps import multiplies
@@ -66,13 +66,13 @@ class Branch:
         ]
 
     def scales(self):
-        """Return the scale of each end, or `None` if the branch up-samples."""
+        """Return the scale of each end, or `None` if the branch comes back."""
         try:
             return [
                 scale_at(self.nodes, self.start, end, self._graph)
                 for end in self.ends
             ]
-        except UpSampled:
+        except CameBack:
             return None
 
     def is_entered(self):

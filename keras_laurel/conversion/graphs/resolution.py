@@ -3,6 +3,8 @@
 A tensor has a scale, the number of its positions per position of the start. A
 stride divides the scale. A tensor that is combined with another one of the
 same size but of a larger scale was up-sampled on the way, by whatever means.
+A branch may change the resolution as its shortcut does, one way, as in the
+blocks of an encoder or of a generator.
 
 Scales are derived from strides and not from sizes. So they are known where
 sizes are unknown, and the scores of an attention, whose number grows with the
@@ -39,8 +41,8 @@ _ELEMENTWISE = frozenset(
 )
 
 
-class UpSampled(Exception):
-    """Raised if a branch comes back from a lower resolution."""
+class CameBack(Exception):
+    """Raised if a branch comes back from another resolution."""
 
 
 def scale_at(nodes, start, end, graph):
@@ -51,7 +53,7 @@ def scale_at(nodes, start, end, graph):
         over the whole image.
 
     Raises:
-        UpSampled: if the branch comes back from a lower resolution.
+        CameBack: if the branch comes back from another resolution.
     """
     scales = {id(start): 1.0}
     _follow(nodes, scales, graph)
@@ -105,18 +107,20 @@ def _scale_after(node, scales, graph):
     finest = max(scales[id(t)] for t in operands)
     if _joins_sizes(node, operands):
         if any(scales[id(t)] < finest for t in operands):
-            raise UpSampled
+            raise CameBack
     # The strips of a gate, one per row and one per column, have no common
     # scale, and their product is no up-sampled image.
     elif _is_outer(node, operands):
         return None
     factor = scale_factor(node, graph, operands)
-    if factor > 1:
-        raise UpSampled
     # Pooled to one position it is a gate, as in squeeze-and-excite, which
     # multiplies an image of any size.
     if factor < 1 and _positions(node, node.outputs[0]) == 1:
         return None
+    # A branch may change the resolution one way, as its shortcut does, but not
+    # come back.
+    if factor > 1 > finest or factor < 1 < finest:
+        raise CameBack
     return finest * factor
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_laurel.conversion.graphs.branch import Branch
-from keras_laurel.conversion.graphs.resolution import UpSampled
+from keras_laurel.conversion.graphs.resolution import CameBack
 from keras_laurel.conversion.graphs.resolution import scale_at
 from keras_laurel.conversion.graphs.steps import Steps
 from keras_laurel.conversion.graphs.steps import steps_of
@@ -30,7 +30,7 @@ class Shortcut:
     def kind(self):
         if self.steps.learned:
             return "projection"
-        return "pooled" if self.steps.pools else "identity"
+        return "resampled" if self.steps.resamples else "identity"
 
     def why_not(self, graph, sums):
         """Return why the addition to this shortcut is not residual, or `None`.
@@ -95,7 +95,7 @@ class Shortcut:
             return True
         try:
             own = self._own_scale(graph)
-        except UpSampled:
+        except CameBack:
             return True
         return own is not None and any(s and s < own for s in scales)
 

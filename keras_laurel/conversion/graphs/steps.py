@@ -41,6 +41,7 @@ _NORMALISATION = (
     L.UnitNormalization,
     L.Normalization,
 )
+_RESIZING = (*_each_size("UpSampling"), L.Resizing)
 _PASSING = (
     L.Identity,
     L.Dropout,
@@ -52,6 +53,7 @@ _PASSING = (
     L.Permute,
     L.Rescaling,
     L.Reshape,
+    *_RESIZING,
 )
 # Sigmoid and the like are not among these: they make the factors of gates.
 _RECTIFIERS = (L.ReLU, L.LeakyReLU, L.PReLU, L.ELU)
@@ -74,7 +76,7 @@ WEIGHING_OPS = PRODUCT_OPS.union(SCALING_OPS, NORM_OPS)
 _PASSING_OPS = frozenset(
     "Add Array Cast Concatenate ConvertToTensor Copy CropImages "
     "DepthToSpace Divide ExpandDims Flip GetItem Moveaxis Multiply "
-    "Negative Normalize Pad PadImages Ravel Repeat Reshape Roll Slice "
+    "Negative Normalize Pad PadImages Ravel Repeat Reshape Resize Roll Slice "
     "SpaceToDepth Split Squeeze Stack StopGradient Subtract Swapaxes Tile "
     "Transpose TrueDivide Unstack".split()
 ).union(NORM_OPS)
@@ -94,14 +96,14 @@ class Steps:
             pooling and rearrangements count as linear and have no letter.
         kernels: Number of learned kernels.
         learned: True if anything is learned.
-        pools: True if positions are pooled or left out.
+        resamples: True if positions are pooled, left out or repeated.
         pointwise: True if each kernel reads a single position.
     """
 
     pattern: str = ""
     kernels: int = 0
     learned: bool = False
-    pools: bool = False
+    resamples: bool = False
     pointwise: bool = True
 
     def __add__(self, other):
@@ -109,7 +111,7 @@ class Steps:
             self.pattern + other.pattern,
             self.kernels + other.kernels,
             self.learned or other.learned,
-            self.pools or other.pools,
+            self.resamples or other.resamples,
             self.pointwise and other.pointwise,
         )
 
@@ -155,26 +157,27 @@ def _step(node, graph, open_layers):
         # Without operands are inputs, and constants such as zeros to pad with.
         inner = [n for n in inside[1].nodes if inside[1].operands(n)]
         return steps_of(inner, inside[1], open_layers)
-    pattern, pools = _pattern(node, graph.operands(node))
+    pattern, resamples = _pattern(node, graph.operands(node))
     return Steps(
         pattern=pattern,
         kernels=_kernels(node),
         learned=learns(node),
-        pools=pools,
+        resamples=resamples,
         pointwise=_is_pointwise(node),
     )
 
 
 def _pattern(node, operands):
-    """Return the letters of `Steps.pattern` for a call, and if it pools."""
+    """Return the letters of `Steps.pattern` for a call, and if it resamples."""
     name = type(node.operation).__name__
     operation = unwrapped(node.operation)
     if len(operands) != 1 and name not in JOINING:
         return "X", False
     if isinstance(operation, L.Layer):
-        return _layer_pattern(operation), isinstance(operation, POOLING)
-    pools = name in _POOLING_OPS or is_strided(node)
-    return _operation_pattern(name, node, operands), pools
+        resamples = isinstance(operation, (*POOLING, *_RESIZING))
+        return _layer_pattern(operation), resamples
+    resamples = name in _POOLING_OPS | {"Resize"} or is_strided(node)
+    return _operation_pattern(name, node, operands), resamples
 
 
 def _layer_pattern(operation):

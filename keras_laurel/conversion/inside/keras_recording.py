@@ -10,6 +10,7 @@ state as constants. So these parts of Keras are replaced during the recording;
 - `any_symbolic_tensors` in each module that has it, so that a variable counts
   as symbolic;
 - the operators of `Variable`, its `value`, and its conversion and casting;
+- the operators of `KerasTensor`, of which Keras records the operation only;
 - `ops.ndim` and `ops.is_tensor`, which answer code that branches on them as
   they do for a tensor;
 - `SeedGenerator.next` and the functions of `backend.random`;
@@ -21,6 +22,7 @@ recorded there.
 
 import contextlib
 import functools
+import operator
 import sys
 import threading
 
@@ -51,10 +53,14 @@ RANDOM = (
 _SIDES = ("", "r")
 _BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
 _COMPARING = ("lt", "le", "gt", "ge")
-OPERATORS = (
-    *(f"__{side}{name}__" for name in _BINARY for side in _SIDES),
-    *(f"__{name}__" for name in _COMPARING),
-)
+OPERATORS = {
+    **{
+        f"__{side}{name}__": getattr(operator, name)
+        for name in _BINARY
+        for side in _SIDES
+    },
+    **{f"__{name}__": getattr(operator, name) for name in _COMPARING},
+}
 _LOCK = threading.RLock()
 
 
@@ -193,8 +199,14 @@ def _replacements(recorder):
                 "_convert_to_tensor",
                 _passing_symbolic(cls._convert_to_tensor),
             )
-    for name in OPERATORS:
-        yield Variable, name, _on_value(getattr(Variable, name), name)
+    for name, function in OPERATORS.items():
+        symbolic = getattr(keras.KerasTensor, name)
+        yield Variable, name, _on_value(getattr(Variable, name), symbolic)
+        yield (
+            keras.KerasTensor,
+            name,
+            _run_as_written(recorder, symbolic, function),
+        )
 
 
 def _is_tensor(x):
@@ -271,7 +283,24 @@ def _symbolic_value(original):
     return property(value)
 
 
-def _on_value(original, name):
+def _run_as_written(recorder, symbolic, function):
+    """Return an operator of symbolic tensors that runs as in the user's code.
+
+    Keras records `0.1 * x` as a call of `ops.multiply`, which makes a tensor
+    of the number. On PyTorch that rounds otherwise than the operator.
+    """
+
+    @functools.wraps(symbolic)
+    def replacement(self, other):
+        output = symbolic(self, other)
+        if isinstance(other, (int, float)) and is_recording(recorder):
+            recorder.run_last_as(function)
+        return output
+
+    return replacement
+
+
+def _on_value(original, symbolic):
     """Return an operator of variables that uses their symbolic values."""
 
     @functools.wraps(original)
@@ -280,7 +309,7 @@ def _on_value(original, name):
             return original(self, other)
         if isinstance(other, Variable):
             other = other.value
-        return getattr(self.value, name)(other)
+        return symbolic(self.value, other)
 
     return replacement
 

@@ -352,6 +352,11 @@ class _Recorder:
             outputs = symbolic_spec(operation.call, args, kwargs)
         return self._append(operation, args, kwargs, outputs)
 
+    def run_last_as(self, function):
+        """Let the last call run this function in place of its operation's."""
+        if not self._depth:
+            self.calls[-1].operation.call = function
+
     def random_call(self, function, *args, **kwargs):
         """Record a random draw, so that each run of the graph draws anew."""
         if self._depth:

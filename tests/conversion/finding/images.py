@@ -259,6 +259,53 @@ def generator_block():
     return keras.Model(x, skip + conv(h, 16))
 
 
+def segmentation(size, up=L.UpSampling2D):
+    """Residual blocks down to a quarter, and up again."""
+
+    def build():
+        x = inputs = image(size)
+        for width in (12, 16):
+            h = L.SeparableConv2D(width, 3, padding="same")(L.ReLU()(x))
+            h = L.SeparableConv2D(width, 3, padding="same")(L.ReLU()(h))
+            h = L.MaxPooling2D(3, 2, "same")(h)
+            x = L.add([h, linear(x, width, 2)])
+        for width in (16, 12):
+            h = L.Conv2DTranspose(width, 3, padding="same")(L.ReLU()(x))
+            h = up()(L.Conv2DTranspose(width, 3, padding="same")(L.ReLU()(h)))
+            x = L.add([h, linear(up()(x), width)])
+        return keras.Model(inputs, x)
+
+    return build
+
+
+def up_scaled():
+    """A super-resolution network learns what bilinear scaling lacks."""
+    x = inputs = image()
+    h = body(x)
+    h = L.Conv2DTranspose(8, 4, 2, "same")(h)
+    y = ops.image.resize(x, (32, 32), "bilinear") + linear(h)
+    return keras.Model(inputs, y)
+
+
+def summed_levels(size):
+    """Feature pyramids for segmentation sum their levels up-sampled."""
+
+    def build():
+        x = inputs = image(size)
+        levels = [x := conv(x, width, 2) for width in (8, 12, 16)]
+        tops = [linear(levels[-1])]
+        for level in levels[-2::-1]:
+            tops.append(linear(level) + L.UpSampling2D()(tops[-1]))
+        fine = [
+            L.UpSampling2D(4)(conv(conv(tops[0]))),
+            L.UpSampling2D(2)(conv(tops[1])),
+            conv(tops[2]),
+        ]
+        return keras.Model(inputs, fine[0] + fine[1] + fine[2])
+
+    return build
+
+
 def discriminator():
     x = inputs = image()
     for width in (16, 32):
@@ -571,7 +618,12 @@ ROWS = {
     "hourglass": Row(hourglass, 6, rejected=2),
     "refined": Row(refined(sampled), rejected=1),
     "refined by shuffling": Row(refined(shuffled), rejected=1),
-    "generator": Row(generator_block, rejected=1),
+    "segmentation": Row(segmentation(16), 0, 4),
+    "segmentation of any size": Row(segmentation(None), 0, 4),
+    "up-scaled": Row(up_scaled, resampled=1),
+    "summed levels": Row(summed_levels(32), rejected=4),
+    "summed levels of any size": Row(summed_levels(None), rejected=4),
+    "generator": Row(generator_block, 0, 1),
     "discriminator": Row(discriminator, 0, 2),
     "pyramid": Row(pyramid(), rejected=4),
     "pyramid of any size": Row(pyramid(repeated, None), rejected=4),

@@ -251,7 +251,7 @@ ROWS = {
     "CoAtNet": Row(coatnet, 0, 1),
     "Demucs": Row(demucs, 2, rejected=1),
     "CycleGAN": Row(cyclegan, 3),
-    "EDSR": Row(edsr, 4, rejected=1),
+    "EDSR": Row(edsr, 4, resampled=1),
     "BigGAN": Row(big_gan, rejected=2),
     "ConvMixer": Row(convmixer, 2),
     "ResMLP": Row(resmlp, 4),

@@ -49,7 +49,9 @@ def test_residual_additions_are_found(name):
     found, rejected = search(row.build())
     kinds = collections.Counter(site.kind for site in found)
     expected = collections.Counter(
-        identity=row.identity, projection=row.projection, pooled=row.pooled
+        identity=row.identity,
+        projection=row.projection,
+        resampled=row.resampled,
     )
     assert (kinds, len(rejected)) == (expected, row.rejected)
 

@@ -108,6 +108,46 @@ def test_tensors_in_any_structure_keep_their_places(layer):
     assert out["a"][1] is None
 
 
+WITH_NUMBERS = {
+    "x ** 2": lambda x: x**2,
+    "x ** 3": lambda x: x**3,
+    "x ** -0.5": lambda x: x**-0.5,
+    "1.1 ** x": lambda x: 1.1**x,
+    "0.1 * x": lambda x: 0.1 * x,
+    "x * 0.1": lambda x: x * 0.1,
+    "float64 * x": lambda x: np.float64(0.1) * x,
+    "1 / x": lambda x: 1 / x,
+    "x / 3": lambda x: x / 3,
+    "0.7 - x": lambda x: 0.7 - x,
+    "x + 0.1": lambda x: x + 0.1,
+    "x // 0.3": lambda x: x // 0.3,
+    "x % 0.3": lambda x: x % 0.3,
+    "x > 0.5": lambda x: ops.cast(x > 0.5, "int32"),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("name", WITH_NUMBERS)
+def test_an_operator_with_a_number_runs_as_written(name, dtype):
+    """On PyTorch `ops.power(x, 2)` rounds otherwise than `x**2`."""
+    x = np.random.default_rng(0).uniform(0.1, 2, (64, 8))
+    x = ops.cast(x, dtype)
+    call = WITH_NUMBERS[name]
+    trace = tracing.trace(call, (x,), {})
+    actual, expected = Program(trace, {}).run([x]), call(x)
+    assert actual.dtype == expected.dtype
+    np.testing.assert_array_equal(as_array(actual), as_array(expected))
+
+
+def test_an_operation_with_a_number_runs_as_written():
+    x = np.random.default_rng(0).uniform(0.1, 2, (64, 8)).astype("float32")
+    x = ops.convert_to_tensor(x)
+    trace = tracing.trace(lambda x: ops.power(x, 3) + x**3, (x,), {})
+    expected = ops.power(x, 3) + x**3
+    actual = Program(trace, {}).run([x])
+    np.testing.assert_array_equal(as_array(actual), as_array(expected))
+
+
 def test_nothing_is_left_on_layers_and_in_keras(layer):
     replaced = {
         (owner, name): vars(owner).get(name)
@@ -119,6 +159,7 @@ def test_nothing_is_left_on_layers_and_in_keras(layer):
             (Variable, "value"),
             (Variable, "__mul__"),
             (keras.KerasTensor, "__array_ufunc__"),
+            (keras.KerasTensor, "__pow__"),
             (keras_recording.ops.numpy.Ndim, "symbolic_call"),
             (keras.ops, "is_tensor"),
             *[
@@ -146,6 +187,7 @@ def test_what_keras_lets_be_replaced_is_there():
         assert callable(getattr(keras_recording.backend.random, name)), ADAPT
     for name in keras_recording.OPERATORS:
         assert callable(getattr(Variable, name)), ADAPT
+        assert callable(getattr(keras.KerasTensor, name)), ADAPT
     assert callable(keras_recording.ops.numpy.Ndim.symbolic_call), ADAPT
     modules = keras_recording._modules_with_any_symbolic_tensors()
     names = {module.__name__ for module in modules}
