@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import keras_laurel
-from tests.backends import IS_FASTEST
 from tests.backends import once
+from tests.backends import rows
 from tests.conversion.hub import checks
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -22,16 +22,14 @@ SLOW = ("evaluation", "lora", "resnet50", "what_was_learned")
 # What sets the platform and its devices before JAX starts.
 ALONE = ("eight_devices", "tpu_costs")
 CONNECTIONS = {"resnet50": 16, "own_transformer": 6, "llama": 3}
-SCRIPTS = [
-    pytest.param(path, marks=pytest.mark.slow)
-    if path.stem in SLOW and not IS_FASTEST
-    else path
-    for path in sorted(FOLDER.glob("*.py"))
-]
+SCRIPTS = sorted(FOLDER.glob("*.py"))
+QUICK = [path for path in SCRIPTS if path.stem not in SLOW]
 SIZES = {"vocabulary_size": 64, "num_layers": 4, "hidden_dim": 32}
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "script", rows(SCRIPTS, QUICK), ids=lambda path: path.stem
+)
 def test_it_runs_and_is_short(script, tmp_path, monkeypatch, capsys):
     text = script.read_text("utf-8")
     assert len(text.splitlines()) <= 120 and "argparse" not in text
@@ -64,7 +62,7 @@ def test_a_tutobook_has_a_header_and_cells(monkeypatch):
     import tutobooks
 
     outputs = FOLDER.parent / "docs" / "outputs"
-    for script in sorted(FOLDER.glob("*.py")):
+    for script in SCRIPTS:
         source = script.read_text("utf-8")
         recorded = json.loads((outputs / f"{script.stem}.json").read_text())
         # Otherwise `make guides` has to run the script again.

@@ -1,11 +1,12 @@
 """Models whose residual additions were counted by reading their source.
 
 A row says what `residual_sites` has to find: so many identity, projection and
-pooled sites, and so many additions that are none. The comment above a row is
+resampled sites, and so many additions that are none. The comment above a row is
 the count. Models are as narrow and as small as their builders allow; depths
 are the published ones.
 """
 
+import collections
 from typing import NamedTuple
 
 import keras
@@ -23,8 +24,16 @@ class Row(NamedTuple):
     slow: bool = False
 
     @property
+    def kinds(self):
+        return collections.Counter(
+            identity=self.identity,
+            projection=self.projection,
+            resampled=self.resampled,
+        )
+
+    @property
     def sites(self):
-        return self.identity + self.projection + self.resampled
+        return self.kinds.total()
 
 
 def app(name, size=SIZE, **kwargs):

@@ -97,7 +97,11 @@ class Shortcut:
             own = self._own_scale(graph)
         except CameBack:
             return True
-        return own is not None and any(s and s < own for s in scales)
+        # Above both, the branch was finer on the way and has come back by other
+        # means than strides.
+        return own is not None and any(
+            s and not own <= s <= max(own, 1) for s in scales
+        )
 
     def _own_scale(self, graph):
         """Return the scale of the skip.

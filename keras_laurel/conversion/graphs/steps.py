@@ -66,6 +66,7 @@ _POOLING_OPS = frozenset(
     "Amax AveragePool AdaptiveAveragePool AdaptiveMaxPool Max MaxPool Mean "
     "Sum".split()
 )
+_RESAMPLING_OPS = _POOLING_OPS | {"Resize"}
 PRODUCT_OPS = frozenset(
     "Conv DepthwiseConv Dot Einsum Matmul SeparableConv Tensordot".split()
 )
@@ -176,7 +177,7 @@ def _pattern(node, operands):
     if isinstance(operation, L.Layer):
         resamples = isinstance(operation, (*POOLING, *_RESIZING))
         return _layer_pattern(operation), resamples
-    resamples = name in _POOLING_OPS | {"Resize"} or is_strided(node)
+    resamples = name in _RESAMPLING_OPS or is_strided(node)
     return _operation_pattern(name, node, operands), resamples
 
 

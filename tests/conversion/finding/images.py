@@ -259,7 +259,7 @@ def generator_block():
     return keras.Model(x, skip + conv(h, 16))
 
 
-def segmentation(size, up=L.UpSampling2D):
+def segmentation(size):
     """Residual blocks down to a quarter, and up again."""
 
     def build():
@@ -271,8 +271,9 @@ def segmentation(size, up=L.UpSampling2D):
             x = L.add([h, linear(x, width, 2)])
         for width in (16, 12):
             h = L.Conv2DTranspose(width, 3, padding="same")(L.ReLU()(x))
-            h = up()(L.Conv2DTranspose(width, 3, padding="same")(L.ReLU()(h)))
-            x = L.add([h, linear(up()(x), width)])
+            h = L.Conv2DTranspose(width, 3, padding="same")(L.ReLU()(h))
+            skip = linear(L.UpSampling2D()(x), width)
+            x = L.add([L.UpSampling2D()(h), skip])
         return keras.Model(inputs, x)
 
     return build
@@ -285,6 +286,16 @@ def up_scaled():
     h = L.Conv2DTranspose(8, 4, 2, "same")(h)
     y = ops.image.resize(x, (32, 32), "bilinear") + linear(h)
     return keras.Model(inputs, y)
+
+
+def finer_inside():
+    """The branch is finer than the skip in between, by whatever means."""
+    x = inputs = image()
+    h = conv(L.UpSampling2D()(conv(x)))
+    x = x + linear(L.AveragePooling2D(2)(h))
+    h = conv(L.UpSampling2D()(conv(x)))
+    h = ops.max(ops.reshape(h, (-1, 16, 2, 16, 2, 8)), axis=(2, 4))
+    return keras.Model(inputs, linear(x, 12) + linear(h, 12))
 
 
 def summed_levels(size):
@@ -621,6 +632,7 @@ ROWS = {
     "segmentation": Row(segmentation(16), 0, 4),
     "segmentation of any size": Row(segmentation(None), 0, 4),
     "up-scaled": Row(up_scaled, resampled=1),
+    "finer inside": Row(finer_inside, rejected=2),
     "summed levels": Row(summed_levels(32), rejected=4),
     "summed levels of any size": Row(summed_levels(None), rejected=4),
     "generator": Row(generator_block, 0, 1),
